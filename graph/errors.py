@@ -1,0 +1,39 @@
+"""What can be wrong with a network or with what the user gave, each said with the thing's name and a repair."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class SpikemorphError(Exception):
+    """The base of every error that spikemorph raises on purpose."""
+
+
+class InputError(SpikemorphError):
+    """Something the user gave is unusable: a file, an option, data. One line: what, where, what to do."""
+
+
+class GraphError(SpikemorphError):
+    """A graph that is not a network: a name used twice, a missing input, shapes that do not fit."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One node that cannot be taken: its name, its op, the reason, and the repair."""
+
+    node: str
+    op: str
+    reason: str
+    repair: str
+
+    def __str__(self) -> str:
+        return f"node {self.node!r} ({self.op}): {self.reason}; {self.repair}"
+
+
+class UnsupportedError(SpikemorphError):
+    """A network with parts that have no exact meaning here: all of them, never just the first."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        head = f"{count} node{'s' if count != 1 else ''} cannot be converted"
+        super().__init__("\n".join([f"{head}:", *(f"  {problem}" for problem in self.problems)]))
