@@ -1,0 +1,141 @@
+"""What a network is: named nodes, each with an op, in the order they run."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+
+from torch import Tensor
+
+from .errors import GraphError
+from .grid import Grid
+from .records import Record
+
+
+@dataclass(frozen=True, eq=False)
+class Op(Record):
+    """What a node computes. A subclass is a frozen dataclass that holds its own tensors.
+
+    Called with batched tensors (first dimension: sample) it returns a batched tensor; it works on
+    real values, differentiably, and takes its tensors to the dtype and device of its input.
+    """
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} has no meaning on real values")
+
+
+@dataclass(frozen=True, eq=False)
+class Input(Op):
+    """Where samples enter. `shape` is one sample's; `grid` is set on integer graphs only."""
+
+    shape: tuple[int, ...]
+    grid: Grid | None = None
+
+    @property
+    def step(self) -> Fraction:
+        """The real value of one integer step of the grid."""
+        if self.grid is None:
+            raise GraphError("this graph's input has no grid: quantise the graph first")
+        return self.grid.step
+
+
+@dataclass(frozen=True)
+class Node:
+    """One op at one place of the network; `inputs` are names of earlier nodes."""
+
+    name: str
+    op: Op
+    inputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Graph:
+    """An immutable network; edits return a new one.
+
+    Parameters
+    ----------
+    nodes : tuple of Node
+        In running order: a node reads only nodes before it.
+    inputs, outputs : tuple of str
+        The names of the nodes that samples enter by and results leave by.
+
+    Raises
+    ------
+    GraphError
+        If a name is used twice, a node reads one that is not before it, or an input or output is
+        not there.
+    """
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for node in self.nodes:
+            if node.name in seen:
+                raise GraphError(f"two nodes are named {node.name!r}: give one another name")
+            if missing := set(node.inputs) - seen:
+                raise GraphError(f"node {node.name!r} reads {sorted(missing)} before it exists")
+            if bool(node.inputs) == isinstance(node.op, Input):
+                raise GraphError(f"node {node.name!r}: an Input, and only an Input, reads no node")
+            seen.add(node.name)
+        if missing := (set(self.inputs) | set(self.outputs)) - seen:
+            raise GraphError(f"the graph names {sorted(missing)} as input or output: no such node")
+
+    @cached_property
+    def _by_name(self) -> dict[str, Node]:
+        return {node.name: node for node in self.nodes}
+
+    @cached_property
+    def _users(self) -> dict[str, tuple[Node, ...]]:
+        readers: dict[str, list[Node]] = {node.name: [] for node in self.nodes}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.inputs):
+                readers[name].append(node)
+        return {name: tuple(nodes) for name, nodes in readers.items()}
+
+    def __getitem__(self, name: str) -> Node:
+        return self._by_name[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def users(self, name: str) -> tuple[Node, ...]:
+        """The nodes that read `name`, in running order."""
+        return self._users[name]
+
+    def only_user(self, name: str) -> Node | None:
+        """The one node that reads `name`, or None where there are more, or the world reads it."""
+        users = self.users(name)
+        alone = len(users) == 1 and users[0].inputs.count(name) == 1 and name not in self.outputs
+        return users[0] if alone else None
+
+    def with_nodes(self, nodes: Iterable[Node]) -> "Graph":
+        """The same inputs and outputs over other nodes."""
+        return Graph(tuple(nodes), self.inputs, self.outputs)
+
+    def map(self, change: Callable[[Node], Node]) -> "Graph":
+        """The graph with `change` applied to every node."""
+        return self.with_nodes(change(node) for node in self.nodes)
+
+    def substitute(self, name: str, *nodes: Node) -> "Graph":
+        """The graph with `nodes` where the node called `name` was; one of them must bear its name."""
+        return self.with_nodes(
+            new for old in self.nodes for new in (nodes if old.name == name else (old,))
+        )
+
+    def rename(self, old: str, new: str) -> "Graph":
+        """The graph with every reference to `old` turned into one to `new`, and `old` dropped."""
+        nodes = tuple(
+            replace(node, inputs=tuple(new if i == old else i for i in node.inputs))
+            for node in self.nodes
+            if node.name != old
+        )
+        outputs = tuple(new if name == old else name for name in self.outputs)
+        return Graph(nodes, self.inputs, outputs)
+
+    def fresh(self, wish: str) -> str:
+        """A name like `wish` that no node has."""
+        candidates = (wish, *(f"{wish}.{k}" for k in range(1, len(self.nodes) + 2)))
+        return next(name for name in candidates if name not in self)

@@ -1,0 +1,137 @@
+"""Run a graph: once over real values, differentiably, or once over integers."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from .errors import GraphError, Problem, UnsupportedError
+from .graph import Graph, Input, Node
+from .tables import Table, on_integers
+
+Compute = Callable[..., Tensor]
+
+
+def walk(graph: Graph, x: Tensor, compute: Compute) -> Iterator[tuple[Node, Tensor]]:
+    """Yield every node with its output, freeing outputs that no later node reads.
+
+    Parameters
+    ----------
+    graph : Graph
+        With one input.
+    x : Tensor
+        (sample, *input shape).
+    compute : callable
+        ``compute(node, *inputs)`` gives the output of a node that is not the input.
+    """
+    (entry,) = graph.inputs
+    waiting = {node.name: len(graph.users(node.name)) for node in graph.nodes}
+    known: dict[str, Tensor] = {}
+    for node in graph.nodes:
+        if isinstance(node.op, Input):
+            output = _checked(graph, entry, x)
+        else:
+            output = compute(node, *(known[name] for name in node.inputs))
+        yield node, output
+        known[node.name] = output
+        for name in dict.fromkeys(node.inputs):
+            waiting[name] -= 1
+            if waiting[name] == 0:
+                del known[name]
+
+
+def run(graph: Graph, x: Tensor) -> Tensor:
+    """The graph's output on real values, differentiable in `x` and in the graph's tensors.
+
+    Parameters
+    ----------
+    graph : Graph
+        A float graph with one input and one output.
+    x : Tensor
+        (sample, *input shape), floating point.
+
+    Raises
+    ------
+    GraphError
+        If `x` has another shape than the graph's input, or an op's shapes do not fit.
+    """
+    return _last(graph, x, lambda node, *inputs: node.op(*inputs))
+
+
+def run_integers(graph: Graph, x: Tensor) -> Tensor:
+    """The graph's output on integers: one pass of the quantised network, int64 in and out."""
+    return _last(graph, x, integer_compute(graph))
+
+
+def integer_compute(graph: Graph) -> Compute:
+    """How the nodes of an integer graph compute, for `walk`.
+
+    Raises
+    ------
+    UnsupportedError
+        Naming every node whose op has no meaning on integers.
+    """
+    require_rows(graph, on_integers, "quantise the graph first (spikemorph.quant)")
+    return lambda node, *inputs: on_integers[type(node.op)](node.op, *inputs)
+
+
+def shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
+    """The shape of every node's output for one sample, by running the graph on no data."""
+    entry = graph[graph.inputs[0]].op
+    assert isinstance(entry, Input)
+    integer = entry.grid is not None
+    x = torch.empty((2, *entry.shape), device="meta", dtype=torch.int64 if integer else None)
+    compute = integer_compute(graph) if integer else _plain
+    found = {}
+    for node, output in walk(graph, x, _naming_the_node(compute)):
+        found[node.name] = tuple(output.shape[1:])
+    return found
+
+
+def require_rows(graph: Graph, table: Table[Callable[..., Tensor]], repair: str) -> None:
+    """Raise `UnsupportedError`, naming every node, unless each op of the graph has a row."""
+    missing = [
+        Problem(node.name, type(node.op).__name__, f"it has no row in {table.name}", repair)
+        for node in graph.nodes
+        if not isinstance(node.op, Input) and type(node.op) not in table
+    ]
+    if missing:
+        raise UnsupportedError(missing)
+
+
+def _last(graph: Graph, x: Tensor, compute: Compute) -> Tensor:
+    (wanted,) = graph.outputs
+    result = x
+    for node, output in walk(graph, x, compute):
+        if node.name == wanted:
+            result = output
+    return result
+
+
+def _plain(node: Node, *inputs: Tensor) -> Tensor:
+    return node.op(*inputs)
+
+
+def _naming_the_node(compute: Compute) -> Compute:
+    def named(node: Node, *inputs: Tensor) -> Tensor:
+        try:
+            return compute(node, *inputs)
+        except (RuntimeError, ValueError, IndexError) as error:
+            reason = str(error).splitlines()[0]
+            raise GraphError(
+                f"node {node.name!r} ({type(node.op).__name__}): {reason}; its inputs have shapes "
+                f"{[tuple(i.shape[1:]) for i in inputs]}: check the model's input shape"
+            ) from error
+
+    return named
+
+
+def _checked(graph: Graph, entry: str, x: Tensor) -> Tensor:
+    op = graph[entry].op
+    assert isinstance(op, Input)
+    if tuple(x.shape[1:]) != op.shape:
+        raise GraphError(
+            f"input {entry!r} takes samples of shape {op.shape}, got {tuple(x.shape[1:])}; "
+            "reshape the data or give --input-shape"
+        )
+    return x

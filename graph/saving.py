@@ -1,0 +1,184 @@
+"""One file for a graph or a network: safetensors, with the structure as JSON in its header."""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from .errors import GraphError, InputError
+from .graph import Graph, Node, Op
+from .records import Plain, decode, encode
+
+FORMAT = "spikemorph-1"
+
+
+class TensorStore:
+    """Tensors by key; one tensor used twice is kept once."""
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, Tensor] = {}
+        self._keys: dict[int, str] = {}
+
+    def __call__(self, tensor: Tensor) -> str:
+        if id(tensor) not in self._keys:
+            key = f"t{len(self.tensors)}"
+            self._keys[id(tensor)] = key
+            self.tensors[key] = tensor.detach().cpu().contiguous()
+        return self._keys[id(tensor)]
+
+
+def graph_to_plain(graph: Graph, store: TensorStore) -> Plain:
+    """A graph as JSON; its tensors go to `store`."""
+    return {
+        "nodes": [
+            {"name": n.name, "inputs": list(n.inputs), "op": encode(n.op, store)}
+            for n in graph.nodes
+        ],
+        "inputs": list(graph.inputs),
+        "outputs": list(graph.outputs),
+    }
+
+
+def graph_from_plain(plain: Plain, tensors: Mapping[str, Tensor], where: str) -> Graph:
+    """Read what `graph_to_plain` wrote.
+
+    Raises
+    ------
+    InputError
+        If it is not a valid graph; `where` names the file.
+    """
+    try:
+        nodes = []
+        for item in plain["nodes"]:
+            op = decode(item["op"], tensors, f"{where}, node {item['name']!r}")
+            if not isinstance(op, Op):
+                raise InputError(f"{where}, node {item['name']!r}: a {type(op).__name__} is no op")
+            nodes.append(Node(str(item["name"]), op, tuple(item["inputs"])))
+        return Graph(tuple(nodes), tuple(plain["inputs"]), tuple(plain["outputs"]))
+    except (KeyError, TypeError, GraphError) as error:
+        raise InputError(f"{where}: not a stored graph ({error}); write it again") from error
+
+
+def graph_hash(graph: Graph, *, names: bool = True) -> str:
+    """SHA-256 of the graph's structure and tensors; without names, of what it computes only."""
+    if not names:
+        number = {node.name: str(k) for k, node in enumerate(graph.nodes)}
+        renamed = tuple(
+            Node(number[n.name], n.op, tuple(number[i] for i in n.inputs)) for n in graph.nodes
+        )
+        ends = [tuple(number[i] for i in end) for end in (graph.inputs, graph.outputs)]
+        graph = Graph(renamed, *ends)
+    store = TensorStore()
+    plain = graph_to_plain(graph, store)
+    return content_hash(plain, store.tensors)
+
+
+def content_hash(plain: Plain, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of JSON and tensors together."""
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
+    for key in sorted(tensors):
+        tensor = tensors[key].detach().cpu().contiguous()
+        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_file(path: Path, kind: str, plain: Plain, tensors: Mapping[str, Tensor]) -> None:
+    """Write one safetensors file of the given kind, whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written (no folder, no permission, no space); nothing is left behind.
+    """
+    header = {
+        "format": FORMAT,
+        "kind": kind,
+        "structure": json.dumps(plain, sort_keys=True),
+        "sha256": content_hash(plain, tensors),
+    }
+    # Tensors that share memory are stored as they are named: each once, by its own bytes.
+    own = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
+    write_bytes(path, save(own, header))
+
+
+def read_file(path: Path, kind: str) -> tuple[Plain, dict[str, Tensor]]:
+    """Read a file that `write_file` wrote, checking its kind and its hash.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, of another kind, or was changed after it was written.
+    """
+    header, tensors = _read_safetensors(path)
+    if header.get("format") != FORMAT or header.get("kind") != kind:
+        found = header.get("kind", "a plain safetensors file")
+        raise InputError(f"{path}: this is not a spikemorph {kind} but {found}")
+    try:
+        plain = json.loads(header["structure"])
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path}: its structure cannot be read; write it again") from error
+    if content_hash(plain, tensors) != header.get("sha256"):
+        raise InputError(f"{path}: its hash does not match its content; convert the model again")
+    return plain, tensors
+
+
+def file_kind(path: Path) -> str | None:
+    """What a safetensors file holds: a kind that `write_file` was given, or None."""
+    header, _ = _read_safetensors(path)
+    return header.get("kind") if header.get("format") == FORMAT else None
+
+
+def save_graph(path: Path, graph: Graph) -> None:
+    """Save a graph, float or integer, as one safetensors file."""
+    store = TensorStore()
+    write_file(path, "graph", graph_to_plain(graph, store), store.tensors)
+
+
+def load_graph_file(path: Path) -> Graph:
+    """Load a graph that `save_graph` wrote."""
+    plain, tensors = read_file(path, "graph")
+    return graph_from_plain(plain, tensors, str(path))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: to a temporary neighbour first, then renamed.
+
+    Raises
+    ------
+    InputError
+        If the system refuses; nothing is left behind.
+    """
+    temporary: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        reason = error.strerror or str(error)
+        raise InputError(f"{path}: cannot be written: {reason}; choose another --out") from error
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error})") from error

@@ -1,0 +1,60 @@
+"""The tables that layer files fill: one row says what one kind of op means in one world."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+Row = TypeVar("Row", bound=Callable[..., Any])
+
+
+class Table(Generic[Row], Mapping[Any, Row]):
+    """Rows entered by decorating a function with one or more keys; a second row for a key is refused.
+
+    >>> doubles: Table[Callable[[int], int]] = Table("doubles")
+    >>> @doubles("two")
+    ... def double(x: int) -> int:
+    ...     return 2 * x
+    >>> doubles["two"](4)
+    8
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._rows: dict[Any, Row] = {}
+
+    def __call__(self, *keys: Any) -> Callable[[Row], Row]:
+        """Enter the decorated function under every key."""
+
+        def enter(row: Row) -> Row:
+            for key in keys:
+                if key in self._rows:
+                    known = self._rows[key].__qualname__
+                    raise ValueError(f"{self.name} already has a row for {key}: {known}")
+                self._rows[key] = row
+            return row
+
+        return enter
+
+    def __getitem__(self, key: Any) -> Row:
+        return self._rows[key]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+# How a source spells the op. Key: ONNX operator name, or torch operator (OpOverload).
+# Row: a call whose constants are known -> the op, or a chain of ops, that computes it.
+reads_onnx: Table[Callable[..., Any]] = Table("reads_onnx")
+reads_torch: Table[Callable[..., Any]] = Table("reads_torch")
+
+# What the op computes on integers: (op, *int64 tensors) -> int64 tensor. Key: op class.
+on_integers: Table[Callable[..., Any]] = Table("on_integers")
+
+# How the op passes on increments in time. Key: op class. Row: (op, *increments) ->
+# increments, without the constant part; or `accumulate`, where sums must be formed first.
+on_increments: Table[Callable[..., Any]] = Table("on_increments")
+
+# Bounds of the op's integer output: (op, *ranges) -> range. Key: op class.
+on_ranges: Table[Callable[..., Any]] = Table("on_ranges")

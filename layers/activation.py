@@ -1,0 +1,230 @@
+"""Monotone activations, each with the input at which it first reaches a given output."""
+
+import math
+from dataclasses import dataclass
+from decimal import Decimal, localcontext
+from fractions import Fraction
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spikemorph.graph import Op
+from spikemorph.graph.calls import Call, Refusal
+from spikemorph.graph.tables import reads_onnx, reads_torch
+
+from .affine import ScaleShift
+
+aten: Any = torch.ops.aten
+_DIGITS = 40  # of the decimal logarithms: the same thresholds on every machine
+
+
+@dataclass(frozen=True, eq=False)
+class Activation(Op):
+    """A non-decreasing function of one number."""
+
+    @property
+    def bounds(self) -> tuple[Fraction | None, Fraction | None]:
+        """The least and the greatest output, None where there is none."""
+        return None, None
+
+    def reaches(self, value: Fraction) -> Fraction | float:
+        """The least input whose output is at least `value`; -inf for all inputs, inf for none."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class ReLU(Activation):
+    """``max(x, 0)``."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.relu(x)
+
+    @property
+    def bounds(self) -> tuple[Fraction | None, Fraction | None]:
+        return Fraction(0), None
+
+    def reaches(self, value: Fraction) -> Fraction | float:
+        return value if value > 0 else -math.inf
+
+
+@dataclass(frozen=True, eq=False)
+class Clip(Activation):
+    """``min(max(x, low), high)``; ReLU6 is ``Clip(0, 6)``."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"clip needs low < high, got {self.low} and {self.high}")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.clamp(self.low, self.high)
+
+    @property
+    def bounds(self) -> tuple[Fraction | None, Fraction | None]:
+        ends = (None if math.isinf(end) else Fraction(end) for end in (self.low, self.high))
+        low, high = ends
+        return low, high
+
+    def reaches(self, value: Fraction) -> Fraction | float:
+        if value <= self.low:
+            return -math.inf
+        return math.inf if value > self.high else value
+
+
+@dataclass(frozen=True, eq=False)
+class LeakyReLU(Activation):
+    """``x`` where positive, else ``slope * x``, with a slope above zero."""
+
+    slope: float
+
+    def __post_init__(self) -> None:
+        if not self.slope > 0:
+            raise ValueError(f"a leaky ReLU needs a slope above 0, got {self.slope}")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x, self.slope)
+
+    def reaches(self, value: Fraction) -> Fraction | float:
+        return value / Fraction(self.slope) if value < 0 else value
+
+
+@dataclass(frozen=True, eq=False)
+class Sigmoid(Activation):
+    """``1 / (1 + exp(-x))``."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(x)
+
+    @property
+    def bounds(self) -> tuple[Fraction | None, Fraction | None]:
+        return Fraction(0), Fraction(1)
+
+    def reaches(self, value: Fraction) -> Fraction | float:
+        if value <= 0:
+            return -math.inf
+        return math.inf if value >= 1 else logarithm(value / (1 - value))
+
+
+@dataclass(frozen=True, eq=False)
+class Tanh(Activation):
+    """``tanh(x)``."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.tanh(x)
+
+    @property
+    def bounds(self) -> tuple[Fraction | None, Fraction | None]:
+        return Fraction(-1), Fraction(1)
+
+    def reaches(self, value: Fraction) -> Fraction | float:
+        if value <= -1:
+            return -math.inf
+        return math.inf if value >= 1 else logarithm((1 + value) / (1 - value)) / 2
+
+
+@dataclass(frozen=True, eq=False)
+class Relay(Activation):
+    """The identity, put where a weighted layer would read sums: a neuron turns them into spikes."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x
+
+    def reaches(self, value: Fraction) -> Fraction | float:
+        return value
+
+
+def logarithm(value: Fraction) -> Fraction:
+    """The natural logarithm, correctly rounded to 40 decimal digits, as a fraction.
+
+    >>> float(logarithm(Fraction(1)))
+    0.0
+    """
+    with localcontext() as context:
+        context.prec = _DIGITS
+        return Fraction((Decimal(value.numerator) / Decimal(value.denominator)).ln())
+
+
+@reads_torch(aten.relu.default, aten.relu_.default)
+@reads_onnx("Relu")
+def _read_relu(call: Call) -> ReLU:
+    return ReLU()
+
+
+@reads_torch(aten.sigmoid.default, aten.sigmoid_.default)
+@reads_onnx("Sigmoid")
+def _read_sigmoid(call: Call) -> Sigmoid:
+    return Sigmoid()
+
+
+@reads_torch(aten.tanh.default, aten.tanh_.default)
+@reads_onnx("Tanh")
+def _read_tanh(call: Call) -> Tanh:
+    return Tanh()
+
+
+def _clip(low: float, high: float) -> Activation:
+    if not low < high:
+        raise Refusal(f"it clips to the empty range {low}..{high}")
+    return ReLU() if (low, high) == (0, math.inf) else Clip(low, high)
+
+
+@reads_torch(
+    aten.hardtanh.default, aten.hardtanh_.default, aten.clamp.default, aten.clamp_.default,
+    aten.relu6.default, aten.clamp_min.default,
+)  # fmt: skip
+def _read_clamp(call: Call) -> Activation:
+    ends = {"hardtanh": (-1.0, 1.0), "relu6": (0.0, 6.0)}
+    low, high = ends.get(call.op.removesuffix("_"), (-math.inf, math.inf))
+    low = call.option("min_val", call.option("min", low))
+    high = call.option("max_val", call.option("max", high))
+    return _clip(float(low), float(high))
+
+
+@reads_onnx("Clip")
+def _read_clip(call: Call) -> Activation:
+    if call.version < 11:
+        return _clip(call.option("min", -math.inf), call.option("max", math.inf))
+    low, high = call.optional(1), call.optional(2)
+    return _clip(
+        -math.inf if low is None else float(low), math.inf if high is None else float(high)
+    )
+
+
+def _leaky(slope: float) -> Activation:
+    if slope < 0:
+        raise Refusal(f"its slope {slope:g} is negative, so it is not monotone", "train with ReLU")
+    return LeakyReLU(slope) if slope > 0 else ReLU()
+
+
+@reads_torch(aten.leaky_relu.default, aten.leaky_relu_.default)
+def _read_leaky_torch(call: Call) -> Activation:
+    return _leaky(float(call.option("negative_slope", 0.01)))
+
+
+@reads_onnx("LeakyRelu")
+def _read_leaky_onnx(call: Call) -> Activation:
+    return _leaky(float(call.option("alpha", 0.01)))
+
+
+@reads_torch(aten.prelu.default)
+@reads_onnx("PRelu")
+def _read_prelu(call: Call) -> Activation:
+    slope = call.constant(1, "slope").unique()
+    if len(slope) != 1:
+        raise Refusal("its slope differs between channels", "use one slope for all channels")
+    return _leaky(float(slope))
+
+
+@reads_onnx("HardSigmoid")
+def _read_hard_sigmoid(call: Call) -> tuple[Op, ...]:
+    gain, shift = call.option("alpha", 0.2), call.option("beta", 0.5)
+    return ScaleShift(torch.tensor(gain), torch.tensor(shift)), Clip(0.0, 1.0)
+
+
+@reads_torch(aten.hardsigmoid.default, aten.hardsigmoid_.default)
+def _read_hard_sigmoid_torch(call: Call) -> tuple[Op, ...]:
+    return ScaleShift(torch.tensor(1 / 6), torch.tensor(0.5)), Clip(0.0, 1.0)

@@ -1,0 +1,142 @@
+"""Constant scale and shift: input normalisation, and what batch normalisation becomes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikemorph.graph import Op
+from spikemorph.graph.calls import Call, Edge, Refusal
+from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
+
+from .joining import scaled_join
+from .ranges import Range
+
+aten: Any = torch.ops.aten
+
+
+@dataclass(frozen=True, eq=False)
+class ScaleShift(Op):
+    """``y = gain * x + shift``; both broadcast against one sample: (), (channel, 1, 1), ..."""
+
+    gain: Tensor
+    shift: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x * self.gain.to(x) + self.shift.to(x)
+
+
+@on_integers(ScaleShift)
+def _on_integers(op: ScaleShift, x: Tensor) -> Tensor:
+    return op(x)
+
+
+@on_increments(ScaleShift)
+def _on_increments(op: ScaleShift, x: Tensor) -> Tensor:
+    return x * op.gain.to(x)
+
+
+@on_ranges(ScaleShift)
+def _on_ranges(op: ScaleShift, source: Range) -> Range:
+    gain = per_channel(op.gain)
+    reach = source.whole() if gain is None else source
+    ends = [reach.scaled(g) for g in (op.gain.min(), op.gain.max())] if gain is None else []
+    out = reach.scaled(gain) if gain is not None else Range(
+        torch.minimum(ends[0].low, ends[1].low), torch.maximum(ends[0].high, ends[1].high),
+        max(e.load for e in ends),
+    )  # fmt: skip
+    low, high = float(op.shift.min().clamp(max=0)), float(op.shift.max().clamp(min=0))
+    return Range(out.low + low, out.high + high, out.load + max(-low, high))
+
+
+def per_channel(constant: Tensor) -> Tensor | None:
+    """A constant that depends on the channel at most, as (channel,) or (1,); None if on more."""
+    if constant.dim() == 0:
+        return constant[None]
+    return constant.reshape(len(constant)) if constant.numel() == len(constant) else None
+
+
+def _broadcast(constant: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Bring a source's constant to one sample's axes, dropping a leading batch axis of size one."""
+    if constant.numel() == 1:
+        return constant.reshape(())
+    while constant.dim() > len(shape) and constant.shape[0] == 1:
+        constant = constant[0]
+    if constant.dim() > len(shape):
+        raise Refusal(f"its constant of shape {tuple(constant.shape)} differs between samples")
+    constant = constant.reshape(*[1] * (len(shape) - constant.dim()), *constant.shape)
+    if torch.broadcast_shapes(constant.shape, shape) != torch.Size(shape):
+        raise Refusal(f"its constant of shape {tuple(constant.shape)} enlarges a sample of {shape}")
+    return constant
+
+
+def _constant(call: Call) -> tuple[Tensor, bool]:
+    """The constant factor or summand of a binary operator, and whether it stands left."""
+    left = isinstance(call.input(1), Edge)
+    return _broadcast(call.constant(0 if left else 1, "constant"), call.edge.shape), left
+
+
+def _two_edges(call: Call) -> bool:
+    return isinstance(call.input(0), Edge) and isinstance(call.input(1), Edge)
+
+
+@reads_torch(aten.add.Tensor, aten.add_.Tensor)
+@reads_onnx("Add")
+def _read_add(call: Call) -> Op:
+    alpha = call.option("alpha", 1)
+    if _two_edges(call):
+        return scaled_join(call, (1, alpha))
+    value, left = _constant(call)
+    gain = torch.tensor(float(alpha) if left else 1.0)
+    return ScaleShift(gain, value if left else value * alpha)
+
+
+@reads_torch(aten.sub.Tensor, aten.sub_.Tensor)
+@reads_onnx("Sub")
+def _read_sub(call: Call) -> Op:
+    alpha = call.option("alpha", 1)
+    if _two_edges(call):
+        return scaled_join(call, (1, -alpha))
+    value, left = _constant(call)
+    if left:
+        return ScaleShift(torch.tensor(-float(alpha)), value)
+    return ScaleShift(torch.tensor(1.0), -value * alpha)
+
+
+@reads_torch(aten.rsub.Scalar)
+def _read_rsub(call: Call) -> Op:
+    value, _ = _constant(call)
+    return ScaleShift(torch.tensor(-1.0), value)
+
+
+@reads_torch(aten.mul.Tensor, aten.mul_.Tensor)
+@reads_onnx("Mul")
+def _read_mul(call: Call) -> Op:
+    _refuse_product(call)
+    value, _ = _constant(call)
+    return ScaleShift(value, torch.tensor(0.0))
+
+
+@reads_torch(aten.div.Tensor, aten.div_.Tensor)
+@reads_onnx("Div")
+def _read_div(call: Call) -> Op:
+    _refuse_product(call)
+    value, left = _constant(call)
+    if left:
+        raise Refusal("it divides a constant by an activation")
+    return ScaleShift(1 / value.double(), torch.tensor(0.0))
+
+
+def _refuse_product(call: Call) -> None:
+    if _two_edges(call):
+        raise Refusal(
+            "it multiplies or divides two activations (gate or attention)",
+            "products of activations are not supported yet; replace the gate by a constant scale",
+        )
+
+
+@reads_onnx("Neg")
+@reads_torch(aten.neg.default)
+def _read_neg(call: Call) -> Op:
+    return ScaleShift(torch.tensor(-1.0), torch.tensor(0.0))

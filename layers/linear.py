@@ -1,0 +1,83 @@
+"""Linear (fully connected) layers: every input to every output."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spikemorph.graph import Op
+from spikemorph.graph.calls import Call, Edge, Refusal
+from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
+
+from .ranges import Range, weighted
+
+aten: Any = torch.ops.aten
+
+
+@dataclass(frozen=True, eq=False)
+class Linear(Op):
+    """``y = x weight^T + bias``: weight (out, in), bias (out,), over the last axis of `x`."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def products(self, x: Tensor) -> Tensor:
+        """The product without the bias, in the number type of `x`."""
+        return F.linear(x, self.weight.to(x))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y = self.products(x)
+        return y if self.bias is None else y + self.bias.to(y)
+
+
+@on_integers(Linear)
+def _on_integers(op: Linear, x: Tensor) -> Tensor:
+    return op(x)
+
+
+@on_increments(Linear)
+def _on_increments(op: Linear, x: Tensor) -> Tensor:
+    return op.products(x)
+
+
+@on_ranges(Linear)
+def _on_ranges(op: Linear, source: Range) -> Range:
+    fits = len(source.low) in (1, op.weight.shape[1])
+    return weighted(op.weight, source if fits else source.whole(), 1, op.bias)
+
+
+@reads_torch(aten.linear.default)
+def _read_linear(call: Call) -> Linear:
+    return Linear(call.constant(1, "weight"), call.optional(2))
+
+
+@reads_torch(aten.addmm.default)
+def _read_addmm(call: Call) -> Linear:
+    if call.option("alpha", 1) != 1 or call.option("beta", 1) != 1:
+        raise Refusal("addmm with alpha or beta other than 1")
+    return Linear(call.constant(2, "weight").t(), call.constant(0, "bias"))
+
+
+@reads_torch(aten.matmul.default, aten.mm.default)
+@reads_onnx("MatMul")
+def _read_matmul(call: Call) -> Linear:
+    if not isinstance(call.input(0), Edge):
+        raise Refusal("the constant stands left of the product", "write it as x @ weight")
+    weight = call.constant(1, "second factor")
+    if weight.dim() != 2:
+        raise Refusal(f"its constant has {weight.dim()} axes, two are expected")
+    return Linear(weight.t(), None)
+
+
+@reads_onnx("Gemm")
+def _read_gemm(call: Call) -> Linear:
+    call.refuse_unless("transA", [0], 0)
+    weight, bias = call.constant(1, "B"), call.optional(2)
+    weight = weight if call.option("transB", 0) else weight.t()
+    alpha, beta = call.option("alpha", 1.0), call.option("beta", 1.0)
+    weight = weight if alpha == 1 else weight * alpha
+    if bias is not None:
+        bias = (bias if beta == 1 else bias * beta).reshape(-1).expand(len(weight)).clone()
+    return Linear(weight, bias)

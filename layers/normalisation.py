@@ -1,0 +1,57 @@
+"""Batch normalisation with its running statistics; folded away before conversion."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spikemorph.graph import Op
+from spikemorph.graph.calls import Call, Refusal
+from spikemorph.graph.tables import reads_onnx, reads_torch
+
+aten: Any = torch.ops.aten
+
+
+@dataclass(frozen=True, eq=False)
+class BatchNorm(Op):
+    """``y = gain (x - mean) / sqrt(variance + eps) + shift``, each of them (channel,)."""
+
+    mean: Tensor
+    variance: Tensor
+    gain: Tensor
+    shift: Tensor
+    eps: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        mean, variance, gain, shift = (
+            t.to(x) for t in (self.mean, self.variance, self.gain, self.shift)
+        )
+        return F.batch_norm(x, mean, variance, gain, shift, eps=self.eps)
+
+
+@reads_torch(
+    aten.batch_norm.default,
+    aten._native_batch_norm_legit_no_training.default,
+)
+def _read_torch(call: Call) -> BatchNorm:
+    if call.option("training", False):
+        raise Refusal("it uses batch statistics", "export the model in eval mode: model.eval()")
+    mean, variance = call.constant(3, "running mean"), call.constant(4, "running variance")
+    gain, shift = call.optional(1), call.optional(2)
+    return BatchNorm(
+        mean,
+        variance,
+        torch.ones_like(mean) if gain is None else gain,
+        torch.zeros_like(mean) if shift is None else shift,
+        float(call.option("eps", 1e-5)),
+    )
+
+
+@reads_onnx("BatchNormalization")
+def _read_onnx(call: Call) -> BatchNorm:
+    call.refuse_unless("training_mode", [0], 0)
+    call.refuse_unless("spatial", [1], 1)
+    gain, shift, mean, variance = (call.constant(k, f"input {k}") for k in (1, 2, 3, 4))
+    return BatchNorm(mean, variance, gain, shift, float(call.option("epsilon", 1e-5)))

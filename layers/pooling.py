@@ -1,0 +1,247 @@
+"""Max, average, sum and global pooling."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spikemorph.graph import Op
+from spikemorph.graph.calls import Call, Refusal
+from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
+
+from .ranges import Range
+from .windows import Pairs, Sizes, added, onnx_padding, overhang, pad, pairs, sizes
+
+aten: Any = torch.ops.aten
+
+
+@dataclass(frozen=True, eq=False)
+class MaxPool(Op):
+    """The greatest value in each window; padding never wins."""
+
+    kernel: Sizes
+    stride: Sizes
+    padding: Pairs
+    dilation: Sizes
+
+    def __call__(self, x: Tensor) -> Tensor:
+        least = -torch.inf if x.is_floating_point() else torch.iinfo(x.dtype).min
+        x = pad(x, self.padding, least)
+        if len(self.kernel) == 1:
+            return _max2d(x[..., None], self)[..., 0]
+        return _max2d(x, self) if len(self.kernel) == 2 else _max3d(x, self)
+
+
+def _max2d(x: Tensor, op: MaxPool) -> Tensor:
+    kernel, stride, dilation = (_two(v) for v in (op.kernel, op.stride, op.dilation))
+    return F.max_pool2d(x, kernel, stride, 0, dilation)
+
+
+def _max3d(x: Tensor, op: MaxPool) -> Tensor:
+    return F.max_pool3d(x, op.kernel, op.stride, 0, op.dilation)
+
+
+def _two(values: Sizes) -> Sizes:
+    return (*values, 1) if len(values) == 1 else values
+
+
+@dataclass(frozen=True, eq=False)
+class SumPool(Op):
+    """The sum over each window; padding adds nothing."""
+
+    kernel: Sizes
+    stride: Sizes
+    padding: Pairs
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = pad(x, self.padding)
+        if len(self.kernel) == 1:
+            pooled = F.avg_pool2d(
+                x[..., None], _two(self.kernel), _two(self.stride), divisor_override=1
+            )
+            return pooled[..., 0]
+        pool: Any = F.avg_pool2d if len(self.kernel) == 2 else F.avg_pool3d
+        return pool(x, self.kernel, self.stride, divisor_override=1)
+
+
+@dataclass(frozen=True, eq=False)
+class AveragePool(Op):
+    """The mean over each window: the sum over it, divided by how many of its cells count.
+
+    Cells of `padding` count where `counts_padding`; cells of `overhang` (from ceil mode) never do.
+    """
+
+    kernel: Sizes
+    stride: Sizes
+    padding: Pairs
+    overhang: Pairs
+    counts_padding: bool
+
+    @property
+    def summed(self) -> SumPool:
+        """The same windows, summed."""
+        return SumPool(self.kernel, self.stride, added(self.padding, self.overhang))
+
+    def counts(self, shape: Sizes) -> Tensor:
+        """How many cells count in each window, for an input of spatial `shape`: (*output size)."""
+        cells = torch.ones(1, 1, *shape, dtype=torch.float64)
+        inner = pad(cells, self.padding, 1.0 if self.counts_padding else 0.0)
+        return SumPool(self.kernel, self.stride, self.overhang)(inner)[0, 0]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        counts = self.counts(tuple(x.shape[2:])).to(x)
+        return self.summed(x) / counts
+
+
+@dataclass(frozen=True, eq=False)
+class GlobalAverage(Op):
+    """The mean over all positions: (channel, *size) becomes (channel, 1, ...)."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.mean(tuple(range(2, x.dim())), keepdim=True)
+
+
+@dataclass(frozen=True, eq=False)
+class GlobalMax(Op):
+    """The greatest value over all positions: (channel, *size) becomes (channel, 1, ...)."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.amax(tuple(range(2, x.dim())), keepdim=True)
+
+
+def accumulate(op: Op, *sums: Tensor) -> Tensor:
+    """The row of ops that do not pass increments on: they read sums, and their output is differenced."""
+    return op(*sums)
+
+
+@on_integers(MaxPool, GlobalMax, SumPool)
+def _on_integers(op: Op, x: Tensor) -> Tensor:
+    return op(x)
+
+
+@on_increments(SumPool)
+def _on_increments(op: SumPool, x: Tensor) -> Tensor:
+    return op(x)
+
+
+on_increments(MaxPool, GlobalMax)(accumulate)
+
+
+@on_ranges(MaxPool, GlobalMax)
+def _max_ranges(op: Op, source: Range) -> Range:
+    return source
+
+
+@on_ranges(SumPool)
+def _sum_ranges(op: SumPool, source: Range) -> Range:
+    cells = 1
+    for k in op.kernel:
+        cells *= k
+    return source.scaled(torch.tensor(cells))
+
+
+@reads_torch(
+    aten.max_pool1d.default, aten.max_pool2d.default, aten.max_pool3d.default,
+    aten.max_pool2d_with_indices.default, aten.max_pool3d_with_indices.default,
+)  # fmt: skip
+def _read_max_torch(call: Call) -> MaxPool:
+    kernel, stride, padding = _torch_windows(call)
+    dilation = sizes(call.option("dilation", 1), len(kernel))
+    if call.option("ceil_mode", False):
+        shape = call.edge.shape[1:]
+        padding = added(padding, overhang(shape, kernel, stride, dilation, padding))
+    return MaxPool(kernel, stride, padding, dilation)
+
+
+@reads_torch(aten.avg_pool1d.default, aten.avg_pool2d.default, aten.avg_pool3d.default)
+def _read_average_torch(call: Call) -> AveragePool:
+    if call.option("divisor_override") is not None:
+        raise Refusal("it divides by a number of its own", "drop divisor_override")
+    kernel, stride, padding = _torch_windows(call)
+    ceil = call.option("ceil_mode", False)
+    return _average(call, kernel, stride, padding, ceil, call.option("count_include_pad", True))
+
+
+def _torch_windows(call: Call) -> tuple[Sizes, Sizes, Pairs]:
+    axes = int(call.op.split("pool")[1][0])
+    kernel = sizes(call.option("kernel_size"), axes)
+    stride = sizes(call.option("stride") or kernel, axes)
+    return kernel, stride, pairs(call.option("padding", 0), axes)
+
+
+def _average(
+    call: Call, kernel: Sizes, stride: Sizes, padding: Pairs, ceil: bool, counts: bool
+) -> AveragePool:
+    hang = pairs(0, len(kernel))
+    if ceil:
+        hang = overhang(call.edge.shape[1:], kernel, stride, (1,) * len(kernel), padding)
+    return AveragePool(kernel, stride, padding, hang, bool(counts))
+
+
+@reads_onnx("MaxPool")
+def _read_max_onnx(call: Call) -> MaxPool:
+    kernel, stride, dilation, padding = _onnx_windows(call)
+    call.refuse_unless("storage_order", [0], 0)
+    if call.option("ceil_mode", 0):
+        shape = call.edge.shape[1:]
+        padding = added(padding, overhang(shape, kernel, stride, dilation, padding))
+    return MaxPool(kernel, stride, padding, dilation)
+
+
+@reads_onnx("AveragePool")
+def _read_average_onnx(call: Call) -> AveragePool:
+    kernel, stride, dilation, padding = _onnx_windows(call)
+    if set(dilation) != {1}:
+        raise Refusal("it averages with dilation")
+    ceil, counts = call.option("ceil_mode", 0), call.option("count_include_pad", 0)
+    return _average(call, kernel, stride, padding, bool(ceil), bool(counts))
+
+
+def _onnx_windows(call: Call) -> tuple[Sizes, Sizes, Sizes, Pairs]:
+    kernel = tuple(int(k) for k in call.option("kernel_shape"))
+    stride, dilation = (sizes(call.option(key, 1), len(kernel)) for key in ("strides", "dilations"))
+    return kernel, stride, dilation, onnx_padding(call, kernel, stride, dilation)
+
+
+@reads_onnx("GlobalAveragePool")
+def _read_global_average(call: Call) -> GlobalAverage:
+    return GlobalAverage()
+
+
+@reads_onnx("GlobalMaxPool")
+def _read_global_max(call: Call) -> GlobalMax:
+    return GlobalMax()
+
+
+@reads_torch(
+    aten.adaptive_avg_pool1d.default, aten.adaptive_avg_pool2d.default,
+    aten.adaptive_avg_pool3d.default,
+)  # fmt: skip
+def _read_adaptive_average(call: Call) -> Op:
+    kernel = _adaptive(call)
+    if kernel == call.edge.shape[1:]:
+        return GlobalAverage()
+    zero = pairs(0, len(kernel))
+    return AveragePool(kernel, kernel, zero, zero, counts_padding=True)
+
+
+@reads_torch(
+    aten.adaptive_max_pool1d.default, aten.adaptive_max_pool2d.default,
+    aten.adaptive_max_pool3d.default,
+)  # fmt: skip
+def _read_adaptive_max(call: Call) -> Op:
+    kernel = _adaptive(call)
+    return MaxPool(kernel, kernel, pairs(0, len(kernel)), (1,) * len(kernel))
+
+
+def _adaptive(call: Call) -> Sizes:
+    shape = call.edge.shape[1:]
+    wish = sizes(call.option("output_size"), len(shape))
+    if any(size % n for size, n in zip(shape, wish, strict=True)):
+        raise Refusal(
+            f"it pools {shape} adaptively to {wish}, so windows differ in size",
+            "give an input size whose feature map is a multiple of the output size",
+        )
+    return tuple(size // n for size, n in zip(shape, wish, strict=True))

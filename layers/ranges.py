@@ -1,0 +1,77 @@
+"""Bounds on what an integer edge can carry: the smallest and largest value, channel by channel."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of every integer an edge may carry; zero always lies inside.
+
+    Parameters
+    ----------
+    low, high : Tensor
+        (channel,) or (1,), float64. Integers up to 2**53 are exact in it.
+    load : float
+        An upper bound of the sum of absolute values formed while computing the edge, in any order.
+    """
+
+    low: Tensor
+    high: Tensor
+    load: float
+
+    @classmethod
+    def of(cls, low: float, high: float) -> "Range":
+        """The same bounds for every channel."""
+        low, high = min(low, 0), max(high, 0)
+        edge = torch.tensor([low, high], dtype=torch.float64)
+        return cls(edge[:1], edge[1:], max(-low, high))
+
+    @property
+    def peak(self) -> float:
+        """The largest absolute value."""
+        return float(torch.maximum(-self.low, self.high).max())
+
+    def whole(self) -> "Range":
+        """The bounds that hold for all channels at once."""
+        return Range(self.low.min()[None], self.high.max()[None], self.load)
+
+    def scaled(self, factor: Tensor) -> "Range":
+        """Bounds after multiplying by a factor per channel, or one for all."""
+        factor = factor.to(torch.float64).reshape(-1)
+        ends = torch.stack([self.low * factor, self.high * factor])
+        low, high = ends.min(0).values, ends.max(0).values
+        return Range(low, high, self.load * float(factor.abs().max()))
+
+
+def total(ranges: list[Range]) -> Range:
+    """Bounds of a sum."""
+    low = torch.stack(torch.broadcast_tensors(*(r.low for r in ranges))).sum(0)
+    high = torch.stack(torch.broadcast_tensors(*(r.high for r in ranges))).sum(0)
+    return Range(low, high, sum(r.load for r in ranges))
+
+
+def weighted(weight: Tensor, source: Range, groups: int, bias: Tensor | None) -> Range:
+    """Bounds of ``weight * source + bias``; the weight is (out, in / groups, ...), any taps left out.
+
+    Since zero lies inside the source's range, padded and skipped taps are covered.
+    """
+    taps = weight.to(torch.float64).flatten(2) if weight.dim() > 2 else weight.double()[:, :, None]
+    out, inside = taps.shape[:2]
+    channels = inside * groups
+    low, high = (
+        end.expand(channels).reshape(groups, 1, inside, 1) for end in (source.low, source.high)
+    )
+    parts = taps.reshape(groups, out // groups, inside, -1)
+    positive, negative = parts.clamp(min=0), parts.clamp(max=0)
+    least = (positive * low + negative * high).sum((2, 3)).reshape(out)
+    most = (positive * high + negative * low).sum((2, 3)).reshape(out)
+    load = (parts.abs() * torch.maximum(-low, high)).sum((2, 3)).max()
+    if bias is None:
+        return Range(least, most, float(load))
+    flat = bias.to(torch.float64).reshape(out, -1)
+    least = least + flat.min(1).values.clamp(max=0)
+    most = most + flat.max(1).values.clamp(min=0)
+    return Range(least, most, float(load + flat.abs().max()))

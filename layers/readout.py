@@ -1,0 +1,77 @@
+"""What is read off at the end: logits on one scale, and a final softmax, both outside the spikes."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikemorph.graph import Op
+from spikemorph.graph.calls import Call
+from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
+
+from .ladder import along_channels
+from .ranges import Range
+
+aten: Any = torch.ops.aten
+
+
+@dataclass(frozen=True, eq=False)
+class Softmax(Op):
+    """``exp(x) / sum exp(x)`` along an axis (that counts the batch), or its logarithm."""
+
+    axis: int
+    logarithm: bool = False
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.log_softmax(self.axis) if self.logarithm else x.softmax(self.axis)
+
+
+@dataclass(frozen=True, eq=False)
+class Readout(Op):
+    """The integer network's last node: brings channels to one scale by integer factors.
+
+    Real output: ``analog(unit * factors * C)``. ``factors`` is (channel,) or (1,) int64; ``analog``
+    are ops kept outside the spiking part (a final softmax), applied in order.
+    """
+
+    factors: Tensor
+    unit: Fraction
+    analog: tuple[Op, ...] = ()
+
+    def real(self, integers: Tensor) -> Tensor:
+        """The real output (sample, *shape), float64, from this node's integers."""
+        x = integers.to(torch.float64) * float(self.unit)
+        for op in self.analog:
+            x = op(x)
+        return x
+
+
+@on_integers(Readout)
+@on_increments(Readout)
+def _scale(op: Readout, x: Tensor) -> Tensor:
+    return x * along_channels(op.factors, x).to(x.dtype)
+
+
+@on_ranges(Readout)
+def _on_ranges(op: Readout, source: Range) -> Range:
+    return source.scaled(op.factors)
+
+
+@reads_torch(
+    aten.softmax.int, aten._softmax.default, aten.log_softmax.int, aten._log_softmax.default
+)
+def _read_torch(call: Call) -> Softmax:
+    return _softmax(int(call.option("dim")), call, "log" in call.op)
+
+
+@reads_onnx("Softmax", "LogSoftmax")
+def _read_onnx(call: Call) -> Softmax:
+    axis = int(call.option("axis", 1 if call.version < 13 else -1))
+    return _softmax(axis, call, call.op == "LogSoftmax")
+
+
+def _softmax(axis: int, call: Call, logarithm: bool) -> Softmax:
+    rank = len(call.edge.shape) + 1
+    return Softmax(axis % rank, logarithm)

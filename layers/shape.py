@@ -1,0 +1,177 @@
+"""Ops that only move numbers: flatten, reshape, transpose, pad, and those that do nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikemorph.graph import Op
+from spikemorph.graph.calls import Call, Edge, Refusal
+from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
+
+from . import windows
+from .pooling import GlobalAverage
+from .ranges import Range
+from .windows import Pairs
+
+aten: Any = torch.ops.aten
+
+
+@dataclass(frozen=True, eq=False)
+class Reshape(Op):
+    """Each sample takes `shape`; the batch axis stays. Flattening is ``Reshape((n,))``."""
+
+    shape: tuple[int, ...]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.reshape(len(x), *self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Transpose(Op):
+    """Axes in another order; `order` counts the batch axis, which stays first."""
+
+    order: tuple[int, ...]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.permute(self.order)
+
+
+@dataclass(frozen=True, eq=False)
+class Pad(Op):
+    """Zeros around the last axes."""
+
+    padding: Pairs
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return windows.pad(x, self.padding)
+
+
+@dataclass(frozen=True, eq=False)
+class Identity(Op):
+    """Nothing: dropout in evaluation, casts, copies."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x
+
+
+@on_integers(Reshape, Transpose, Pad, Identity)
+@on_increments(Reshape, Transpose, Pad, Identity)
+def _move(op: Op, x: Tensor) -> Tensor:
+    return op(x)
+
+
+@on_ranges(Reshape, Transpose)
+def _mixed_ranges(op: Op, source: Range) -> Range:
+    return source.whole()
+
+
+@on_ranges(Pad, Identity)
+def _same_ranges(op: Op, source: Range) -> Range:
+    return source
+
+
+@reads_torch(
+    aten.dropout.default, aten.feature_dropout.default, aten.clone.default, aten.alias.default,
+    aten.contiguous.default, aten.detach.default, aten.detach_.default, aten.dropout_.default,
+    aten.to.dtype, aten.lift_fresh_copy.default,
+)  # fmt: skip
+@reads_onnx("Identity", "Dropout", "Cast")
+def _read_identity(call: Call) -> Identity:
+    if call.op.startswith(("dropout", "feature_dropout")) and call.option("train", False):
+        raise Refusal("dropout is on", "export the model in eval mode: model.eval()")
+    return Identity()
+
+
+@reads_torch(
+    aten.flatten.using_ints, aten.view.default, aten.reshape.default, aten._unsafe_view.default,
+    aten.squeeze.dim, aten.squeeze.dims, aten.squeeze.default, aten.unsqueeze.default,
+    aten.unflatten.int,
+)  # fmt: skip
+def _read_reshape_torch(call: Call) -> Reshape:
+    """Torch states the output's shape, so all reshaping calls are one."""
+    assert call.output is not None
+    return Reshape(call.output)
+
+
+@reads_torch(aten.permute.default, aten.transpose.int, aten.t.default)
+def _read_permute(call: Call) -> Transpose:
+    rank = len(call.edge.shape) + 1
+    if call.op == "permute":
+        order = [int(d) % rank for d in call.option("dims")]
+    else:
+        order = list(range(rank))
+        a, b = (int(call.option(k, k == "dim1")) % rank for k in ("dim0", "dim1"))
+        order[a], order[b] = order[b], order[a]
+    return _transpose(order)
+
+
+def _transpose(order: Sequence[int]) -> Transpose:
+    if order[0] != 0:
+        raise Refusal(f"it moves the batch axis: {tuple(order)}", "keep samples on the first axis")
+    return Transpose(tuple(order))
+
+
+@reads_torch(aten.pad.default, aten.constant_pad_nd.default)
+def _read_pad_torch(call: Call) -> Pad:
+    call.refuse_unless("mode", ["constant"], "constant")
+    flat = [int(n) for n in call.option("pad")]
+    padding = tuple(zip(flat[0::2], flat[1::2], strict=True))[::-1]
+    return _pad(padding, call.option("value", 0) or 0)
+
+
+def _pad(padding: Pairs, value: float) -> Pad:
+    if value != 0:
+        raise Refusal(f"it pads with {value:g}", "pad with zero")
+    if any(n < 0 for pair in padding for n in pair):
+        raise Refusal("it crops (negative padding)", "crop the input instead")
+    return Pad(padding)
+
+
+@reads_torch(aten.mean.dim)
+def _read_mean_torch(call: Call) -> tuple[Op, ...]:
+    return _mean(call.edge, call.option("dim"), bool(call.option("keepdim", False)))
+
+
+def _mean(edge: Edge, axes: Sequence[int], keep: bool) -> tuple[Op, ...]:
+    rank = len(edge.shape) + 1
+    if sorted(int(a) % rank for a in axes) != list(range(2, rank)):
+        raise Refusal(f"it averages over axes {tuple(axes)}", "average over all positions (2, 3)")
+    return (GlobalAverage(),) if keep else (GlobalAverage(), Reshape(edge.shape[:1]))
+
+
+@reads_onnx("ReduceMean")
+def _read_mean_onnx(call: Call) -> tuple[Op, ...]:
+    axes = call.option("axes") or call.constant(1, "axes").tolist()
+    return _mean(call.edge, axes, bool(call.option("keepdims", 1)))
+
+
+@reads_onnx("Flatten", "Reshape", "Squeeze", "Unsqueeze")
+def _read_reshape_onnx(call: Call) -> Reshape:
+    """The reader works out the output's shape, so all reshaping calls are one."""
+    assert call.output is not None
+    return Reshape(call.output)
+
+
+@reads_onnx("Transpose")
+def _read_transpose(call: Call) -> Transpose:
+    rank = len(call.edge.shape) + 1
+    return _transpose([int(a) for a in call.option("perm", tuple(range(rank))[::-1])])
+
+
+@reads_onnx("Pad")
+def _read_pad_onnx(call: Call) -> Pad:
+    call.refuse_unless("mode", ["constant"], "constant")
+    if call.version < 11:
+        flat, value = list(call.option("pads")), float(call.option("value", 0.0))
+    else:
+        flat, fill = call.constant(1, "pads").tolist(), call.optional(2)
+        value = 0.0 if fill is None else float(fill)
+    if call.optional(3) is not None:
+        raise Refusal("it pads chosen axes only", "state the padding of every axis")
+    padding = windows.onnx_pads(flat, len(flat) // 2)
+    if padding[0] != (0, 0):
+        raise Refusal("it pads the batch axis")
+    return _pad(padding[1:], value)
