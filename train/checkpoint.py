@@ -1,0 +1,34 @@
+"""A training run on disk: written whole or not at all, read without executing anything."""
+
+import io
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from spikemorph.graph.errors import InputError
+from spikemorph.graph.saving import write_bytes
+
+State = dict[str, Any]  # torch's state dicts are untyped
+
+
+def save_checkpoint(state: State, path: Path) -> None:
+    """Replace the file at `path`; a stopped or failed write leaves the last one intact."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path) -> State:
+    """Read tensors and plain values only; anything else in the file is refused."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(
+            f"checkpoint {path}: cannot be read ({reason}); delete it to start over"
+        ) from error
+    if not isinstance(state, dict) or "identity" not in state:
+        raise InputError(f"checkpoint {path}: not a training run; delete it to start over")
+    return state

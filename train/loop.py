@@ -1,0 +1,200 @@
+"""The one training loop: objectives, masks, quantisers and attacks plug into it."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from lightning_fabric import Fabric
+from torch import Generator, Tensor, nn
+from torch.optim import SGD
+
+from spikemorph.graph.errors import InputError, SpikemorphError
+
+from .checkpoint import State, load_checkpoint, save_checkpoint
+from .data import DataTensors
+from .objectives import CrossEntropy, Objective
+from .settings import TrainSettings
+
+Augment = Callable[[Tensor, Generator], Tensor]  # a batch to a varied batch
+Project = Callable[[nn.Module], None]  # put the weights back where they must be: masks, bounds
+
+
+class DivergenceError(SpikemorphError):
+    """The loss is no number any more; the last good checkpoint is kept."""
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one pass over the samples did."""
+
+    epoch: int  # counted from 1
+    loss: float  # mean over the pass
+    rate: float  # learning rate of the last step
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Plugged:
+    """What the caller put into the loop."""
+
+    objective: Objective
+    augment: Augment | None
+    project: Project | None
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a run is made of; what changes is the state of the torch objects in it."""
+
+    fabric: Fabric
+    model: nn.Module  # the caller's
+    spread: nn.Module  # the same network, over Fabric's devices and processes
+    optimizer: SGD
+    generator: Generator
+    train: DataTensors
+    settings: TrainSettings
+    plugged: _Plugged
+
+    def identity(self) -> State:
+        """What must be equal for a stopped run to be continued."""
+        return {**asdict(self.settings), "samples": len(self.train)}
+
+    def save(self, path: Path, records: list[EpochRecord]) -> None:
+        """Write the run as its last epoch left it, once among all processes."""
+        state = {
+            "identity": self.identity(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "records": [asdict(record) for record in records],
+        }
+        if self.fabric.is_global_zero:
+            save_checkpoint(state, path)
+        self.fabric.barrier()
+
+    def restore(self, path: Path) -> list[EpochRecord]:
+        """Take up a stopped run where its last whole epoch ended."""
+        state = load_checkpoint(path)
+        for name, value in self.identity().items():
+            before = state["identity"].get(name)
+            if before != value:
+                raise InputError(
+                    f"checkpoint {path}: made with {name} {before}, now {value}; "
+                    "ask for the same or delete it to start over"
+                )
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            raise InputError(
+                f"checkpoint {path}: made by another network; delete it to start over"
+            ) from error
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        return [EpochRecord(**record) for record in state["records"]]
+
+    def epoch(self, number: int) -> EpochRecord:
+        """One pass over the samples in a fresh order."""
+        start = time.perf_counter()
+        batch = min(self.settings.batch, len(self.train))
+        steps = len(self.train) // batch  # an incomplete last batch waits for the next order
+        order = torch.randperm(len(self.train), generator=self.generator)[: steps * batch]
+        before = (number - 1) * steps
+        losses = []
+        self.spread.train()
+        for step, index in enumerate(torch.split(order, batch)):
+            rate = self.settings.rate_at((before + step + 0.5) / (self.settings.epochs * steps))
+            losses.append(self._update(self.train.rows(index), rate))
+            if not math.isfinite(losses[-1]):
+                raise DivergenceError(
+                    f"epoch {number}, step {step + 1}: the loss is {losses[-1]} at learning rate "
+                    f"{rate:.3g}; lower the rate or check the inputs"
+                )
+        seconds = time.perf_counter() - start
+        return EpochRecord(number, math.fsum(losses) / steps, rate, seconds)
+
+    def _update(self, batch: DataTensors, rate: float) -> float:
+        """Descend on this process's share of the batch; the mean loss over all shares.
+
+        Where that is no number, the weights are left alone.
+        """
+        vary, project = self.plugged.augment, self.plugged.project
+        x = batch.x if vary is None else vary(batch.x, self.generator)
+        share = slice(self.fabric.global_rank, None, self.fabric.world_size)
+        x, y = self.fabric.to_device((x[share], batch.y[share]))
+        loss = self.plugged.objective(self.spread, x, y, self.generator)
+        mean = cast(Tensor, self.fabric.all_reduce(loss.detach(), reduce_op="mean")).item()
+        if math.isfinite(mean):
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.zero_grad()
+            self.fabric.backward(loss)
+            self.optimizer.step()
+            if project is not None:
+                project(self.model)
+        return mean
+
+
+@contextmanager
+def _lent_seed(run: _Run) -> Iterator[None]:
+    """Let layers that draw from torch's global generator (dropout) draw from the run's seed."""
+    seed = int(torch.randint(2**31, (), generator=run.generator)) + run.fabric.global_rank
+    devices = [] if run.fabric.device.type == "cpu" else [run.fabric.device]
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def _begin(
+    model: nn.Module, train: DataTensors, settings: TrainSettings, plugged: _Plugged, fabric: Fabric
+) -> _Run:
+    optimizer = SGD(
+        model.parameters(),
+        lr=settings.rate,
+        momentum=settings.momentum,
+        nesterov=settings.momentum > 0,
+        weight_decay=settings.decay,
+    )
+    spread, stepper = fabric.setup(model, optimizer)
+    generator = torch.Generator().manual_seed(settings.seed)
+    return _Run(fabric, model, spread, stepper, generator, train, settings, plugged)
+
+
+def fit(
+    model: nn.Module,
+    train: DataTensors,
+    settings: TrainSettings,
+    *,
+    objective: Objective | None = None,
+    augment: Augment | None = None,
+    project: Project | None = None,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    fabric: Fabric | None = None,
+) -> tuple[EpochRecord, ...]:
+    """Train `model` in place, and leave it in evaluation mode.
+
+    The `objective` (cross-entropy if none is given) is made small on each batch, which `augment`
+    may vary first; `project` is called after every update, to keep masks or bounds. The
+    `checkpoint` is written after every epoch, then `on_epoch` is called, which may raise to stop.
+    Where the checkpoint exists, the run goes on from it and ends with the very weights of a run
+    that was never stopped. `fabric` gives device, precision and processes, already launched, and
+    is one CPU process by default; processes draw the same batches and take a share of each.
+    """
+    fabric = fabric or Fabric(accelerator="cpu", devices=1)
+    plugged = _Plugged(objective or CrossEntropy(), augment, project)
+    run = _begin(model, train, settings, plugged, fabric)
+    records = run.restore(checkpoint) if checkpoint and checkpoint.exists() else []
+    while len(records) < settings.epochs:
+        with _lent_seed(run):
+            records.append(run.epoch(len(records) + 1))
+        if checkpoint is not None:
+            run.save(checkpoint, records)
+        if on_epoch is not None:
+            on_epoch(records[-1])
+    model.eval()
+    return tuple(records)

@@ -1,0 +1,133 @@
+"""The networks of the zoo, as plain torch modules that torch.export can trace."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from torch import Tensor, nn
+
+
+def _convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False)
+
+
+def _unit(index: int, inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
+    """Convolution, batch norm, ReLU: the layers `conv1`, `norm1`, `relu1` for index 1."""
+    return [
+        (f"conv{index}", _convolution(inputs, outputs)),
+        (f"norm{index}", nn.BatchNorm2d(outputs)),
+        (f"relu{index}", nn.ReLU()),
+    ]
+
+
+class BasicBlock(nn.Module):
+    """y = relu(norm2(conv2(relu(norm1(conv1(x))))) + shortcut(x)).
+
+    The shortcut is the identity, or a 1x1 convolution with batch norm where the shape changes.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = _convolution(inputs, outputs, stride=stride)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.relu1 = nn.ReLU()
+        self.conv2 = _convolution(outputs, outputs)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            projection = _convolution(inputs, outputs, size=1, stride=stride)
+            self.shortcut = nn.Sequential(
+                OrderedDict(conv=projection, norm=nn.BatchNorm2d(outputs))
+            )
+        self.relu2 = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (sample, inputs, H, W) to (sample, outputs, H / stride, W / stride)."""
+        inner = self.relu1(self.norm1(self.conv1(x)))
+        return self.relu2(self.norm2(self.conv2(inner)) + self.shortcut(x))
+
+
+class ResidualNet(nn.Module):
+    """A convolution, one basic block per width (all but the first halve the image), an average."""
+
+    def __init__(self, widths: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(OrderedDict(_unit(1, 1, widths[0])))
+        before = (widths[0], *widths)
+        self.blocks = nn.Sequential(
+            OrderedDict(
+                (f"block{i + 1}", BasicBlock(before[i], width, stride=1 if i == 0 else 2))
+                for i, width in enumerate(widths)
+            )
+        )
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.head = nn.Linear(widths[-1], classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (sample, 1, H, W) to logits (sample, class)."""
+        return self.head(self.flatten(self.pool(self.blocks(self.stem(x)))))
+
+
+def digits_mlp() -> nn.Module:
+    """Three linear layers for 8x8 digits: 64, 64, 32, 10."""
+    return nn.Sequential(
+        OrderedDict(
+            flatten=nn.Flatten(),
+            linear1=nn.Linear(64, 64),
+            relu1=nn.ReLU(),
+            linear2=nn.Linear(64, 32),
+            relu2=nn.ReLU(),
+            head=nn.Linear(32, 10),
+        )
+    )
+
+
+def digits_cnn() -> nn.Module:
+    """Three convolutions with batch norm and two max pools for 8x8 digits."""
+    layers: list[tuple[str, nn.Module]] = [
+        *_unit(1, 1, 16),
+        *_unit(2, 16, 24),
+        ("pool2", nn.MaxPool2d(2)),
+        *_unit(3, 24, 32),
+        ("pool3", nn.MaxPool2d(2)),
+        ("flatten", nn.Flatten()),
+        ("head", nn.Linear(32 * 2 * 2, 10)),
+    ]
+    return nn.Sequential(OrderedDict(layers))
+
+
+def digits_resnet() -> nn.Module:
+    """Two basic blocks and a global average pool for 8x8 digits."""
+    return ResidualNet(widths=(16, 32), classes=10)
+
+
+def fashion_vgg() -> nn.Module:
+    """Three pairs of convolutions (24, 48, 96 wide) with max pools for 28x28 images."""
+    layers: list[tuple[str, nn.Module]] = []
+    inputs = 1
+    for stage, width in enumerate((24, 48, 96)):
+        layers += _unit(2 * stage + 1, inputs, width)
+        layers += _unit(2 * stage + 2, width, width)
+        layers.append((f"pool{stage + 1}", nn.MaxPool2d(2)))
+        inputs = width
+    layers += [
+        ("flatten", nn.Flatten()),
+        ("linear7", nn.Linear(96 * 3 * 3, 128)),
+        ("relu7", nn.ReLU()),
+        ("head", nn.Linear(128, 10)),
+    ]
+    return nn.Sequential(OrderedDict(layers))
+
+
+def fashion_resnet() -> nn.Module:
+    """Three basic blocks (16, 32, 64 wide) and a global average pool for 28x28 images."""
+    return ResidualNet(widths=(16, 32, 64), classes=10)
+
+
+ARCHITECTURES: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
+    {
+        build.__name__: build
+        for build in (digits_mlp, digits_cnn, digits_resnet, fashion_vgg, fashion_resnet)
+    }
+)

@@ -1,0 +1,109 @@
+"""Samples by name: `NAME:SPLIT[:N]`, an `.npz` file or a folder of images."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from spikemorph.graph.errors import InputError
+
+from .cifar import CIFAR10
+from .digits import DIGITS
+from .entry import DataSet, Split
+from .fashion import FASHION_MNIST
+from .fetch import Download, Tell, obtain
+from .files import read_image_folder, read_npz
+from .mnist import MNIST, ONNX_MNIST
+from .samples import Samples
+
+_DATA_SETS: Mapping[str, DataSet] = MappingProxyType(
+    {entry.name: entry for entry in (DIGITS, FASHION_MNIST, MNIST, CIFAR10)}
+)
+_NETWORKS: Mapping[str, Download] = MappingProxyType({ONNX_MNIST.name: ONNX_MNIST})
+
+
+def data_catalogue() -> tuple[DataSet, ...]:
+    """Every data set that has a name here."""
+    return tuple(_DATA_SETS.values())
+
+
+def load_data(spec: str, *, home: Path | None = None, tell: Tell | None = None) -> Samples:
+    """Read samples, fetching them first if they are not on this machine.
+
+    Parameters
+    ----------
+    spec
+        `digits:test`, `mnist:test:1000` (the first thousand), a path to an `.npz` with `x` and
+        optionally `y`, or to a folder of images.
+    home
+        Where downloads are kept; `SPIKEMORPH_HOME` or the platform's cache folder by default.
+    tell
+        Is told, in a line, what is being fetched.
+
+    Raises
+    ------
+    InputError
+        If there is no such thing, or what is there cannot be used.
+    """
+    if spec.endswith(".npz"):
+        return read_npz(Path(spec))
+    if Path(spec).is_dir():
+        return read_image_folder(Path(spec))
+    entry, name, count = _parse(spec)
+    split = entry.splits[name]
+    samples = _read(entry, name, _folder(entry, split, home, tell))
+    return samples if count is None else samples.take(count)
+
+
+def fetch_data(name: str, *, home: Path | None = None, tell: Tell | None = None) -> Path | None:
+    """The folder with a data set's verified files; none if it comes with the installation."""
+    download = _data_set(name, name).download
+    return None if download is None else obtain(download, home, tell)
+
+
+def fetch_network(name: str, *, home: Path | None = None, tell: Tell | None = None) -> Path:
+    """The verified file of a network that others trained; `onnx-mnist` is the one there is."""
+    if name not in _NETWORKS:
+        raise InputError(f"no network {name!r} to fetch; known: {', '.join(_NETWORKS)}")
+    download = _NETWORKS[name]
+    (file,) = download.files
+    return obtain(download, home, tell) / file
+
+
+def _data_set(name: str, spec: str) -> DataSet:
+    if name in _DATA_SETS:
+        return _DATA_SETS[name]
+    raise InputError(
+        f"data {spec!r}: no data set, .npz file or folder of that name; "
+        f"known sets: {', '.join(_DATA_SETS)}"
+    )
+
+
+def _parse(spec: str) -> tuple[DataSet, str, int | None]:
+    """The parts of `NAME:SPLIT[:N]`."""
+    name, *rest = spec.split(":")
+    entry = _data_set(name, spec)
+    choices = " or ".join(f"{name}:{split}" for split in entry.splits)
+    if not rest or rest[0] not in entry.splits or len(rest) > 2:
+        raise InputError(f"data {spec!r}: not NAME:SPLIT[:N]; give {choices}")
+    if len(rest) == 1:
+        return entry, rest[0], None
+    if not (rest[1].isascii() and rest[1].isdigit() and int(rest[1]) > 0):
+        raise InputError(f"data {spec!r}: {rest[1]!r} is no number of samples; give 1 or more")
+    return entry, rest[0], int(rest[1])
+
+
+def _folder(entry: DataSet, split: Split, home: Path | None, tell: Tell | None) -> Path:
+    if split.shipped or entry.download is None:
+        return Path()
+    return obtain(entry.download, home, tell)
+
+
+def _read(entry: DataSet, split: str, folder: Path) -> Samples:
+    x, y = entry.splits[split].read(folder)
+    expected = (entry.splits[split].count, *entry.shape)
+    if tuple(x.shape) != expected:
+        raise InputError(
+            f"{entry.name}:{split}: samples of shape {tuple(x.shape)}, not {expected}; "
+            "delete them from the cache and fetch again"
+        )
+    return Samples(f"{entry.name}:{split}", x, y, entry.classes, entry.licence, entry.citation)

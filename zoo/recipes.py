@@ -1,0 +1,37 @@
+"""How each shipped network was trained, as data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from spikemorph.train import FlipAndShift, TrainSettings
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One shipped network: an architecture, a data set, and all the numbers of its training."""
+
+    name: str  # of the model, and of its architecture
+    dataset: str
+    settings: TrainSettings
+    augment: FlipAndShift | None
+    held_out: int  # training samples kept for validation
+    smoothing: float = 0.1
+
+
+_DIGITS_SHIFT = FlipAndShift(flip=False, pixels=1)
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        recipe.name: recipe
+        for recipe in (
+            Recipe("digits_mlp", "digits", TrainSettings(epochs=300, rate=0.05), None, 200),
+            Recipe("digits_cnn", "digits", TrainSettings(epochs=40), _DIGITS_SHIFT, 200),
+            Recipe("digits_resnet", "digits", TrainSettings(epochs=40), _DIGITS_SHIFT, 200),
+            Recipe("fashion_vgg", "fashion-mnist", TrainSettings(epochs=12), FlipAndShift(), 5000),
+            Recipe(
+                "fashion_resnet", "fashion-mnist", TrainSettings(epochs=16), FlipAndShift(), 5000
+            ),
+        )
+    }
+)
