@@ -1,1 +1,7 @@
-"""TODO."""
+"""From real networks to integer networks: calibration, rounding, ladders."""
+
+from .calibrators import MSE, Max, Percentile
+from .integers import quantise_graph
+from .settings import Quantisation
+
+__all__ = ["MSE", "Max", "Percentile", "Quantisation", "quantise_graph"]

@@ -1,0 +1,265 @@
+"""Turn a float graph into an integer graph: the one place where reals become integers."""
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from spikemorph.graph import Graph, Input, Node, Op
+from spikemorph.graph.grid import Grid
+from spikemorph.graph.interpret import integer_compute, shapes, walk
+from spikemorph.layers.activation import Activation
+from spikemorph.layers.affine import ScaleShift, per_channel
+from spikemorph.layers.convolution import Convolution
+from spikemorph.layers.joining import Add, Concat
+from spikemorph.layers.ladder import along_channels
+from spikemorph.layers.linear import Linear
+from spikemorph.layers.readout import Readout
+
+from .ladders import build_ladder
+from .observe import Steps, choose_steps
+from .plan import Plan
+from .prepare import WEIGHTED, relay_sums, split_analog
+from .settings import Quantisation
+from .units import Scale, as_factors, as_reals, common, widened
+
+CORRECTION_SAMPLES = 256
+_FINER = 64  # a shift folded into a ladder is kept to this share of an accumulator's unit
+
+
+def quantise_graph(
+    graph: Graph, calibration: Tensor, grid: Grid, settings: Quantisation
+) -> Graph:
+    """The integer graph of a canonical float graph.
+
+    Weights are rounded per output channel, activations become ladders, joins are aligned to one
+    accumulator scale, and a `Readout` brings the logits to one scale. Node names stay; aligning
+    nodes are added.
+
+    Parameters
+    ----------
+    graph : Graph
+        Canonical (`spikemorph.convert.canonical`), one input, one output.
+    calibration : Tensor
+        (sample, *shape) real inputs, from training data.
+    grid : Grid
+        The integers that inputs lie on.
+    settings : Quantisation
+        Levels, bits, calibrator.
+
+    Raises
+    ------
+    InputError
+        If calibration data is empty, outside the grid, or leaves an activation silent.
+    UnsupportedError
+        Naming every node without integer meaning.
+    """
+    body, analog = split_analog(graph)
+    body = relay_sums(body)
+    x = grid.to_values(grid.to_integers(calibration))
+    steps = choose_steps(body, x, settings)
+    plan = Plan(body, shapes(body), grid.step, steps, settings.largest_weight)
+    built = _Builder(body, plan, grid, settings).build(analog)
+    if not settings.bias_correction:
+        return built
+    return correct_biases(body, built, plan, x[:CORRECTION_SAMPLES], grid)
+
+
+@dataclass(frozen=True)
+class _Absorbed:
+    """A scale and shift that the ladders behind it take over, channel by channel."""
+
+    scale: Scale
+    shift: Scale
+
+
+class _Builder:
+    """Builds the integer nodes, in running order."""
+
+    def __init__(self, graph: Graph, plan: Plan, grid: Grid, settings: Quantisation) -> None:
+        self.graph, self.plan, self.grid, self.settings = graph, plan, grid, settings
+        self.nodes: list[Node] = []
+        self.absorbed: dict[str, _Absorbed] = {}
+        self.reads: dict[str, str] = {}  # float node -> integer node that stands for it
+
+    def build(self, analog: tuple[Op, ...]) -> Graph:
+        for node in self.graph.nodes:
+            self._take(node)
+        (last,) = self.graph.outputs
+        scale = self.plan.scale(last)
+        unit = common(scale)
+        factors = as_factors(scale, (unit,), 1)
+        name = self.graph.fresh("readout")
+        readout = Readout(factors.reshape(-1), unit, analog)
+        self.nodes.append(Node(name, readout, (self.reads.get(last, last),)))
+        return Graph(tuple(self.nodes), self.graph.inputs, (name,))
+
+    def _take(self, node: Node) -> None:
+        op = node.op
+        if isinstance(op, Input):
+            self._put(node, replace(op, grid=self.grid))
+        elif isinstance(op, WEIGHTED):
+            self._put(node, self._weighted(node))
+        elif isinstance(op, Activation):
+            self._put(node, self._ladder(node, op))
+        elif isinstance(op, ScaleShift):
+            self._scale_shift(node, op)
+        elif isinstance(op, Add):
+            self._add(node, op)
+        elif isinstance(op, Concat) and op.axis != 1:
+            self._aligned(node, self.plan.scale(node.name))
+        elif not isinstance(op, Concat) and self.plan.mixes(node):
+            self._aligned(node, self.plan.scale(node.name))
+        else:
+            self._put(node, op)
+
+    def _put(self, node: Node, op: Op) -> None:
+        inputs = tuple(self.reads.get(name, name) for name in node.inputs)
+        self.nodes.append(Node(node.name, op, inputs))
+
+    def _rank(self, name: str) -> int:
+        return len(self.plan.sizes[name])
+
+    def _weighted(self, node: Node) -> Op:
+        op, scale = node.op, self.plan.scale(node.name)
+        assert isinstance(op, Convolution | Linear)
+        weights = self.plan.weights(node)
+        unit = as_reals(scale).reshape(-1, *[1] * (weights.dim() - 1))
+        largest = self.settings.largest_weight
+        rounded = torch.floor(weights / unit + 0.5).clamp(-largest, largest)
+        bias = torch.zeros(len(weights)) if op.bias is None else op.bias.double()
+        per_row = as_reals(scale).reshape(-1, *[1] * (bias.dim() - 1))
+        whole = torch.floor(bias / per_row + 0.5)
+        return replace(op, weight=narrow(rounded), bias=narrow(whole))
+
+    def _ladder(self, node: Node, op: Activation) -> Op:
+        (source,) = node.inputs
+        steps = self.plan.steps[node.name]
+        if source in self.absorbed:
+            taken = self.absorbed[source]
+            return build_ladder(op, steps, taken.scale, taken.shift)
+        return build_ladder(op, steps, self.plan.scale(source), (Fraction(0),))
+
+    def _scale_shift(self, node: Node, op: ScaleShift) -> None:
+        (source,) = node.inputs
+        gain, shift = per_channel(op.gain), per_channel(op.shift)
+        users = self.graph.users(node.name)
+        behind = bool(users) and all(isinstance(user.op, Activation) for user in users)
+        scale = self.plan.scale(source)
+        if behind and gain is not None and shift is not None and node.name not in self.graph.outputs:
+            self._absorb(node, gain, shift)
+        elif self.plan.scale(node.name) == tuple(s * _plain_ratio(op) for s in scale):
+            self.reads[node.name] = self.reads.get(source, source)
+        else:
+            own = as_reals(self.plan.scale(node.name))
+            rank = self._rank(node.name)
+            unit, coming = (_wide(s, rank) for s in (own, as_reals(scale)))
+            factor = torch.floor(op.gain.double() * coming / unit + 0.5)
+            self._put(node, ScaleShift(narrow(factor), narrow(op.shift.double() / unit + 0.5)))
+
+    def _absorb(self, node: Node, gain: Tensor, shift: Tensor) -> None:
+        """Leave a scale and shift to the ladders; where the gain is negative, flip the sum's sign."""
+        scale = self.plan.scale(node.inputs[0])
+        size = max(len(scale), len(gain), len(shift))
+        gains = gain.double().expand(size).tolist()
+        real = [Fraction(abs(g)) * s for g, s in zip(gains, widened(scale, size), strict=True)]
+        shifts = []
+        for whole, fine in zip(shift.double().expand(size).tolist(), widened(scale, size), strict=True):
+            shifts.append(round(Fraction(whole) / fine * _FINER) * fine / _FINER)
+        signs = torch.tensor([-1 if g < 0 else 1 for g in gains])
+        rounded = tuple(_short(r) for r in real)
+        self.absorbed[node.name] = _Absorbed(rounded, tuple(shifts))
+        if bool((signs < 0).any()):
+            wide = signs.reshape(-1, *[1] * (self._rank(node.name) - 1)) if size > 1 else signs[0]
+            self._put(node, ScaleShift(narrow(wide), narrow(torch.zeros(()))))
+        else:
+            self.reads[node.name] = self.reads.get(node.inputs[0], node.inputs[0])
+
+    def _add(self, node: Node, op: Add) -> None:
+        unit, rank = self.plan.scale(node.name), self._rank(node.name)
+        factors = tuple(
+            narrow(as_factors(self.plan.scale(name), unit, rank) * f.to(torch.int64))
+            for name, f in zip(node.inputs, op.factors, strict=True)
+        )
+        self._put(node, Add(factors))
+
+    def _aligned(self, node: Node, unit: Scale) -> None:
+        """Bring every input to one scale by integer factors, ahead of a node that mixes channels."""
+        inputs = []
+        for name in node.inputs:
+            source = self.reads.get(name, name)
+            factors = as_factors(self.plan.scale(name), unit, self._rank(name))
+            if bool((factors != 1).any()):
+                aligned = self.graph.fresh(f"{node.name}.aligned.{len(inputs)}")
+                op = ScaleShift(narrow(factors), narrow(torch.zeros(())))
+                self.nodes.append(Node(aligned, op, (source,)))
+                source = aligned
+            inputs.append(source)
+        self.nodes.append(Node(node.name, node.op, tuple(inputs)))
+
+
+def correct_biases(body: Graph, integer: Graph, plan: Plan, x: Tensor, grid: Grid) -> Graph:
+    """Put each weighted layer's mean error on samples `x` into its bias, from input to output.
+
+    Layers before it are already corrected when a layer is measured (as in light calibration,
+    Li et al., ICML 2021).
+    """
+    wanted = {node.name for node in body.nodes if isinstance(node.op, WEIGHTED)}
+    compute = integer_compute(integer)
+    corrected: dict[str, Op] = {}
+
+    def measure(node: Node, *inputs: Tensor) -> Tensor:
+        if node.name not in wanted:
+            return compute(node, *inputs)
+        _, real = next(reals)
+        found = compute(node, *inputs)
+        unit = _wide(as_reals(plan.scale(node.name)), found.dim() - 1)
+        axes = [axis for axis in range(found.dim()) if axis != 1]
+        missing = (real.double() - found * unit).mean(axes) / unit.reshape(-1)
+        step = torch.floor(missing + 0.5).to(torch.int64)
+        op = node.op
+        assert isinstance(op, Convolution | Linear) and op.bias is not None
+        shaped = step.reshape(-1, *[1] * (op.bias.dim() - 1))
+        corrected[node.name] = replace(op, bias=narrow(op.bias + shaped))
+        return found + along_channels(step, found)
+
+    with torch.no_grad():
+        reals = (
+            (node, value)
+            for node, value in walk(body, x, lambda n, *inputs: n.op(*inputs))
+            if node.name in wanted
+        )
+        for _ in walk(integer, grid.to_integers(x), measure):
+            pass
+    return integer.map(lambda node: replace(node, op=corrected.get(node.name, node.op)))
+
+
+def narrow(values: Tensor) -> Tensor:
+    """Integers in the smallest type that holds them; reals are rounded down first."""
+    whole = torch.floor(values).to(torch.int64) if values.is_floating_point() else values
+    low, high = (int(whole.min()), int(whole.max())) if whole.numel() else (0, 0)
+    for kind in (torch.int8, torch.int16, torch.int32):
+        info = torch.iinfo(kind)
+        if info.min <= low and high <= info.max:
+            return whole.to(kind)
+    return whole.to(torch.int64)
+
+
+def _wide(values: Tensor, rank: int) -> Tensor:
+    return values.reshape(-1, *[1] * (rank - 1)) if len(values) > 1 else values.reshape(())
+
+
+def _plain_ratio(op: ScaleShift) -> Fraction:
+    """The factor of a pure positive scale, 0 where the op is more than that."""
+    plain = op.gain.numel() == 1 and not bool((op.shift != 0).any()) and float(op.gain) > 0
+    return Fraction(float(op.gain)).limit_denominator(2**16) if plain else Fraction(0)
+
+
+def _short(value: Fraction) -> Fraction:
+    """A fraction ``m * 2**e`` of 16 bits: what a ladder can hold without large numbers."""
+    if value == 0:
+        return value
+    exponent = value.numerator.bit_length() - value.denominator.bit_length() - 16
+    return round(value / Fraction(2) ** exponent) * Fraction(2) ** exponent
+

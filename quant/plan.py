@@ -1,0 +1,191 @@
+"""Plan the scale of every edge before a single weight is rounded, so that sums share one scale.
+
+At a join the terms must be whole multiples of one accumulator scale. A weighted layer read by the
+join alone is elastic: its own scale is chosen to fit. All other terms are fixed.
+"""
+
+import math
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from spikemorph.graph import Graph, Node
+from spikemorph.layers.activation import Activation
+from spikemorph.layers.affine import ScaleShift, per_channel
+from spikemorph.layers.convolution import Convolution
+from spikemorph.layers.joining import Add, Concat
+from spikemorph.layers.linear import Linear
+
+from .observe import Steps
+from .prepare import WEIGHTED, carries_spikes
+from .units import Scale, as_reals, collapsed, common, moved, snapped, widened
+
+FINEST = 8  # how many pieces a fixed term's unit is cut into to fit a coarser elastic layer
+FEW = 7  # up to 4 bits: clipping large weights pays
+DIAGONAL_BITS = 12  # for the integer factors of a scale that could not be folded
+
+
+class Plan:
+    """Scales of all edges of one prepared graph.
+
+    Parameters
+    ----------
+    graph : Graph
+        Canonical and prepared.
+    sizes : dict
+        One sample's shape after every node.
+    entry : Fraction
+        The step of the input grid.
+    steps : dict
+        The ladder of every activation.
+    largest : int
+        The largest integer weight.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        sizes: dict[str, tuple[int, ...]],
+        entry: Fraction,
+        steps: dict[str, Steps],
+        largest: int,
+    ) -> None:
+        self.graph, self.sizes, self.entry = graph, sizes, entry
+        self.steps, self.largest = steps, largest
+        self._spiking = carries_spikes(graph)
+        self._scales: dict[str, Scale] = {}
+        for node in graph.nodes:
+            if isinstance(node.op, Add):
+                self._plan_join(node)
+        for node in graph.nodes:
+            self.scale(node.name)
+
+    def scale(self, name: str) -> Scale:
+        """The real value of one unit of an edge, per channel or for all."""
+        if name not in self._scales:
+            self._scales[name] = collapsed(self._own_scale(self.graph[name]))
+        return self._scales[name]
+
+    def mixes(self, node: Node) -> bool:
+        """Whether a node moves channels of different scales to one place, so they must be aligned."""
+        (source, *_) = node.inputs
+        return moved(node.op, self.scale(source), self.sizes[source]) is None
+
+    def weights(self, node: Node) -> Tensor:
+        """A weighted layer's weights in units of its input: (out, in / groups, ...), float64."""
+        op = node.op
+        assert isinstance(op, Convolution | Linear)
+        source = as_reals(self.scale(node.inputs[0]))
+        weight = op.weight.double()
+        if len(source) == 1:
+            return weight * source
+        if isinstance(op, Linear):
+            return weight * source
+        inside = op.weight.shape[1]
+        by_group = source.reshape(op.groups, 1, inside)
+        rows = by_group.expand(-1, len(weight) // op.groups, -1).reshape(len(weight), inside)
+        return weight * rows.reshape(*rows.shape, *[1] * op.axes)
+
+    def _own_scale(self, node: Node) -> Scale:
+        op = node.op
+        if not node.inputs:
+            return (self.entry,)
+        if isinstance(op, Activation):
+            return (self.steps[node.name].unit,)
+        if isinstance(op, WEIGHTED):
+            return self._ideal(node)
+        if isinstance(op, ScaleShift):
+            return self._diagonal(node, op)
+        if isinstance(op, Concat):
+            return self._side_by_side(node, op)
+        found = moved(op, self.scale(node.inputs[0]), self.sizes[node.inputs[0]])
+        return (common(self.scale(node.inputs[0])),) if found is None else found
+
+    def _ideal(self, node: Node) -> Scale:
+        """The finest scale at which no weight is clipped; the best one where weights have few bits."""
+        weights = self.weights(node).flatten(1)
+        peaks = weights.abs().amax(1)
+        spare = float(peaks.max()) or float(as_reals(self.scale(node.inputs[0])).max())
+        scale = tuple(snapped((float(p) or spare) / self.largest, up=True) for p in peaks)
+        return clipped_scale(weights, scale, self.largest) if self.largest <= FEW else scale
+
+    def _diagonal(self, node: Node, op: ScaleShift) -> Scale:
+        source, gain = self.scale(node.inputs[0]), per_channel(op.gain)
+        if gain is None:
+            peak = float(op.gain.abs().max()) * float(as_reals(source).max())
+            return (snapped(peak / 2**DIAGONAL_BITS, up=True),)
+        if len(gain) == 1 and not bool((op.shift != 0).any()) and float(gain) > 0:
+            ratio = Fraction(float(gain)).limit_denominator(2**16)
+            return tuple(s * ratio for s in source)
+        size = max(len(source), len(gain))
+        peaks = as_reals(widened(source, size)) * gain.abs().double()
+        spare = float(as_reals(source).max())
+        return tuple(snapped((float(p) or spare) / 2**DIAGONAL_BITS, up=True) for p in peaks)
+
+    def _side_by_side(self, node: Node, op: Concat) -> Scale:
+        scales = [self.scale(name) for name in node.inputs]
+        if op.axis != 1:
+            return (common(s for scale in scales for s in scale),)
+        channels = [self.sizes[name][0] for name in node.inputs]
+        return tuple(
+            s for scale, c in zip(scales, channels, strict=True) for s in widened(scale, c)
+        )
+
+    def _plan_join(self, node: Node) -> None:
+        elastic = [name for name in dict.fromkeys(node.inputs) if self._elastic(name)]
+        fixed = [self.scale(name) for name in node.inputs if name not in elastic]
+        ideals = [self._ideal(self.graph[name]) for name in elastic]
+        size = max(len(scale) for scale in fixed + ideals)
+        spikes = any(self._spiking[n] for n in node.inputs if n not in elastic)
+        shared, pieces = [], []
+        for channel in range(size):
+            ideal = max((widened(i, size)[channel] for i in ideals), default=None)
+            base = common(widened(f, size)[channel] for f in fixed) if fixed else None
+            unit, count = _fit(base, ideal, spikes)
+            shared.append(unit)
+            pieces.append(count)
+        self._scales[node.name] = collapsed(shared)
+        for name in elastic:
+            self._scales[name] = collapsed(
+                [unit * count for unit, count in zip(shared, pieces, strict=True)]
+            )
+
+    def _elastic(self, name: str) -> bool:
+        return (
+            isinstance(self.graph[name].op, WEIGHTED) and self.graph.only_user(name) is not None
+        )
+
+
+def _fit(base: Fraction | None, ideal: Fraction | None, spikes: bool) -> tuple[Fraction, int]:
+    """The shared unit of a join, and how many of it one unit of its elastic terms is worth.
+
+    `base` is what all fixed terms are multiples of, `ideal` the finest unit at which no elastic
+    weight is clipped. Sums that are fixed are not cut finer than by half: they are fine already.
+    """
+    if ideal is None:
+        assert base is not None
+        return base, 1
+    if base is None:
+        return ideal, 1
+    if ideal <= base:
+        cuts = math.floor(base / ideal)
+        return (base / cuts, 1) if spikes or cuts <= FINEST else (base / FINEST, 1)
+    cuts = min(range(1, FINEST + 1), key=lambda q: Fraction(math.ceil(q * ideal / base), q))
+    return base / cuts, math.ceil(cuts * ideal / base)
+
+
+def clipped_scale(weights: Tensor, scale: Scale, largest: int) -> Scale:
+    """A scale with the least squared error for few-bit weights: some large weights may be clipped.
+
+    `weights` is (out, n) in units of the input; `scale` clips nothing.
+    """
+    shares = torch.linspace(0.4, 1, 31, dtype=torch.float64)
+    full = as_reals(scale).expand(len(weights))
+    errors = []
+    for share in shares.tolist():
+        unit = (full * share)[:, None]
+        rounded = torch.floor(weights / unit + 0.5).clamp(-largest, largest)
+        errors.append((rounded * unit - weights).square().sum(1))
+    best = shares[torch.stack(errors).argmin(0)]
+    return tuple(snapped(float(u)) for u in full * best)

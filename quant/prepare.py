@@ -1,0 +1,76 @@
+"""Make a canonical graph ready for integers: spikes before every weighted layer, analog ops last."""
+
+from dataclasses import replace
+
+from spikemorph.graph import Graph, Input, Node, Op, Problem, UnsupportedError
+from spikemorph.layers.activation import Activation, Relay, Sigmoid, Tanh
+from spikemorph.layers.affine import ScaleShift
+from spikemorph.layers.convolution import Convolution
+from spikemorph.layers.joining import Add, Concat
+from spikemorph.layers.linear import Linear
+from spikemorph.layers.pooling import GlobalMax, MaxPool, SumPool
+from spikemorph.layers.readout import Softmax
+from spikemorph.layers.shape import Pad, Reshape, Transpose
+
+WEIGHTED = (Convolution, Linear)
+PASSES_SPIKES = (MaxPool, GlobalMax, SumPool, Reshape, Transpose, Pad, Concat)
+KNOWN = (Input, Activation, ScaleShift, Add, *WEIGHTED, *PASSES_SPIKES)
+
+
+def split_analog(graph: Graph) -> tuple[Graph, tuple[Op, ...]]:
+    """Take a final softmax, sigmoid or tanh off: it stays in the analog read-out.
+
+    Raises
+    ------
+    UnsupportedError
+        If the graph has not exactly one output, or an op is left that has no integer meaning.
+    """
+    if len(graph.outputs) != 1:
+        reason, repair = f"the network has outputs {graph.outputs}", "choose one output"
+        raise UnsupportedError([Problem(graph.outputs[0], "output", reason, repair)])
+    analog: list[Op] = []
+    last = graph[graph.outputs[0]]
+    while isinstance(last.op, Softmax | Sigmoid | Tanh) and not graph.users(last.name):
+        analog.insert(0, last.op)
+        nodes = tuple(node for node in graph.nodes if node.name != last.name)
+        graph = Graph(nodes, graph.inputs, last.inputs)
+        last = graph[graph.outputs[0]]
+    problems = [_problem(node) for node in graph.nodes if not isinstance(node.op, KNOWN)]
+    if problems:
+        raise UnsupportedError(problems)
+    return graph, tuple(analog)
+
+
+def _problem(node: Node) -> Problem:
+    kind = type(node.op).__name__
+    if isinstance(node.op, Softmax):
+        repair = "a softmax is kept only at the very end, in the analog read-out"
+        return Problem(node.name, kind, "it stands inside the network", repair)
+    return Problem(node.name, kind, "it has no integer meaning", "bring the graph to canonical form")
+
+
+def carries_spikes(graph: Graph) -> dict[str, bool]:
+    """For every node, whether its output is made of spikes (or the input), not of weighted sums."""
+    found: dict[str, bool] = {}
+    for node in graph.nodes:
+        if isinstance(node.op, Input | Activation):
+            found[node.name] = True
+        else:
+            passes = isinstance(node.op, PASSES_SPIKES)
+            found[node.name] = passes and all(found[name] for name in node.inputs)
+    return found
+
+
+def relay_sums(graph: Graph) -> Graph:
+    """Put a relay neuron wherever a weighted layer would read sums."""
+    spiking = carries_spikes(graph)
+    nodes: list[Node] = []
+    relays: dict[str, str] = {}
+    for node in graph.nodes:
+        if isinstance(node.op, WEIGHTED) and not spiking[source := node.inputs[0]]:
+            if source not in relays:
+                relays[source] = graph.fresh(f"{source}.relay")
+                nodes.append(Node(relays[source], Relay(), (source,)))
+            node = replace(node, inputs=(relays[source],))
+        nodes.append(node)
+    return graph.with_nodes(nodes)

@@ -1,0 +1,85 @@
+"""Exact scales: fractions per channel, snapped to few bits so that their ratios stay small."""
+
+import math
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from spikemorph.graph import Op
+
+Scale = tuple[Fraction, ...]  # one for each channel (axis 1), or one for all
+MANTISSA_BITS = 6  # a scale is m * 2**e with m below 2**6: at most 3 % coarser than asked for
+
+
+def snapped(value: float, *, up: bool = False) -> Fraction:
+    """The nearest fraction ``m * 2**e`` with a mantissa of few bits; the next one up on request.
+
+    >>> snapped(0.1, up=True)
+    Fraction(13, 128)
+    """
+    exponent = math.frexp(value)[1] - MANTISSA_BITS
+    exact = Fraction(value) / Fraction(2) ** exponent
+    mantissa = math.ceil(exact) if up else round(exact)
+    return mantissa * Fraction(2) ** exponent
+
+
+def common(scales: Iterable[Fraction]) -> Fraction:
+    """The largest fraction that every scale is an integer multiple of.
+
+    >>> common([Fraction(1, 4), Fraction(1, 6)])
+    Fraction(1, 12)
+    """
+    result = Fraction(0)
+    for scale in scales:
+        bottom = math.lcm(result.denominator, scale.denominator)
+        top = math.gcd(int(result * bottom), int(scale * bottom))
+        result = Fraction(top, bottom)
+    return result
+
+
+def widened(scale: Scale, channels: int) -> Scale:
+    """The scale with one entry for every channel."""
+    return scale * channels if len(scale) == 1 else scale
+
+
+def collapsed(scale: Sequence[Fraction]) -> Scale:
+    """The scale with one entry for all channels where they agree."""
+    return (scale[0],) if len(set(scale)) == 1 else tuple(scale)
+
+
+def as_reals(scale: Scale) -> Tensor:
+    """The scale as (channel,) or (1,), float64."""
+    return torch.tensor([float(s) for s in scale], dtype=torch.float64)
+
+
+def as_factors(scale: Scale, unit: Scale, rank: int) -> Tensor:
+    """The integers ``scale / unit``, shaped (channel, 1, ...) for samples of `rank` axes.
+
+    Raises
+    ------
+    ValueError
+        If a ratio is not an integer: the plan of scales is wrong.
+    """
+    size = max(len(scale), len(unit))
+    ratios = [a / b for a, b in zip(widened(scale, size), widened(unit, size), strict=True)]
+    if any(ratio.denominator != 1 for ratio in ratios):
+        raise ValueError(f"scales {scale[:3]} are no integer multiples of {unit[:3]}")
+    factors = torch.tensor([int(ratio) for ratio in ratios], dtype=torch.int64)
+    return factors.reshape(()) if size == 1 else factors.reshape(-1, *[1] * (rank - 1))
+
+
+def moved(op: Op, scale: Scale, shape: tuple[int, ...]) -> Scale | None:
+    """The scale after an op that moves numbers; None where channels mix at one place.
+
+    `shape` is one sample's shape before the op.
+    """
+    if len(scale) == 1:
+        return scale
+    index = torch.arange(shape[0]).reshape(-1, *[1] * (len(shape) - 1)).expand(shape)
+    out = op(index[None])[0]
+    flat = out.reshape(len(out), -1)
+    if not bool((flat == flat[:, :1]).all()):
+        return None
+    return tuple(scale[int(i)] for i in flat[:, 0])
