@@ -26,13 +26,20 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True)
+class Pieces:
+    """What a row returns for a call with several outputs: an op for each, all of one input."""
+
+    ops: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
 class Call:
     """One call whose constants are known.
 
     ``inputs`` holds, in the operator's order, edges for computed values, tensors for constants and
     None for what was left out. ``options`` holds ONNX attributes or torch's remaining arguments.
     ``version`` is the ONNX operator set; 0 for torch. ``output`` is one sample's output shape where
-    the source states it.
+    the source states it; ``outputs`` counts the values that the call makes.
     """
 
     name: str
@@ -41,6 +48,7 @@ class Call:
     options: Mapping[str, Any]
     version: int = 0
     output: tuple[int, ...] | None = None
+    outputs: int = 1
 
     @property
     def edges(self) -> tuple[Edge, ...]:
@@ -65,10 +73,10 @@ class Call:
         return self.inputs[index] if index < len(self.inputs) else None
 
     def constant(self, index: int, what: str) -> Tensor:
-        """A constant tensor input, detached; refused where it is computed from the sample."""
+        """A constant tensor input itself, so that ties stay; refused where it is computed."""
         value = self.input(index)
         if isinstance(value, Tensor):
-            return value.detach()
+            return value
         if isinstance(value, int | float):
             return torch.tensor(value)
         raise Refusal(f"its {what} is not a constant", "store the parameter in the model file")

@@ -1,4 +1,4 @@
-"""What can be wrong with a network or with what the user gave, each said with the thing's name and a repair."""
+"""What can be wrong with a network or with what the user gave; messages name it with a repair."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ class SpikemorphError(Exception):
 
 
 class InputError(SpikemorphError):
-    """Something the user gave is unusable: a file, an option, data. One line: what, where, what to do."""
+    """A file, an option or data is unusable. One line: what, where, what to do."""
 
 
 class GraphError(SpikemorphError):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
+from typing import Any
 
 from torch import Tensor
 
@@ -20,7 +21,7 @@ class Op(Record):
     real values, differentiably, and takes its tensors to the dtype and device of its input.
     """
 
-    def __call__(self, *inputs: Tensor) -> Tensor:
+    def __call__(self, *inputs: Any, **options: Any) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} has no meaning on real values")
 
 
@@ -120,7 +121,7 @@ class Graph:
         return self.with_nodes(change(node) for node in self.nodes)
 
     def substitute(self, name: str, *nodes: Node) -> "Graph":
-        """The graph with `nodes` where the node called `name` was; one of them must bear its name."""
+        """The graph with `nodes` in place of the node `name`; one of them must bear its name."""
         return self.with_nodes(
             new for old in self.nodes for new in (nodes if old.name == name else (old,))
         )

@@ -58,8 +58,8 @@ class Grid(Record):
             index = tuple(int(i) for i in bad.nonzero()[0])
             low, high = float(self.low * self.step), float(self.high * self.step)
             raise InputError(
-                f"sample {index[0]}, element {index[1:]}: {float(x[index]):g} is outside the declared "
-                f"input range {low:g}..{high:g}; scale the data or give --input-range"
+                f"sample {index[0]}, element {index[1:]}: {float(x[index]):g} is outside the "
+                f"declared input range {low:g}..{high:g}; scale the data or give --input-range"
             )
         return points.to(torch.int64)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .errors import GraphError, Problem, UnsupportedError
-from .graph import Graph, Input, Node
+from .graph import Graph, Input, Node, Op
 from .tables import Table, on_integers
 
 Compute = Callable[..., Tensor]
@@ -88,12 +88,14 @@ def shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def require_rows(graph: Graph, table: Table[Callable[..., Tensor]], repair: str) -> None:
-    """Raise `UnsupportedError`, naming every node, unless each op of the graph has a row."""
+def require_rows(
+    graph: Graph, table: Table[Callable[..., Tensor]], repair: str, but: tuple[type[Op], ...] = ()
+) -> None:
+    """Raise `UnsupportedError`, naming every node, unless each op, `but` some, has a row."""
     missing = [
         Problem(node.name, type(node.op).__name__, f"it has no row in {table.name}", repair)
         for node in graph.nodes
-        if not isinstance(node.op, Input) and type(node.op) not in table
+        if not isinstance(node.op, (Input, *but)) and type(node.op) not in table
     ]
     if missing:
         raise UnsupportedError(missing)

@@ -45,7 +45,7 @@ def encode(value: Any, store: Callable[[Tensor], str]) -> Plain:
 
 
 def decode(plain: Plain, tensors: Mapping[str, Tensor], where: str) -> Any:
-    """Read what `encode` wrote; anything else is refused with an `InputError` that names `where`."""
+    """Read what `encode` wrote; refuse all else with an `InputError` that names `where`."""
     if plain is None or isinstance(plain, bool | int | float | str):
         return plain
     if isinstance(plain, list):

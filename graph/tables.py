@@ -7,7 +7,7 @@ Row = TypeVar("Row", bound=Callable[..., Any])
 
 
 class Table(Generic[Row], Mapping[Any, Row]):
-    """Rows entered by decorating a function with one or more keys; a second row for a key is refused.
+    """Rows entered by decorating a function with one or more keys; no key has two rows.
 
     >>> doubles: Table[Callable[[int], int]] = Table("doubles")
     >>> @doubles("two")

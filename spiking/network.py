@@ -1,0 +1,156 @@
+"""A spiking network: an integer graph, a neuron for every ladder, an input coding, a schedule."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from spikemorph.graph import Graph, GraphError, Input, InputError, Node
+from spikemorph.graph.grid import Grid
+from spikemorph.graph.records import Plain, decode, encode
+from spikemorph.graph.saving import (
+    TensorStore,
+    graph_from_plain,
+    graph_to_plain,
+    read_file,
+    write_file,
+)
+from spikemorph.layers.ladder import Ladder
+from spikemorph.layers.readout import Readout
+
+from .coding import AnalogFirstStep, Coding, Constant
+from .neurons import Neuron
+
+
+class Schedule(IntEnum):
+    """When neurons may fire."""
+
+    FREE = 0  # at every step
+    WAIT = 1  # each only once its input is complete, by the proven bound (theorem 4)
+
+
+@dataclass(frozen=True)
+class SpikingNetwork:
+    """What runs in time.
+
+    Parameters
+    ----------
+    graph : Graph
+        An integer graph: one input with a grid, one `Readout` last.
+    neurons : tuple of (str, Neuron)
+        One for every ladder, by node name.
+    coding : Coding
+        How inputs enter.
+    schedule : Schedule
+        When neurons may fire.
+
+    Raises
+    ------
+    GraphError
+        If a ladder has no neuron, a neuron no ladder, or the graph is not an integer graph.
+    """
+
+    graph: Graph
+    neurons: tuple[tuple[str, Neuron], ...]
+    coding: Coding = AnalogFirstStep()
+    schedule: Schedule = Schedule.FREE
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "schedule", Schedule(self.schedule))
+        ladders = {node.name for node in self.graph.nodes if isinstance(node.op, Ladder)}
+        if ladders != set(self.neuron):
+            odd = sorted(ladders ^ set(self.neuron))
+            raise GraphError(f"nodes {odd}: every ladder needs exactly one neuron")
+        if not isinstance(self.graph[self.graph.outputs[0]].op, Readout):
+            raise GraphError(f"node {self.graph.outputs[0]!r}: a spiking network ends in a read-out")
+        if not isinstance(self.entry, Input) or self.entry.grid is None:
+            raise GraphError(f"node {self.graph.inputs[0]!r}: the input has no integer grid")
+
+    @cached_property
+    def neuron(self) -> Mapping[str, Neuron]:
+        """The neuron of every ladder, by node name."""
+        return dict(self.neurons)
+
+    @property
+    def entry(self) -> Input:
+        """The input op."""
+        op = self.graph[self.graph.inputs[0]].op
+        assert isinstance(op, Input)
+        return op
+
+    @property
+    def grid(self) -> Grid:
+        """The integers that inputs lie on."""
+        assert self.entry.grid is not None
+        return self.entry.grid
+
+    @property
+    def readout(self) -> Readout:
+        """The last node's op."""
+        op = self.graph[self.graph.outputs[0]].op
+        assert isinstance(op, Readout)
+        return op
+
+    @property
+    def rate_coded(self) -> bool:
+        """Whether inputs never stop, so that outputs are read per step."""
+        return isinstance(self.coding, Constant)
+
+    def ladders(self) -> list[Node]:
+        """The nodes that spike, in running order."""
+        return [node for node in self.graph.nodes if isinstance(node.op, Ladder)]
+
+
+def network_to_plain(network: SpikingNetwork, store: TensorStore) -> Plain:
+    """A network as JSON; its tensors go to `store`."""
+    return {
+        "graph": graph_to_plain(network.graph, store),
+        "neurons": [[name, encode(neuron, store)] for name, neuron in network.neurons],
+        "coding": encode(network.coding, store),
+        "schedule": int(network.schedule),
+    }
+
+
+def network_from_plain(plain: Plain, tensors: Mapping[str, Tensor], where: str) -> SpikingNetwork:
+    """Read what `network_to_plain` wrote.
+
+    Raises
+    ------
+    InputError
+        If it is not a valid network; `where` names the file.
+    """
+    try:
+        graph = graph_from_plain(plain["graph"], tensors, where)
+        neurons = tuple(
+            (str(name), decode(neuron, tensors, f"{where}, neuron {name!r}"))
+            for name, neuron in plain["neurons"]
+        )
+        coding = decode(plain["coding"], tensors, f"{where}, coding")
+        if not isinstance(coding, Coding) or not all(isinstance(n, Neuron) for _, n in neurons):
+            raise InputError(f"{where}: its neurons or coding are none; convert the model again")
+        return SpikingNetwork(graph, neurons, coding, Schedule(plain["schedule"]))
+    except (KeyError, TypeError, ValueError, GraphError) as error:
+        raise InputError(f"{where}: not a stored network ({error}); convert again") from error
+
+
+def save_network(path: Path, network: SpikingNetwork, notes: Mapping[str, Any]) -> None:
+    """Save a network as one safetensors file, with JSON `notes` (its certificate, its history)."""
+    store = TensorStore()
+    plain = {"network": network_to_plain(network, store), "notes": dict(notes)}
+    write_file(path, "network", plain, store.tensors)
+
+
+def load_network(path: Path) -> tuple[SpikingNetwork, dict[str, Any]]:
+    """Load a network and its notes; see `save_network`.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, changed, or holds something else.
+    """
+    plain, tensors = read_file(path, "network")
+    return network_from_plain(plain["network"], tensors, str(path)), dict(plain["notes"])

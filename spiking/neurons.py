@@ -1,0 +1,160 @@
+"""One neuron family; every published integrate-and-fire neuron is one setting of it.
+
+A neuron sums its input into C, knows the level F(C) its ladder gives it, and remembers in its tracer S
+the signed sum of the spikes it has sent. At each step it sends one spike y towards the target:
+
+    r = F(C) - S,    y = nearest spike the alphabet allows,    S := S + y
+
+For an evenly spaced ladder of threshold theta this is the membrane recursion with soft reset,
+``V := V + I; r = floor(V / theta) clipped to the ends; V := V - theta y``, since ``V = V0 + C - theta S``
+(exactness.md, section 2.2, lemmas 1 and 2).
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from fractions import Fraction
+
+from spikemorph.graph import InputError
+from spikemorph.graph.records import Record
+
+
+class Alphabet(IntEnum):
+    """Which spikes a neuron can send in one step."""
+
+    WHOLE = 0  # any whole number from -down to up; unit spikes where both are at most 1
+    POWERS = 1  # plus or minus a power of two
+    DESCENDING = 2  # in its k-th open step 2**(bits - k) or nothing
+
+
+@dataclass(frozen=True)
+class Neuron(Record):
+    """Settings of the neuron family.
+
+    Parameters
+    ----------
+    name : str
+        What users call it.
+    up, down : int or None
+        The largest spike in either direction, None for no limit; ``down=0`` never retracts.
+    alphabet : Alphabet
+        Which spikes exist.
+    capped : bool
+        Whether the tracer stops at the ladder's top level; the first published neurons do not.
+    negative_margin : Fraction
+        A negative spike needs ``V <= -margin * theta``; with 0, the exact case, ``V < 0``.
+    bits : int
+        Word length of the DESCENDING alphabet.
+    """
+
+    name: str
+    up: int | None = 1
+    down: int | None = 1
+    alphabet: Alphabet = Alphabet.WHOLE
+    capped: bool = True
+    negative_margin: Fraction = Fraction(0)
+    bits: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alphabet", Alphabet(self.alphabet))
+        if (self.up is not None and self.up < 1) or (self.down is not None and self.down < 0):
+            raise ValueError(f"neuron {self.name}: it must be able to rise, and not fall upwards")
+        if self.negative_margin < 0:
+            raise ValueError(f"neuron {self.name}: the negative margin is below zero")
+
+    def spike(self, residual: int, since: int = 0) -> int:
+        """The spike for a residual ``F(C) - S``; `since` counts open steps before this one."""
+        size, sign = abs(residual), 1 if residual > 0 else -1
+        if residual == 0:
+            return 0
+        if self.alphabet is Alphabet.DESCENDING:
+            unit = 1 << max(0, self.bits - 1 - since)
+            return unit if residual >= unit else 0
+        limit = self.up if sign > 0 else self.down
+        if self.alphabet is Alphabet.POWERS:
+            return 0 if limit == 0 else sign * nearest_power(size)
+        return sign * (size if limit is None else min(size, limit))
+
+    def settles_in(self, low: int, high: int) -> int | None:
+        """The most steps that a residual between `low` and `high` takes to vanish; None if it may not.
+
+        Exact for every alphabet: each step makes the residual smaller, so the count follows by
+        recursion (exactness.md, lemmas 4 and 7).
+        """
+        if self.alphabet is Alphabet.DESCENDING:
+            return self.bits if low >= 0 and high < 2**self.bits else None
+        if low < 0 and self.down == 0:
+            return None
+        if self.alphabet is Alphabet.WHOLE:
+            rise = -(-high // self.up) if self.up else min(high, 1)
+            fall = -(low // self.down) if self.down else min(-low, 1)
+            return max(rise, fall, 0)
+        steps = [0]
+        for size in range(1, max(high, -low) + 1):
+            steps.append(1 + steps[abs(size - nearest_power(size))])
+        return max(steps)
+
+    def overshoot(self, span: int) -> int:
+        """How far the tracer may pass the ladder's ends, for a ladder of `span` levels above one."""
+        if self.alphabet is not Alphabet.POWERS:
+            return 0
+        return max((nearest_power(size) - size for size in range(1, 2 * span + 1)), default=0)
+
+
+def nearest_power(size: int) -> int:
+    """The power of two nearest to a positive number, the smaller one of two.
+
+    >>> [nearest_power(n) for n in (1, 3, 5, 6, 7, 11, 13)]
+    [1, 2, 4, 4, 8, 8, 16]
+    """
+    low = 1 << (size.bit_length() - 1)
+    return low if size - low <= 2 * low - size else 2 * low
+
+
+def IF(*, capped: bool = True) -> Neuron:
+    """Integrate-and-fire, soft reset: unit spikes, never negative (RMP; QCFS with ``V0 = theta/2``).
+
+    Exact only where its input is complete before it fires: wait-then-fire, or the first layer.
+    The published neuron has no cap.
+    """
+    return Neuron("if", up=1, down=0, capped=capped)
+
+
+def SNM() -> Neuron:
+    """Signed neuron with memory (IJCAI 2022): retracts only at ``V <= -theta``. Not exact."""
+    return Neuron("snm", capped=False, negative_margin=Fraction(1))
+
+
+def BIF() -> Neuron:
+    """Bipolar integrate-and-fire: unit spikes of both signs, without an upper cap."""
+    return Neuron("bif", capped=False)
+
+
+def STBIF() -> Neuron:
+    """Bipolar with a tracer and both caps (SpikeZIP-TF, ICML 2024, eq. 1-3): exact once settled."""
+    return Neuron("st-bif")
+
+
+def burst(most: int = 5) -> Neuron:
+    """Burst neuron (IJCAI 2022): up to `most` spikes a step, never negative, without a cap."""
+    return Neuron("burst", up=_positive(most, "burst"), down=0, capped=False)
+
+
+def group(most: int = 15) -> Neuron:
+    """Group neuron: any whole number up to `most` a step, of both signs."""
+    return Neuron("group", up=_positive(most, "group"), down=most)
+
+
+def pow2() -> Neuron:
+    """The default: plus or minus a power of two a step, nearest to what is missing. Exact."""
+    return Neuron("pow2", up=None, down=None, alphabet=Alphabet.POWERS)
+
+
+def few_spikes(bits: int = 4) -> Neuron:
+    """Few-spikes neuron (Stoeckl and Maass 2021): binary digits, largest first; wait-then-fire only."""
+    return Neuron("few-spikes", up=None, down=0, alphabet=Alphabet.DESCENDING, bits=bits)
+
+
+def _positive(number: int, name: str) -> int:
+    if number < 1:
+        raise InputError(f"a {name} neuron of {number}: choose 1 or more")
+    return number

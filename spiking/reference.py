@@ -1,0 +1,168 @@
+"""The definition of the spiking network: one step after another, one neuron layer after another.
+
+Slow, plain, never optimised. Every edge carries the running sum of all that was sent over it. A node
+that is no neuron computes its sum from the sums it reads; what changed since the last step is the
+current of the neurons behind it. A neuron integrates its current on its membrane potential, fires, and
+is reset by what it fired (soft reset). Integers only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spikemorph.graph import Input, Node
+from spikemorph.graph.interpret import integer_compute
+from spikemorph.layers.affine import ScaleShift
+from spikemorph.layers.convolution import Convolution
+from spikemorph.layers.ladder import Ladder, Line, along_channels, climb
+from spikemorph.layers.linear import Linear
+
+from .network import SpikingNetwork
+from .neurons import Neuron
+from .settling import settling
+from .trace import Trace, settled_at
+
+
+@dataclass(frozen=True)
+class Membrane:
+    """A neuron layer's state: potential V, in units of 1 / scale; tracer S; sum C of all input."""
+
+    potential: Tensor
+    tracer: Tensor
+    total: Tensor
+
+
+def rest(op: Ladder, shape: torch.Size) -> Membrane:
+    """The state before the first step: ``V = V0``, nothing sent, nothing received."""
+    zero = torch.zeros(shape, dtype=torch.int64)
+    start = zero if op.line is None else along_channels(op.line.start, zero).expand(shape)
+    return Membrane(start.clone(), zero, zero)
+
+
+def fire(
+    op: Ladder, neuron: Neuron, state: Membrane, current: Tensor, since: int | None
+) -> tuple[Membrane, Tensor]:
+    """One step of one neuron layer: integrate, fire, reset.
+
+    ``V := V + scale * I``; ``r = floor(V / theta)``, clipped so that ``S + r`` stays on the ladder; the
+    spike y is the one nearest to r; ``V := V - theta y``; ``S := S + y``. A ladder that is not evenly
+    spaced compares the sum C itself with its rungs. `since` counts the steps since the gate opened,
+    None while it is closed.
+    """
+    total = state.total + current
+    if op.line is None:
+        potential = state.potential
+        level = climb(op, total)
+    else:
+        potential = state.potential + along_channels(op.line.scale, current) * current
+        level = state.tracer + torch.div(
+            potential, along_channels(op.line.threshold, current), rounding_mode="floor"
+        )
+    level = level.clamp(op.smin, op.smax if neuron.capped else None)
+    residual = level - state.tracer
+    if neuron.negative_margin > 0 and op.line is not None:
+        deep = _deep(op.line, neuron, potential)
+        residual = torch.where((residual < 0) & ~deep, 0, residual)
+    spikes = torch.zeros_like(total) if since is None else _spikes(neuron, residual, since)
+    if op.line is not None:
+        potential = potential - along_channels(op.line.threshold, spikes) * spikes
+    return Membrane(potential, state.tracer + spikes, total), spikes
+
+
+def _deep(line: Line, neuron: Neuron, potential: Tensor) -> Tensor:
+    margin = neuron.negative_margin
+    threshold = along_channels(line.threshold, potential)
+    return potential * margin.denominator <= -margin.numerator * threshold
+
+
+def _spikes(neuron: Neuron, residual: Tensor, since: int) -> Tensor:
+    """Every residual's spike, looked up in a table made by `Neuron.spike`."""
+    low, high = int(residual.min()), int(residual.max())
+    table = torch.tensor([neuron.spike(r, since) for r in range(low, high + 1)])
+    return table[residual - low]
+
+
+class ReferenceEngine:
+    """Runs a network by its definition."""
+
+    def __init__(self, network: SpikingNetwork) -> None:
+        self.network = network
+        self._compute = integer_compute(network.graph)
+        self._gates = {name: known.gate for name, known in settling(network).items()}
+
+    def run(self, x: Tensor, steps: int, *, record: bool = False) -> Trace:
+        """Run samples `x` (sample, *shape), real values on the grid, for `steps` steps.
+
+        Raises
+        ------
+        InputError
+            If a value is outside the input grid.
+        """
+        network = self.network
+        points = network.grid.to_integers(x)
+        sums: dict[str, Tensor] = {}
+        membranes: dict[str, Membrane] = {}
+        sent: dict[str, list[Tensor]] = {node.name: [] for node in network.ladders()}
+        outputs, active = [], []
+        for step in range(1, steps + 1):
+            injected = network.coding.at(points, step, network.grid)
+            before, sums = sums, {}
+            for node in network.graph.nodes:
+                if isinstance(node.op, Input):
+                    sums[node.name] = before.get(node.name, 0) + injected
+                elif isinstance(node.op, Ladder):
+                    self._fire(node, step, sums, before, membranes, sent)
+                else:
+                    sums[node.name] = self._sum(node, step, sums)
+            outputs.append(sums[network.graph.outputs[0]])
+            active.append(self._active(step, injected, sent))
+        return _trace(outputs, active, sent, record)
+
+    def _fire(
+        self,
+        node: Node,
+        step: int,
+        sums: dict[str, Tensor],
+        before: Mapping[str, Tensor],
+        membranes: dict[str, Membrane],
+        sent: dict[str, list[Tensor]],
+    ) -> None:
+        op, source = node.op, sums[node.inputs[0]]
+        assert isinstance(op, Ladder)
+        state = membranes.get(node.name) or rest(op, source.shape)
+        current = source - before.get(node.inputs[0], 0)
+        open_for = step - self._gates[node.name]
+        since = open_for if open_for >= 0 else None
+        neuron = self.network.neuron[node.name]
+        membranes[node.name], spikes = fire(op, neuron, state, current, since)
+        sums[node.name] = membranes[node.name].tracer
+        sent[node.name].append(spikes)
+
+    def _sum(self, node: Node, step: int, sums: Mapping[str, Tensor]) -> Tensor:
+        """A node's sum from those it reads; a bias counts once, or once a step where inputs repeat."""
+        inputs = [sums[name] for name in node.inputs]
+        out = self._compute(node, *inputs)
+        if self.network.rate_coded and isinstance(node.op, Convolution | Linear | ScaleShift):
+            out = out + (step - 1) * self._compute(node, *(torch.zeros_like(i) for i in inputs))
+        return out
+
+    def _active(self, step: int, injected: Tensor, sent: Mapping[str, list[Tensor]]) -> Tensor:
+        """(sample,) whether anything happened or may still happen: input, spikes, a closed gate."""
+        active = injected.flatten(1).ne(0).any(1) | (step == 1)
+        for spikes in sent.values():
+            active = active | spikes[-1].flatten(1).ne(0).any(1)
+        pending = step < max(self._gates.values(), default=1)
+        lasts = self.network.coding.lasts(self.network.grid)
+        return active | pending | (lasts is None or step <= lasts)
+
+
+def _trace(
+    outputs: list[Tensor], active: list[Tensor], sent: Mapping[str, list[Tensor]], record: bool
+) -> Trace:
+    trains = {name: torch.stack(spikes) for name, spikes in sent.items()}
+    positive = {name: (t > 0).flatten(2).sum(2) for name, t in trains.items()}
+    negative = {name: (t < 0).flatten(2).sum(2) for name, t in trains.items()}
+    settled = settled_at(torch.stack(active))
+    return Trace(torch.stack(outputs), positive, negative, settled, trains if record else {})

@@ -1,0 +1,135 @@
+"""When every neuron must have settled, for all inputs: the proof behind the certificate.
+
+A neuron whose input is complete at step Q, and which may fire from then on, needs ``n`` steps for its
+largest residual, and fires in step Q too; so it is final at ``Q + n - 1`` (exactness.md, theorem 1, with
+the step in which the last input arrives counted once).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spikemorph.graph import Input
+from spikemorph.graph.grid import Grid
+from spikemorph.graph.tables import on_ranges
+from spikemorph.layers.ladder import Ladder, climb
+from spikemorph.layers.ranges import Range
+
+from .network import Schedule, SpikingNetwork
+from .neurons import Alphabet, Neuron
+
+
+@dataclass(frozen=True)
+class Settling:
+    """What is known of one neuron layer.
+
+    ``gate`` is the first step at which it may fire. ``takes`` is the most steps it needs once its
+    input is complete, ``final`` the step by which it has settled; both None where there is no such
+    bound, and then ``reason`` says why.
+    """
+
+    gate: int
+    takes: int | None
+    final: int | None
+    reason: str = ""
+
+
+def settling(network: SpikingNetwork) -> dict[str, Settling]:
+    """The settling of every neuron layer, by node name."""
+    bounds = ranges(network)
+    final: dict[str, int | None] = {}
+    found: dict[str, Settling] = {}
+    for node in network.graph.nodes:
+        complete = _latest([final[name] for name in node.inputs])
+        if isinstance(node.op, Input):
+            final[node.name] = network.coding.lasts(network.grid)
+        elif isinstance(node.op, Ladder):
+            source = bounds[node.inputs[0]]
+            own = _settling(network, node.op, network.neuron[node.name], complete, source)
+            found[node.name], final[node.name] = own, own.final
+        else:
+            final[node.name] = complete
+    return found
+
+
+def _latest(steps: list[int | None]) -> int | None:
+    return None if None in steps else max((s for s in steps if s is not None), default=1)
+
+
+def _settling(
+    network: SpikingNetwork, op: Ladder, neuron: Neuron, complete: int | None, source: Range
+) -> Settling:
+    waits = network.schedule is Schedule.WAIT
+    if complete is None:
+        kind = "inputs never stop (rate coding)" if network.rate_coded else "a layer before it does"
+        return Settling(1, None, None, f"{kind}, so it has no settled state")
+    gate = complete if waits else 1
+    if neuron.negative_margin > 0:
+        margin = f"{float(neuron.negative_margin):g} thresholds"
+        return Settling(gate, None, None, f"{neuron.name} retracts only {margin} below zero")
+    if op.smax is None or (not neuron.capped and _level(op, source.high) > op.smax):
+        return Settling(gate, None, None, f"{neuron.name} has no cap at the ladder's top level")
+    once = gate >= complete  # all input is there before the first spike: spikes of one sign
+    reach = op.smax - op.smin + neuron.overshoot(op.smax - op.smin)
+    takes = neuron.settles_in(op.smin, op.smax) if once else neuron.settles_in(-reach, reach)
+    if neuron.alphabet is Alphabet.DESCENDING and not once:
+        takes = None
+    if takes is None:
+        return Settling(gate, None, None, _why_not(neuron, once))
+    return Settling(gate, takes, complete + max(0, takes - 1))
+
+
+def _why_not(neuron: Neuron, once: bool) -> str:
+    if not once:
+        return f"{neuron.name} cannot take spikes back, and fires before its input is complete"
+    return f"{neuron.name} cannot reach every level of the ladder"
+
+
+def _level(op: Ladder, sums: Tensor) -> int:
+    """The highest level that sums reach when the ladder has no top."""
+    if op.line is None:
+        return int(climb(op, sums.to(torch.int64)[None]).max())
+    return int(op.line(sums.to(torch.int64)[None]).max())
+
+
+def ranges(network: SpikingNetwork, steps: int = 1) -> dict[str, Range]:
+    """Bounds of the sums that every node carries at any time, transients included.
+
+    A rate-coded network's sums grow with time: its bounds are those of one step, times `steps`.
+    """
+    found: dict[str, Range] = {}
+    for node in network.graph.nodes:
+        sources = [found[name] for name in node.inputs]
+        if isinstance(node.op, Input):
+            found[node.name] = _entry_range(network.grid)
+        elif isinstance(node.op, Ladder):
+            neuron = network.neuron[node.name]
+            found[node.name] = (
+                _per_step(neuron) if network.rate_coded else _tracer(node.op, neuron, sources[0])
+            )
+        else:
+            found[node.name] = on_ranges[type(node.op)](node.op, *sources)
+    if network.rate_coded:
+        return {name: _times(bound, steps) for name, bound in found.items()}
+    return found
+
+
+def _entry_range(grid: Grid) -> Range:
+    return Range.of(grid.low, grid.high)
+
+
+def _tracer(op: Ladder, neuron: Neuron, source: Range) -> Range:
+    top = _level(op, source.high) if op.smax is None or not neuron.capped else op.smax
+    over = neuron.overshoot(top - op.smin)
+    return Range.of(op.smin - over, top + over)
+
+
+def _per_step(neuron: Neuron) -> Range:
+    if neuron.up is None or neuron.down is None:
+        raise ValueError(f"a rate-coded {neuron.name} has no largest spike")
+    return Range.of(-neuron.down, neuron.up)
+
+
+def _times(bound: Range, steps: int) -> Range:
+    return Range(bound.low * steps, bound.high * steps, bound.load * steps)
