@@ -1,14 +1,15 @@
 """Put the calls that a reader finds together into a graph, gathering all that cannot be taken."""
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, Input, InputError, Node, Op, Problem, UnsupportedError
-from spikemorph.graph.calls import Call, Edge, Refusal
+from spikemorph.graph.calls import Call, Edge, Pieces, Refusal
 
 REPAIRS = {  # what to do about operators that users meet often
     "gelu": "it is not monotone: replace it by ReLU and fine-tune",
@@ -24,12 +25,28 @@ REPAIRS = {  # what to do about operators that users meet often
     "lstm": "recurrent layers are not read yet",
     "gru": "recurrent layers are not read yet",
     "rnn": "recurrent layers are not read yet",
+    "convtranspose": "use upsampling by a fixed factor and a convolution",
+    "convtranspose2d": "use upsampling by a fixed factor and a convolution",
+    "qlinearconv": "give the float model; spikemorph quantises it itself",
+    "quantizelinear": "give the float model; spikemorph quantises it itself",
+    "dequantizelinear": "give the float model; spikemorph quantises it itself",
 }
 _NO_ROW = "change the model, or add a row in layers/"
+# What rows, torch and numpy raise where a file's numbers or types do not fit together.
+MISFITS = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError,
+    TypeError, ValueError,
+)  # fmt: skip
 
 
+@dataclass(frozen=True)
 class Unknown:
-    """The output of a node that could not be taken."""
+    """A value that could not be taken; `reason` says why where no problem was noted for it yet."""
+
+    reason: str | None = None
+
+
+Value = Edge | Unknown
 
 
 class Assembly:
@@ -48,23 +65,24 @@ class Assembly:
         self.nodes.append(Node(self._input, op))
         return Edge(self._input, op.shape)
 
-    def add(self, call: Call, row: Callable[[Call], Any] | None) -> Edge | Unknown:
-        """Add what one call computes; on failure note the problem and go on."""
+    def add(self, call: Call, row: Callable[[Call], Any] | None) -> list[Value]:
+        """Add what one call computes, an edge for each output; on failure note the problem."""
         if row is None:
             repair = REPAIRS.get(call.op.rstrip("_").replace("_", "").lower(), _NO_ROW)
-            return self.refuse(call.name, call.op, "this operator is not supported", repair)
+            return [self.refuse(call.name, call.op, "this operator is not supported", repair)]
         flat = [i for item in call.inputs for i in (item if isinstance(item, list) else [item])]
-        if any(isinstance(item, Unknown) for item in flat):
-            return Unknown()
+        if lost := [item for item in flat if isinstance(item, Unknown)]:
+            reasons = dict.fromkeys(item.reason for item in lost if item.reason)
+            for reason in reasons:
+                self.refuse(call.name, call.op, reason, "remove what computes it from the model")
+            return [Unknown()] * call.outputs
         try:
-            made = row(call)
-            ops: tuple[Op, ...] = made if isinstance(made, tuple) else (made,)
-            return self._chain(call, ops)
+            return self._edges(call, row(call))
         except Refusal as refusal:
-            return self.refuse(call.name, call.op, refusal.reason, refusal.repair)
-        except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
-            reason = f"its inputs do not fit: {str(error).splitlines()[0]}"
-            return self.refuse(call.name, call.op, reason, "check the model and its input shape")
+            return [self.refuse(call.name, call.op, refusal.reason, refusal.repair)]
+        except MISFITS as error:
+            reason = f"its inputs do not fit: {first_line(error)}"
+            return [self.refuse(call.name, call.op, reason, "check the model and its input shape")]
 
     def refuse(self, name: str, op: str, reason: str, repair: str) -> Unknown:
         """Note a node that cannot be taken."""
@@ -83,22 +101,33 @@ class Assembly:
         """
         if self.problems:
             raise UnsupportedError(self.problems)
-        if not outputs or not all(isinstance(item, Edge) for item in outputs):
-            raise InputError(f"{self.where}: an output does not depend on the input")
-        assert self._input is not None
+        for item in outputs:
+            if not isinstance(item, Edge):
+                why = getattr(item, "reason", None) or "an output does not depend on the input"
+                raise InputError(f"{self.where}: {why}; export the model again")
+        if not outputs or self._input is None:
+            raise InputError(f"{self.where}: the model has no output; export it again")
         graph = Graph(tuple(self.nodes), (self._input,), tuple(item.name for item in outputs))
         require_finite(graph, self.where)
         return graph
 
-    def _chain(self, call: Call, ops: tuple[Op, ...]) -> Edge:
-        edges = call.edges
-        shape = tuple(edge.shape for edge in edges)
-        for index, op in enumerate(ops):
+    def _edges(self, call: Call, made: Any) -> list[Value]:
+        if isinstance(made, Pieces):
+            return [
+                self._chain(f"{call.name}.{index}", call.edges, (op,))
+                for index, op in enumerate(made.ops)
+            ]
+        return [self._chain(call.name, call.edges, made if isinstance(made, tuple) else (made,))]
+
+    def _chain(self, wish: str, edges: tuple[Edge, ...], ops: tuple[Op, ...]) -> Edge:
+        shapes = [tuple(edge.shape for edge in edges)]
+        for op in ops:
+            shapes.append((_shape_after(op, shapes[-1]),))
+        for index, (op, shape) in enumerate(zip(ops, shapes[1:], strict=True)):
             last = index == len(ops) - 1
-            name = self._unique(call.name if last else f"{call.name}.{index}")
-            out = _shape_after(op, shape)
+            name = self._unique(wish if last else f"{wish}.{index}")
             self.nodes.append(Node(name, op, tuple(edge.name for edge in edges)))
-            edges, shape = (Edge(name, out),), (out,)
+            edges = (Edge(name, shape[0]),)
         return edges[0]
 
     def _unique(self, wish: str) -> str:
@@ -112,11 +141,21 @@ class Assembly:
 
 def _shape_after(op: Op, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     inputs = [torch.empty((2, *shape), device="meta") for shape in shapes]
-    return tuple(op(*inputs).shape[1:])
+    batch, *shape = op(*inputs).shape
+    if batch != 2 or 0 in shape:
+        raise Refusal(
+            f"it turns samples of shape {shapes[0]} into {tuple(shape)}", "check the model"
+        )
+    return tuple(shape)
+
+
+def first_line(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def require_finite(graph: Graph, where: str) -> None:
-    """Refuse weights that are NaN or infinite, naming the first.
+    """Refuse weights that are NaN or infinite, and settings that are NaN, naming the first.
 
     Raises
     ------
@@ -126,6 +165,10 @@ def require_finite(graph: Graph, where: str) -> None:
     for node in graph.nodes:
         for field in fields(node.op):
             value = getattr(node.op, field.name)
+            if isinstance(value, float) and math.isnan(value):
+                raise InputError(
+                    f"{where}: node {node.name!r}, {field.name} is nan; export it again"
+                )
             if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
                 index = tuple(int(i) for i in (~torch.isfinite(value)).nonzero()[0])
                 raise InputError(

@@ -10,22 +10,24 @@ from spikemorph.graph.interpret import shapes
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.convolution import Convolution
+from spikemorph.layers.joining import Add
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.normalisation import BatchNorm
-from spikemorph.layers.pooling import AveragePool, GlobalAverage, MaxPool, SumPool
+from spikemorph.layers.pooling import AveragePool, GlobalAverage, GlobalMax, MaxPool, SumPool
 from spikemorph.layers.shape import Identity
 from spikemorph.layers.windows import pairs
 
 from .scales import fold_once
 
 Pass = Callable[[Graph], Graph]
+_SUMS = (Convolution, Linear, Add, ScaleShift, SumPool, MaxPool, GlobalMax)
 
 
 def drop_idle(graph: Graph) -> Graph:
     """Drop nodes that do nothing (dropout, casts)."""
     for node in graph.nodes:
         if isinstance(node.op, Identity):
-            graph = graph.rename(node.name, node.inputs[0])
+            graph = graph.rename(node.name, graph[node.name].inputs[0])
     return graph
 
 
@@ -64,9 +66,8 @@ def open_averages(graph: Graph) -> Graph:
             counts = torch.tensor(float(torch.Size(source).numel()), dtype=torch.float64)
         elif isinstance(node.op, AveragePool):
             summed, counts = node.op.summed, node.op.counts(source)
-            counts = (
-                counts.reshape(-1)[0] if bool((counts == counts.reshape(-1)[0]).all()) else counts
-            )
+            first = counts.reshape(-1)[0]
+            counts = first if bool((counts == first).all()) else counts[None]
         else:
             continue
         name = graph.fresh(f"{node.name}.sum")
@@ -79,11 +80,10 @@ def open_averages(graph: Graph) -> Graph:
 
 def fold_scales(graph: Graph) -> Graph:
     """Fold scales and shifts into weighted layers, until none can be folded or moved further."""
-    while True:
-        changed = fold_once(graph, shapes(graph))
-        if changed is graph:
-            return graph
+    known = shapes(graph)
+    while (changed := fold_once(graph, known)) is not graph:
         graph = changed
+    return graph
 
 
 def activate_before_pool(graph: Graph) -> Graph:
@@ -91,16 +91,22 @@ def activate_before_pool(graph: Graph) -> Graph:
 
     A maximum commutes with every non-decreasing function: ``f(max x) = max f(x)``.
     """
+    while (changed := _activate_one(graph)) is not graph:
+        graph = changed
+    return graph
+
+
+def _activate_one(graph: Graph) -> Graph:
+    """Swap one activation with the max-pool before it; the same graph where there is none."""
     for node in graph.nodes:
-        source = graph[node.inputs[0]] if node.inputs else node
-        if not (isinstance(node.op, Activation) and isinstance(source.op, MaxPool)):
+        pool = graph[node.inputs[0]] if isinstance(node.op, Activation) else node
+        if not isinstance(pool.op, MaxPool | GlobalMax) or graph.only_user(pool.name) is not node:
             continue
-        weighted = graph[source.inputs[0]]
-        if isinstance(weighted.op, Convolution | Linear) and graph.only_user(source.name) is node:
+        if isinstance(graph[pool.inputs[0]].op, _SUMS):
             name = graph.fresh(f"{node.name}.early")
-            early, late = Node(name, node.op, source.inputs), Node(node.name, source.op, (name,))
+            early, late = Node(name, node.op, pool.inputs), Node(node.name, pool.op, (name,))
             graph = graph.substitute(node.name, early, late)
-            graph = graph.with_nodes(n for n in graph.nodes if n.name != source.name)
+            return graph.with_nodes(n for n in graph.nodes if n.name != pool.name)
     return graph
 
 

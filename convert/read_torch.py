@@ -1,7 +1,6 @@
 """Read a torch module, or a program exported by torch.export, into a float graph."""
 
 import copy
-import io
 import operator
 import zipfile
 from pathlib import Path
@@ -9,14 +8,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
+from torch._ops import OpOverload
+from torch.export import Dim, ExportedProgram
+from torch.export.graph_signature import InputKind, OutputKind
 
 from spikemorph.graph import Graph, Input, InputError
 from spikemorph.graph.calls import Call, Edge
 from spikemorph.graph.tables import reads_torch
 
-from .assembly import Assembly, Unknown
+from .assembly import MISFITS, Assembly, Unknown, first_line
+from .pt2_archives import require_plain
 
 
 def read_torch(model: nn.Module, example: Tensor) -> Graph:
@@ -43,12 +44,15 @@ def read_torch(model: nn.Module, example: Tensor) -> Graph:
         Naming every call that cannot be taken.
     """
     where = type(model).__name__
-    pair = torch.cat([example[:1], example[:1]])  # a batch of two: batch and size 1 stay apart
+    if example.dim() < 2 or len(example) == 0:
+        raise InputError(f"{where}: the example has shape {tuple(example.shape)}; give one sample")
+    pair = torch.cat([example[:1], example[:1]])  # a batch of one would be taken for a constant
     try:
-        program = torch.export.export(copy.deepcopy(model).eval(), (pair,))
+        # The batch stays open, so that a network that computes with it is seen.
+        frozen = copy.deepcopy(model).eval()
+        program = torch.export.export(frozen, (pair,), dynamic_shapes=({0: Dim.AUTO},))
     except Exception as error:  # the exporter raises many kinds, all of them about the model
-        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
-        raise InputError(f"{where}: torch.export cannot trace it: {reason}") from error
+        raise InputError(f"{where}: torch.export cannot trace it: {first_line(error)}") from error
     return read_program(program, where)
 
 
@@ -66,35 +70,19 @@ def read_pt2(path: Path) -> Graph:
         raise InputError(f"{path}: no such file")
     if not zipfile.is_zipfile(path):
         raise InputError(f"{path}: not a .pt2 archive; write it with torch.export.save")
-    _refuse_pickles(path)
+    require_plain(path)
     try:
         program = torch.export.load(str(path))
     except Exception as error:  # the loader raises many kinds, all of them about the file
-        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"{path}: not a readable exported program: {reason}") from error
     return read_program(program, str(path))
 
 
-def _refuse_pickles(path: Path) -> None:
-    """Refuse an archive with a member that torch could only load by running its pickle."""
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        if any(name.endswith("data.pkl") for name in names):
-            raise InputError(
-                f"{path}: this is a pickled checkpoint, which is never loaded; give the code as "
-                "package.module:factory and the weights as safetensors with --weights"
-            )
-        for name in names:
-            if not name.endswith((".pt", ".pkl", ".pickle")):
-                continue
-            try:
-                torch.load(io.BytesIO(archive.read(name)), weights_only=True)
-            except Exception as error:  # whatever it raises, plain tensors it is not
-                raise InputError(f"{path}: member {name} is pickled; export it again") from error
-
-
 def read_program(program: ExportedProgram, where: str) -> Graph:
     """Read an exported program; see `read_torch`."""
+    if not all(_harmless(node) for node in program.graph.nodes):
+        program = program.run_decompositions({})  # changes in place become values
     return _Reading(program, where).graph()
 
 
@@ -106,6 +94,7 @@ class _Reading:
         self.assembly = Assembly(where)
         self.values: dict[str, Any] = {}
         self.batch: Any = None
+        self.stored: dict[int, Tensor] = {}
 
     def graph(self) -> Graph:
         specs = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs}
@@ -113,63 +102,79 @@ class _Reading:
             if node.op == "placeholder":
                 self.values[node.name] = self._placeholder(node, specs[node.name])
             elif node.op == "call_function":
-                self._take(node)
+                self.values[node.name] = self._take(node)
             elif node.op == "output":
-                return self.assembly.graph([self._value(item) for item in node.args[0]])
+                return self.assembly.graph(self._outputs(node))
+            else:
+                self.values[node.name] = Unknown(f"it reads {node.name!r}, a {node.op} node")
         raise InputError(f"{self.where}: the program has no output")
 
     def _placeholder(self, node: fx.Node, spec: Any) -> Any:
         if spec.kind is InputKind.USER_INPUT:
-            if self.batch is not None:
-                raise InputError(f"{self.where}: one input is expected, {node.name!r} is another")
-            self.batch, *shape = node.meta["val"].shape
-            return self.assembly.enter(node.name, Input(_numbers(shape, self.where)))
-        stored = {**self.program.state_dict, **self.program.constants}
-        value = stored.get(spec.target)
-        return value.detach() if isinstance(value, Tensor) else Unknown()
+            meaning = node.meta.get("val")
+            if self.batch is not None or not isinstance(meaning, Tensor) or meaning.dim() < 2:
+                raise InputError(
+                    f"{self.where}: one input of (sample, *shape) is expected, "
+                    f"{node.name!r} is another; wrap the model in one that takes a tensor"
+                )
+            self.batch, *shape = meaning.shape
+            if not _plain(shape):
+                raise InputError(f"{self.where}: only the batch size may be open, not {shape}")
+            return self.assembly.enter(node.name, Input(tuple(shape)))
+        value = {**self.program.state_dict, **self.program.constants}.get(spec.target)
+        if not isinstance(value, Tensor):
+            return Unknown(f"it reads {node.name!r}, which is not a tensor")
+        return self.stored.setdefault(id(value), value.detach())  # one parameter, one tensor
 
-    def _take(self, node: fx.Node) -> None:
-        meaning = _first(node.meta.get("val"))
-        if meaning is None:  # sizes and assertions, of no use once shapes are known
-            self.values[node.name] = Unknown()
-            return
+    def _outputs(self, node: fx.Node) -> list[Any]:
+        """The values that the model returns; tensors that it changes are refused."""
+        specs = self.program.graph_signature.output_specs
+        for spec in specs:
+            if spec.kind not in (OutputKind.USER_OUTPUT, OutputKind.USER_INPUT_MUTATION):
+                reason = f"it changes the stored tensor {spec.target!r}"
+                repair = "export the model in eval mode: model.eval()"
+                self.assembly.refuse(spec.arg.name, spec.kind.name.lower(), reason, repair)
+        kept = [spec.kind is OutputKind.USER_OUTPUT for spec in specs]
+        made: Any = node.args[0]
+        return [self._value(item) for item, wanted in zip(made, kept, strict=True) if wanted]
+
+    def _take(self, node: fx.Node) -> Any:
+        """What one call makes: a value, or a list of them."""
         if node.target is operator.getitem:
-            self.values[node.name] = self._pick(node)
-            return
-        tensors, options = self._arguments(node)
+            return self._pick(node)
+        meaning = node.meta.get("val")
+        several = isinstance(meaning, list | tuple)
+        first = meaning[0] if several and meaning else meaning
+        if not isinstance(first, Tensor):  # assertions, and sizes that only reshaping reads
+            return Unknown(f"it computes with {_operator(node.target)}, which is not a constant")
         read = [self._value(item) for item in node.all_input_nodes]
-        if not any(isinstance(item, Edge | Unknown) for item in read):
-            self.values[node.name] = self._fold(node)
-            return
-        call = self._call(node, tensors, options)
-        if call is None:
-            return
-        made = self.assembly.add(call, reads_torch.get(node.target))
-        self.values[node.name] = made
-        if call.op.endswith("_") and isinstance(node.args[0], fx.Node):
-            self.values[node.args[0].name] = made  # in place: later readers see the new value
+        flat = [i for item in read for i in (item if isinstance(item, list) else [item])]
+        if not any(isinstance(item, Edge | Unknown) for item in flat):
+            return self._fold(node)
+        tensors, options = self._arguments(node)
+        batch, *shape = first.shape or (None,)
+        name, op = self._name(node), _operator(node.target)
+        row = reads_torch.get(node.target)
+        if row is not None and (str(batch) != str(self.batch) or not _plain(shape)):
+            reason = f"it makes {[batch, *shape]} of {self.batch} samples"
+            return self.assembly.refuse(name, op, reason, "keep samples on the first axis")
+        count = len(meaning) if isinstance(meaning, list | tuple) else 1
+        call = Call(name, op, tuple(tensors), options, 0, tuple(shape), count)
+        made = self.assembly.add(call, row)
+        if _changes_input(node) and isinstance(node.args[0], fx.Node):
+            self.values[node.args[0].name] = made[0]  # later readers see the new value
+        return made if several else made[0]
 
     def _pick(self, node: fx.Node) -> Any:
-        """An output of a call with several: the first is the value, the others cannot be taken."""
-        source, index = node.args[0], node.args[1]
-        value = self._value(source)
-        if index == 0 or isinstance(value, Unknown):
-            return value
-        reason = f"it reads output {index} of {source}"
-        repair = "only first outputs are read (no indices, no pieces)"
-        return self.assembly.refuse(self._name(node), "getitem", reason, repair)
-
-    def _call(self, node: fx.Node, tensors: list[Any], options: dict[str, Any]) -> Call | None:
-        name, op = self._name(node), _operator(node.target)
-        meaning = _first(node.meta["val"])
-        assert meaning is not None
-        batch, *shape = meaning.shape
-        if str(batch) != str(self.batch):
-            repair = "keep samples on the first axis"
-            reason = f"it makes {batch} rows of {self.batch} samples"
-            self.values[node.name] = self.assembly.refuse(name, op, reason, repair)
-            return None
-        return Call(name, op, tuple(tensors), options, 0, _numbers(shape, self.where))
+        """An output of a call with several."""
+        source, index = self._value(node.args[0]), node.args[1]
+        if not isinstance(source, list):
+            return source
+        assert isinstance(index, int)
+        if index < len(source):
+            return source[index]
+        lost = any(isinstance(item, Unknown) for item in source)
+        return Unknown(None if lost else f"it reads output {index} of {node.args[0]}")
 
     def _arguments(self, node: fx.Node) -> tuple[list[Any], dict[str, Any]]:
         """Tensors (and the constant operand of a binary operator) in order; the rest by name."""
@@ -189,15 +194,28 @@ class _Reading:
 
     def _value(self, item: Any) -> Any:
         if isinstance(item, fx.Node):
-            return self.values.get(item.name, Unknown())
+            return self.values[item.name]
         return [self._value(i) for i in item] if isinstance(item, list | tuple) else item
 
     def _fold(self, node: fx.Node) -> Any:
+        """What a call on constants gives: only torch's own operators are run, and none that is
+        random or changes a stored tensor."""
+        target, name, op = node.target, self._name(node), _operator(node.target)
+        if not isinstance(target, OpOverload) or target.namespace != "aten":
+            return self.assembly.refuse(name, op, "it is not one of torch's operators", "remove it")
+        if torch.Tag.nondeterministic_seeded in target.tags:
+            return self.assembly.refuse(name, op, "it is random", "store the numbers as a buffer")
+        if _changes_input(node):
+            return self.assembly.refuse(name, op, "it changes a stored tensor", "store its result")
         args = fx.node.map_arg(node.args, lambda n: self.values[n.name])
         kwargs = fx.node.map_arg(node.kwargs, lambda n: self.values[n.name])
-        with torch.no_grad():
-            target: Any = node.target
-            return target(*args, **kwargs)
+        try:
+            with torch.no_grad():
+                made = target(*args, **kwargs)
+        except MISFITS as error:
+            reason = f"its constant value cannot be computed ({first_line(error)})"
+            return self.assembly.refuse(name, op, reason, "store the constant as a buffer")
+        return list(made) if isinstance(made, tuple) else made
 
     def _name(self, node: fx.Node) -> str:
         """The qualified name of the leaf module that makes the call, else the path and the call."""
@@ -215,14 +233,24 @@ def _operator(target: Any) -> str:
     return str(getattr(target, "_opname", getattr(target, "__name__", target)))
 
 
-def _first(meaning: Any) -> Tensor | None:
-    """What a call gives: its tensor, or the first of several; None where it gives no tensor."""
-    if isinstance(meaning, list | tuple) and meaning:
-        meaning = meaning[0]
-    return meaning if isinstance(meaning, Tensor) else None
+def _plain(shape: Any) -> bool:
+    return all(isinstance(size, int) for size in shape)
 
 
-def _numbers(shape: Any, where: str) -> tuple[int, ...]:
-    if not all(isinstance(n, int) for n in shape):
-        raise InputError(f"{where}: only the batch size may be open, got {list(shape)}")
-    return tuple(shape)
+def _changes_input(node: fx.Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return bool(schema is not None and schema.is_mutable)
+
+
+def _harmless(node: fx.Node) -> bool:
+    """Whether a call changes nothing in place that any other call might read."""
+    if not _changes_input(node):
+        return True
+    source = node.args[0]
+    if not isinstance(source, fx.Node) or source.op != "call_function" or len(source.users) != 1:
+        return False
+    returns: Any = getattr(source.target, "_schema", None)
+    views = returns is None or any(
+        item.alias_info is not None and not item.alias_info.is_write for item in returns.returns
+    )
+    return not views and "dropout" not in _operator(source.target)

@@ -1,8 +1,8 @@
 """Move constant scales and shifts (and so batch normalisation) into the weighted layers, exactly.
 
-With ``y = gain * x + shift`` and a layer ``W``: after it, ``gain * (W x + b) + shift`` is a layer of
-weight ``gain W`` and bias ``gain b + shift``; before it, ``W (gain x + shift) + b`` is one of weight
-``W gain`` and bias ``W shift + b``, a map where zero padding hides the shift at the border.
+With ``y = gain * x + shift`` and a layer ``W``: after it, ``gain * (W x + b) + shift`` is a layer
+of weight ``gain W`` and bias ``gain b + shift``; before it, ``W (gain x + shift) + b`` is one of
+weight ``W gain`` and bias ``W shift + b``, a map where zero padding hides the shift at the border.
 """
 
 from dataclasses import replace
@@ -15,8 +15,9 @@ from spikemorph.layers.affine import ScaleShift, per_channel
 from spikemorph.layers.convolution import Convolution, bias_map
 from spikemorph.layers.joining import Concat
 from spikemorph.layers.linear import Linear
-from spikemorph.layers.pooling import MaxPool, SumPool
-from spikemorph.layers.shape import Reshape, Transpose
+from spikemorph.layers.narrowing import Narrow
+from spikemorph.layers.pooling import GlobalMax, MaxPool, SumPool
+from spikemorph.layers.shape import Pad, Reshape, Transpose
 
 Shape = tuple[int, ...]
 Shapes = dict[str, Shape]
@@ -34,14 +35,20 @@ def after(op: Weighted, scale: ScaleShift, shape: Shape) -> Weighted | None:
 
     `shape` is one sample's shape between the two.
     """
+    if isinstance(op, Linear):
+        gain, shift = _per_feature(scale.gain), _per_feature(scale.shift)
+        if gain is None or shift is None:
+            return None
+        shift = shift if op.bias is None else op.bias.double() * gain + shift
+        bias = shift.expand(shape[-1]).clone()
+        return replace(op, weight=op.weight.double() * gain.reshape(-1, 1), bias=bias)
     gain = per_channel(scale.gain.double())
-    if gain is None or (isinstance(op, Linear) and len(shape) != 1):
+    if gain is None:
         return None
     weight = op.weight.double() * gain.reshape(-1, *[1] * (op.weight.dim() - 1))
     shift = scale.shift.double().expand(shape)
     if op.bias is not None:
-        old = bias_map(op.bias.double(), len(shape) - 1)
-        shift = old * gain.reshape(-1, *[1] * (len(shape) - 1)) + shift
+        shift = bias_map(op.bias.double(), op.axes) * bias_map(gain, op.axes) + shift
     return replace(op, weight=weight, bias=_collapsed(shift.expand(shape)))
 
 
@@ -50,39 +57,62 @@ def before(op: Weighted, scale: ScaleShift, source: Shape) -> Weighted | None:
 
     `source` is one sample's shape ahead of the layer.
     """
-    shift = op.products(scale.shift.double().expand(source)[None])[0]
     if isinstance(op, Linear):
-        if len(source) != 1:
+        gain, shift = _per_feature(scale.gain), _per_feature(scale.shift)
+        if gain is None or shift is None:
             return None
-        weight = op.weight.double() * scale.gain.double().expand(source)
-    else:
-        gain = per_channel(scale.gain.double())
-        if gain is None:
-            return None
-        inside = op.weight.shape[1]
-        by_group = gain.expand(inside * op.groups).reshape(op.groups, 1, inside)
-        by_row = by_group.expand(-1, len(op.weight) // op.groups, -1).reshape(-1, inside)
-        weight = op.weight.double() * by_row.reshape(*by_row.shape, *[1] * op.axes)
+        bias = op.weight.double() @ shift.expand(source[-1])
+        bias = bias if op.bias is None else bias + op.bias.double()
+        return replace(op, weight=op.weight.double() * gain, bias=bias)
+    gain = per_channel(scale.gain.double())
+    if gain is None:
+        return None
+    by_row = _by_row(op, gain)
+    shift = _convolved(op, scale.shift.double(), source)
     if op.bias is not None:
-        axes = 0 if isinstance(op, Linear) else op.axes
-        shift = shift + bias_map(op.bias.double(), axes)
+        shift = bias_map(shift, op.axes) + bias_map(op.bias.double(), op.axes)
+    weight = op.weight.double() * by_row.reshape(*by_row.shape, *[1] * op.axes)
     return replace(op, weight=weight, bias=_collapsed(shift))
+
+
+def _by_row(op: Convolution, values: Tensor) -> Tensor:
+    """A number per input channel (or one for all) as (out, in / groups), beside the weight."""
+    inside = op.weight.shape[1]
+    by_group = values.expand(inside * op.groups).reshape(op.groups, 1, inside)
+    return by_group.expand(-1, len(op.weight) // op.groups, -1).reshape(-1, inside)
+
+
+def _convolved(op: Convolution, shift: Tensor, source: Shape) -> Tensor:
+    """What the layer makes of a shift: (out,) where no window meets padding, else a map."""
+    by_channel = per_channel(shift)
+    if by_channel is not None and not any(n for pair in op.padding for n in pair):
+        return (op.weight.double().flatten(2).sum(2) * _by_row(op, by_channel)).sum(1)
+    return op.products(shift.expand(source)[None])[0]
+
+
+def _per_feature(constant: Tensor) -> Tensor | None:
+    """A constant that depends on the last axis at most, as (feature,) or (1,), float64."""
+    last = constant.shape[-1] if constant.dim() else 1
+    return constant.double().reshape(-1) if constant.numel() == last else None
 
 
 def past(op: Op, scale: ScaleShift, source: Shape) -> ScaleShift | None:
     """What to apply after `op` instead of `scale` ahead of it; None where they do not commute."""
     full = [t.double().expand(source) for t in (scale.gain, scale.shift)]
-    uniform = scale.gain.numel() == 1 and scale.shift.numel() == 1
-    if isinstance(op, Reshape | Transpose):
+    uniform = scale.gain.dim() == scale.shift.dim() == 0
+    if isinstance(op, Reshape | Transpose | Narrow):
         return scale if uniform else ScaleShift(*(op(t[None])[0] for t in full))
-    gain = per_channel(scale.gain)
-    if gain is None:
-        return None
-    if isinstance(op, MaxPool) and bool((gain > 0).all()) and per_channel(scale.shift) is not None:
-        return scale
-    if isinstance(op, SumPool):
+    if isinstance(op, MaxPool | GlobalMax):
+        return scale if rises(scale) else None
+    if isinstance(op, SumPool | Pad) and per_channel(scale.gain) is not None:
         return ScaleShift(scale.gain.double(), _shrunk(op(full[1][None])[0]))
     return None
+
+
+def rises(scale: ScaleShift) -> bool:
+    """Whether the scale is one rising line per channel, which commutes with a maximum."""
+    gain, shift = per_channel(scale.gain), per_channel(scale.shift)
+    return gain is not None and shift is not None and bool((gain > 0).all())
 
 
 def past_concat(
@@ -101,12 +131,16 @@ def past_concat(
 
 
 def fold_once(graph: Graph, shapes: Shapes) -> Graph:
-    """Fold or move one scale; the same graph where none can be."""
+    """Fold or move one scale; the same graph where none can be.
+
+    `shapes` has every node's shape; shapes of new nodes are added, and no other one changes.
+    """
     for node in graph.nodes:
         if isinstance(node.op, ScaleShift):
             changed = (
                 _merge(graph, node)
                 or _fold_back(graph, node, shapes)
+                or _move_back(graph, node, shapes)
                 or _fold_ahead(graph, node, shapes)
                 or _move_ahead(graph, node, shapes)
             )
@@ -135,17 +169,34 @@ def _fold_back(graph: Graph, node: Node, shapes: Shapes) -> Graph | None:
     return graph.substitute(source.name, replace(source, op=op)).rename(node.name, source.name)
 
 
+def _move_back(graph: Graph, node: Node, shapes: Shapes) -> Graph | None:
+    """Put a rising scale before a max-pool where it then folds into the layer before that."""
+    pool = graph[node.inputs[0]]
+    if not isinstance(pool.op, MaxPool | GlobalMax) or graph.only_user(pool.name) is not node:
+        return None
+    weighted = graph[pool.inputs[0]]
+    alone = graph.only_user(weighted.name) is pool
+    assert isinstance(node.op, ScaleShift)
+    if not (alone and isinstance(weighted.op, Convolution) and rises(node.op)):
+        return None
+    early = graph.fresh(f"{node.name}.early")
+    shapes[early] = shapes[weighted.name]
+    moved = (Node(early, node.op, pool.inputs), replace(pool, inputs=(early,)))
+    return graph.substitute(pool.name, *moved).rename(node.name, pool.name)
+
+
 def _fold_ahead(graph: Graph, node: Node, shapes: Shapes) -> Graph | None:
     users, source = graph.users(node.name), node.inputs[0]
     if not users or node.name in graph.outputs:
         return None
     assert isinstance(node.op, ScaleShift)
+    ops: dict[str, Op] = {}
     for user in users:
         op = before(user.op, node.op, shapes[source]) if isinstance(user.op, Weighted) else None
         if op is None:
             return None
-        graph = graph.substitute(user.name, replace(user, op=op))
-    return graph.rename(node.name, source)
+        ops[user.name] = op
+    return graph.map(lambda n: replace(n, op=ops.get(n.name, n.op))).rename(node.name, source)
 
 
 def _move_ahead(graph: Graph, node: Node, shapes: Shapes) -> Graph | None:
@@ -162,6 +213,7 @@ def _move_ahead(graph: Graph, node: Node, shapes: Shapes) -> Graph | None:
         return None
     inputs = tuple(source if i == node.name else i for i in user.inputs)
     bare = graph.fresh(f"{user.name}.unscaled")
+    shapes[bare] = shapes[user.name]
     moved = (Node(bare, user.op, inputs), Node(user.name, scale, (bare,)))
     return graph.substitute(user.name, *moved).rename(node.name, source)
 

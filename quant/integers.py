@@ -18,9 +18,10 @@ from spikemorph.layers.linear import Linear
 from spikemorph.layers.readout import Readout
 
 from .ladders import build_ladder
-from .observe import Steps, choose_steps
+from .observe import choose_steps
 from .plan import Plan
 from .prepare import WEIGHTED, relay_sums, split_analog
+from .rates import RATE_WEIGHTS, RateCoding, rate_steps
 from .settings import Quantisation
 from .units import Scale, as_factors, as_reals, common, widened
 
@@ -55,15 +56,29 @@ def quantise_graph(
     UnsupportedError
         Naming every node without integer meaning.
     """
+    x = grid.to_values(grid.to_integers(calibration))
     body, analog = split_analog(graph)
     body = relay_sums(body)
-    x = grid.to_values(grid.to_integers(calibration))
     steps = choose_steps(body, x, settings)
     plan = Plan(body, shapes(body), grid.step, steps, settings.largest_weight)
-    built = _Builder(body, plan, grid, settings).build(analog)
+    built = _Builder(body, plan, grid).build(analog)
     if not settings.bias_correction:
         return built
     return correct_biases(body, built, plan, x[:CORRECTION_SAMPLES], grid)
+
+
+def rate_graph(graph: Graph, calibration: Tensor, grid: Grid, settings: RateCoding) -> Graph:
+    """The integer graph of a classical rate-coded network: 16-bit weights, thresholds without top.
+
+    A spike of a layer is worth its threshold; nothing is exact (exactness.md, section 3bis). Raises
+    as `quantise_graph` does.
+    """
+    x = grid.to_values(grid.to_integers(calibration))
+    body, analog = split_analog(graph)
+    body = relay_sums(body)
+    steps = rate_steps(body, x, settings)
+    plan = Plan(body, shapes(body), grid.step, steps, RATE_WEIGHTS)
+    return _Builder(body, plan, grid).build(analog)
 
 
 @dataclass(frozen=True)
@@ -77,8 +92,8 @@ class _Absorbed:
 class _Builder:
     """Builds the integer nodes, in running order."""
 
-    def __init__(self, graph: Graph, plan: Plan, grid: Grid, settings: Quantisation) -> None:
-        self.graph, self.plan, self.grid, self.settings = graph, plan, grid, settings
+    def __init__(self, graph: Graph, plan: Plan, grid: Grid) -> None:
+        self.graph, self.plan, self.grid = graph, plan, grid
         self.nodes: list[Node] = []
         self.absorbed: dict[str, _Absorbed] = {}
         self.reads: dict[str, str] = {}  # float node -> integer node that stands for it
@@ -126,8 +141,7 @@ class _Builder:
         assert isinstance(op, Convolution | Linear)
         weights = self.plan.weights(node)
         unit = as_reals(scale).reshape(-1, *[1] * (weights.dim() - 1))
-        largest = self.settings.largest_weight
-        rounded = torch.floor(weights / unit + 0.5).clamp(-largest, largest)
+        rounded = torch.floor(weights / unit + 0.5).clamp(-self.plan.largest, self.plan.largest)
         bias = torch.zeros(len(weights)) if op.bias is None else op.bias.double()
         per_row = as_reals(scale).reshape(-1, *[1] * (bias.dim() - 1))
         whole = torch.floor(bias / per_row + 0.5)

@@ -1,7 +1,7 @@
 """Build ladders from exact rationals: where the activation crosses from one level to the next.
 
-The level k is reached where ``f(x) >= (k - 1/2) unit``. With ``x = scale * C + shift`` the rung is
-``C >= ceil((f^-1((k - 1/2) unit) - shift) / scale)`` (exactness.md, section 2.1).
+The level k is reached where ``f(x) >= (k - start) unit``, with start 1/2 for rounding to nearest. With
+``x = scale * C + shift`` the rung is ``C >= ceil((f^-1((k - start) unit) - shift) / scale)``.
 """
 
 import math
@@ -25,18 +25,19 @@ def build_ladder(op: Activation, steps: Steps, scale: Scale, shift: Scale) -> La
 
     A scale of zero makes a channel constant.
     """
-    size = max(len(scale), len(shift))
-    channels = list(zip(widened(scale, size), widened(shift, size), strict=True))
-    even = isinstance(op, _EVEN) and all(s > 0 for s, _ in channels)
-    line = _line(steps, channels) if even else None
-    if line is not None and steps.smax - steps.smin > LONGEST:
-        return Ladder(None, steps.smin, steps.smax, steps.unit, line)
-    middle = [
-        op.reaches((k - Fraction(1, 2)) * steps.unit)
-        for k in range(steps.smin + 1, steps.smax + 1)
-    ]
-    rungs = [[_rung(x, s, h) for x in middle] for s, h in channels]
-    return Ladder(torch.tensor(rungs), steps.smin, steps.smax, steps.unit, line)
+    size = max(len(scale), len(shift), len(steps.unit))
+    columns = (widened(column, size) for column in (scale, shift, steps.unit))
+    channels = list(zip(*columns, strict=True))
+    even = isinstance(op, _EVEN) and all(s > 0 for s, _, _ in channels)
+    line = _line(steps.start, channels) if even else None
+    unit = steps.unit[0]
+    if line is not None and (steps.smax is None or steps.smax - steps.smin > LONGEST):
+        return Ladder(None, steps.smin, steps.smax, unit, line)
+    if steps.smax is None:
+        raise ValueError(f"{type(op).__name__} needs a top level: its levels are not evenly spaced")
+    levels = range(steps.smin + 1, steps.smax + 1)
+    rungs = [[_rung(op.reaches((k - steps.start) * u), s, h) for k in levels] for s, h, u in channels]
+    return Ladder(torch.tensor(rungs), steps.smin, steps.smax, unit, line)
 
 
 def _rung(crossing: Fraction | float, scale: Fraction, shift: Fraction) -> int:
@@ -47,14 +48,14 @@ def _rung(crossing: Fraction | float, scale: Fraction, shift: Fraction) -> int:
     return math.ceil((crossing - shift) / scale)
 
 
-def _line(steps: Steps, channels: list[tuple[Fraction, Fraction]]) -> Line:
-    """``floor((scale C + shift + unit / 2) / unit)`` with whole numbers."""
+def _line(first: Fraction, channels: list[tuple[Fraction, ...]]) -> Line:
+    """``floor((scale C + shift + start unit) / unit)`` with whole numbers."""
     rows = []
-    for scale, shift in channels:
-        start = shift + steps.unit / 2
-        bottom = math.lcm(*(f.denominator for f in (scale, start, steps.unit)))
-        numbers = [int(f * bottom) for f in (steps.unit, scale, start)]
+    for scale, shift, unit in channels:
+        start = shift + first * unit
+        bottom = math.lcm(*(f.denominator for f in (scale, start, unit)))
+        numbers = [int(f * bottom) for f in (unit, scale, start)]
         shared = math.gcd(*numbers)
         rows.append([n // shared for n in numbers])
-    threshold, factor, start_ = torch.tensor(rows).unbind(1)
-    return Line(threshold, factor, start_)
+    threshold, factor, begin = torch.tensor(rows).unbind(1)
+    return Line(threshold, factor, begin)

@@ -1,4 +1,4 @@
-"""Watch a float graph's activations on calibration samples, and choose a ladder's ends and unit."""
+"""Watch a float graph's activations on calibration samples, and choose each ladder's levels."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from spikemorph.graph.interpret import walk
 from spikemorph.layers.activation import Activation
 
 from .settings import Quantisation
-from .units import snapped
+from .units import Scale, snapped
 
 KEPT = 400_000  # values of one activation that are kept for calibration
 _BATCH = 100
@@ -20,15 +20,22 @@ _BATCH = 100
 
 @dataclass(frozen=True)
 class Steps:
-    """The ends and the unit of one ladder: levels `smin` to `smax`, each worth `unit`."""
+    """The levels of one ladder.
+
+    Levels run from `smin` to `smax` (None: no end), each worth `unit` (per channel, or one for all);
+    level k is reached at the real value ``(k - start) * unit``.
+    """
 
     smin: int
-    smax: int
-    unit: Fraction
+    smax: int | None
+    unit: Scale
+    start: Fraction = Fraction(1, 2)
 
 
 def observe(graph: Graph, x: Tensor) -> dict[str, Tensor]:
-    """Values of every activation on samples `x` (sample, *shape), thinned evenly to at most `KEPT`.
+    """Values of every activation on samples `x`, (channel, n), thinned evenly to about `KEPT`.
+
+    Each channel's least and greatest values are always among them.
 
     Raises
     ------
@@ -43,34 +50,40 @@ def observe(graph: Graph, x: Tensor) -> dict[str, Tensor]:
         for batch in x.split(_BATCH):
             for node, value in walk(graph, batch, lambda n, *inputs: n.op(*inputs)):
                 if isinstance(node.op, Activation):
-                    flat = value.flatten()
-                    stride = max(1, flat.numel() // share)
-                    ends = torch.stack([flat.min(), flat.max()])
+                    rows = value.transpose(0, 1).flatten(1)
+                    stride = max(1, rows.numel() // share)
                     stride += stride % 2 == 0  # an odd stride does not stay in step with the maps
-                    kept.setdefault(node.name, []).extend([flat[::stride], ends])
-    return {name: torch.cat(parts) for name, parts in kept.items()}
+                    ends = torch.stack([rows.amin(1), rows.amax(1)], 1)
+                    kept.setdefault(node.name, []).extend([rows[:, ::stride], ends])
+    return {name: torch.cat(parts, 1) for name, parts in kept.items()}
 
 
 def choose_steps(graph: Graph, x: Tensor, settings: Quantisation) -> dict[str, Steps]:
-    """Ends and unit of every activation's ladder.
+    """The levels of every activation's ladder.
 
     Raises
     ------
     InputError
         If there are no samples, or they leave an activation silent; it is named.
     """
+    seen = heard(graph, x)
+    return {
+        node.name: _steps(node.op, seen[node.name].flatten(), settings)
+        for node in graph.nodes
+        if isinstance(node.op, Activation)
+    }
+
+
+def heard(graph: Graph, x: Tensor) -> dict[str, Tensor]:
+    """As `observe`, refusing activations that are zero on all samples."""
     seen = observe(graph, x)
-    found = {}
-    for node in graph.nodes:
-        if isinstance(node.op, Activation):
-            values = seen[node.name]
-            if not bool((values != 0).any()):
-                raise InputError(
-                    f"node {node.name!r} is silent on all {len(x)} calibration samples; calibrate on "
-                    "more samples like those the network will see"
-                )
-            found[node.name] = _steps(node.op, values, settings)
-    return found
+    for name, values in seen.items():
+        if not bool((values != 0).any()):
+            raise InputError(
+                f"node {name!r} is silent on all {len(x)} calibration samples; calibrate on more "
+                "samples, like those the network will see"
+            )
+    return seen
 
 
 def _steps(op: Activation, values: Tensor, settings: Quantisation) -> Steps:
@@ -84,4 +97,4 @@ def _steps(op: Activation, values: Tensor, settings: Quantisation) -> Steps:
         smax = min(smax, math.floor(high / unit + Fraction(1, 2)))
     if low is not None:
         smin = max(smin, math.floor(low / unit + Fraction(1, 2)))
-    return Steps(smin, max(smax, smin + 1), unit)
+    return Steps(smin, max(smax, smin + 1), (unit,))

@@ -92,7 +92,7 @@ class Plan:
         if not node.inputs:
             return (self.entry,)
         if isinstance(op, Activation):
-            return (self.steps[node.name].unit,)
+            return self.steps[node.name].unit
         if isinstance(op, WEIGHTED):
             return self._ideal(node)
         if isinstance(op, ScaleShift):

@@ -1,0 +1,153 @@
+"""The certificate: what is proved of a spiking network, in a form a machine can check again.
+
+Level A: for every input, after `steps_required` steps the spiking network's sums equal the integer
+network's. Level B: the same for each input after which a silent step was seen. No level: something,
+named, breaks the proof. (exactness.md, section 7.3)
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from spikemorph.graph import InputError, Node, Op
+from spikemorph.graph.records import Record, encode
+from spikemorph.graph.saving import TensorStore, content_hash
+from spikemorph.layers.ladder import Ladder
+from spikemorph.layers.ranges import Range
+from spikemorph.quant.widths import bits
+from spikemorph.spiking import Schedule, SpikingNetwork, load_network
+from spikemorph.spiking.arithmetic import DOUBLE
+from spikemorph.spiking.network import network_to_plain
+from spikemorph.spiking.settling import Settling, ranges, settling
+
+
+@dataclass(frozen=True)
+class LayerProof:
+    """What is proved of one neuron layer.
+
+    `takes` is the most steps it needs once its input is complete, `final` the step by which it has
+    settled; None where there is no bound. `sum_bits` is the width of the accumulator before it.
+    """
+
+    node: str
+    neuron: str
+    smin: int
+    smax: int | None
+    gate: int
+    takes: int | None
+    final: int | None
+    sum_bits: int
+    ladder_hash: str
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """See the module's text. `refusals` says, one line a node, what breaks the proof."""
+
+    level: str | None
+    steps_required: int | None
+    steps_used: int | None
+    input_steps: int | None
+    layers: tuple[LayerProof, ...]
+    network_hash: str
+    refusals: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The certificate as plain data."""
+        plain = asdict(self)
+        plain["layers"] = [asdict(layer) for layer in self.layers]
+        plain["refusals"] = list(self.refusals)
+        return plain
+
+
+def certify(network: SpikingNetwork, steps: int | None = None) -> Certificate:
+    """Prove what can be proved of a network that is run for `steps` (None: as many as required).
+
+    Takes a pass over the weights, no data.
+    """
+    known, refusals = settling(network), []
+    bounds = None if network.rate_coded else ranges(network)
+    for name, layer in known.items():
+        if layer.final is None:
+            refusals.append(f"node {name!r}: {layer.reason}")
+    for node in network.graph.nodes:
+        refusals.extend(_static(node, None if bounds is None else bounds[node.name]))
+    layers = tuple(_proof(network, node, known[node.name], bounds) for node in network.ladders())
+    last = network.coding.lasts(network.grid)
+    finals = [last, *(layer.final for layer in known.values())]
+    required = None if None in finals else max(f for f in finals if f is not None)
+    used = required if steps is None else steps
+    level = None
+    if not refusals and required is not None and used is not None:
+        level = "A" if used >= required else "B"
+    return Certificate(level, required, used, last, layers, network_hash(network), tuple(refusals))
+
+
+def network_hash(network: SpikingNetwork) -> str:
+    """SHA-256 of structure, weights, ladders, neurons, coding and schedule."""
+    store = TensorStore()
+    plain = network_to_plain(network, store)
+    return content_hash(plain, store.tensors)
+
+
+def load_certified(path: Path) -> tuple[SpikingNetwork, Certificate, Mapping[str, Any]]:
+    """Load a network with its certificate, proved again; also its other notes.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or the stored certificate is not what is proved now.
+    """
+    network, notes = load_network(path)
+    stored = notes.get("certificate")
+    if not isinstance(stored, dict):
+        raise InputError(f"{path}: it has no certificate; convert the model again")
+    proved = certify(network, stored.get("steps_used"))
+    if proved.to_dict() != stored:
+        raise InputError(
+            f"{path}: its certificate is not what is proved of this network; convert the model again"
+        )
+    return network, proved, notes
+
+
+def _proof(
+    network: SpikingNetwork, node: Node, known: Settling, bounds: Mapping[str, Range] | None
+) -> LayerProof:
+    op = node.op
+    assert isinstance(op, Ladder)
+    width = 0 if bounds is None else bits(bounds[node.inputs[0]])
+    gate = known.gate if network.schedule is Schedule.WAIT else 1
+    name = network.neuron[node.name].name
+    return LayerProof(
+        node.name, name, op.smin, op.smax, gate, known.takes, known.final, width, _hash(op)
+    )
+
+
+def _hash(op: Op) -> str:
+    store = TensorStore()
+    plain = encode(op, store)
+    return hashlib.sha256(content_hash(plain, store.tensors).encode()).hexdigest()[:16]
+
+
+def _static(node: Node, bound: Range | None) -> list[str]:
+    """What breaks the proof at one node whatever the schedule: reals, or sums beyond 53 bits."""
+    found = []
+    if any(t.is_floating_point() for t in _tensors(node.op)):
+        found.append(f"node {node.name!r}: it computes with real numbers")
+    if bound is not None and 2 * max(bound.load, bound.peak) >= DOUBLE:
+        found.append(f"node {node.name!r}: its sums may pass 53 bits")
+    return found
+
+
+def _tensors(value: object) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, tuple):
+        return [tensor for item in value for tensor in _tensors(item)]
+    if isinstance(value, Record):
+        return [tensor for item in vars(value).values() for tensor in _tensors(item)]
+    return []

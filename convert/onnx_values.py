@@ -1,0 +1,120 @@
+"""Values of an ONNX file that no sample changes: weights, attributes, what follows from them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from torch import Tensor
+
+from spikemorph.graph import InputError
+from spikemorph.graph.calls import Edge, Refusal
+
+from .assembly import MISFITS, Unknown, first_line
+
+_RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomUniform"}
+
+
+def weight(path: Path, item: onnx.TensorProto) -> Tensor | Unknown:
+    """An initialiser as a tensor; unknown where it holds text.
+
+    Raises
+    ------
+    InputError
+        If its bytes do not fit its shape and type.
+    """
+    try:
+        return tensor(numpy_helper.to_array(item))
+    except MISFITS as error:
+        if item.data_type == onnx.TensorProto.STRING:
+            return Unknown(f"it reads {item.name!r}, which holds text")
+        reason = first_line(error)
+        raise InputError(
+            f"{path}: weight {item.name!r} is damaged ({reason}); export the model again"
+        ) from error
+
+
+def tensor(array: Any) -> Tensor:
+    """A tensor with memory of its own; half precision and narrower becomes float32."""
+    found = np.array(array)
+    if found.dtype == np.float16 or found.dtype.kind == "V":
+        found = found.astype(np.float32)
+    return torch.from_numpy(found)
+
+
+def attribute(item: onnx.AttributeProto) -> Any:
+    """An attribute's value.
+
+    Floats are stored in single precision; the shortest decimal that rounds to one is what was
+    meant, so that an eps of 1e-5 is 1e-5, as it is in torch.
+    """
+    value = helper.get_attribute_value(item)
+    if item.type == onnx.AttributeProto.FLOAT:
+        return float(str(np.float32(value)))
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def sizes(node: onnx.NodeProto, shape: Sequence[int]) -> Tensor:
+    """What a Shape or Size node gives for a value of a known shape."""
+    if node.op_type == "Size":
+        return torch.tensor(int(np.prod(shape)))
+    options = {item.name: attribute(item) for item in node.attribute}
+    return torch.tensor(shape[options.get("start", 0) : options.get("end")], dtype=torch.int64)
+
+
+def reshaped(
+    node: onnx.NodeProto, inputs: Sequence[Any], version: int, batch: int
+) -> tuple[int, ...]:
+    """One sample's shape after a reshaping node, which must leave the batch axis alone."""
+    arrays = [
+        np.zeros((batch, *item.shape), np.float32) if isinstance(item, Edge) else item
+        for item in inputs
+    ]
+    try:
+        out = evaluate(node, arrays, version)[0].shape
+    except MISFITS as error:
+        reason = f"its shape cannot be worked out ({first_line(error)})"
+        raise Refusal(reason, "check --input-shape") from error
+    if not out or out[0] != batch:
+        raise Refusal(
+            f"it turns {arrays[0].shape} into {out}, which moves the batch axis",
+            "keep samples on the first axis",
+        )
+    return tuple(int(n) for n in out[1:])
+
+
+def folded(node: onnx.NodeProto, inputs: Sequence[Any], version: int) -> list[Tensor]:
+    """The outputs of a node that reads constants only.
+
+    Raises
+    ------
+    Refusal
+        If they are random, or ONNX's reference implementation cannot compute them.
+    """
+    if node.op_type in _RANDOM:
+        raise Refusal("it is random", "store the numbers in the model")
+    if any(item.type == onnx.AttributeProto.GRAPH for item in node.attribute):
+        raise Refusal("control flow is not supported", "export the model without it")
+    try:
+        return [tensor(value) for value in evaluate(node, inputs, version)]
+    except Exception as error:  # the evaluator raises whatever its operators raise
+        reason = f"its constant value cannot be computed ({first_line(error)})"
+        raise Refusal(reason, "simplify the file first") from error
+
+
+def evaluate(node: onnx.NodeProto, inputs: Sequence[Any], version: int) -> list[Any]:
+    """The outputs of one node, by ONNX's own reference implementation."""
+    arrays = [item.numpy() if isinstance(item, Tensor) else item for item in inputs]
+    given = {n: a for n, a in zip(node.input, arrays, strict=True) if n}
+    infos = [
+        helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+        for n, a in given.items()
+    ]
+    outs = [helper.make_tensor_value_info(name, 0, None) for name in node.output if name]
+    graph = helper.make_graph([node], "one", infos, outs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)])
+    return list(ReferenceEvaluator(model).run(None, given))

@@ -1,0 +1,36 @@
+"""Give every ladder of an integer graph a neuron."""
+
+from dataclasses import replace
+
+from spikemorph.graph import Graph
+from spikemorph.layers.ladder import Ladder
+from spikemorph.spiking import AnalogFirstStep, Coding, Neuron, Schedule, SpikingNetwork
+from spikemorph.spiking.neurons import Alphabet, pow2
+
+DEFAULT = pow2()
+_FIRST = AnalogFirstStep()
+
+
+def to_spiking(
+    graph: Graph,
+    neuron: Neuron = DEFAULT,
+    coding: Coding = _FIRST,
+    schedule: Schedule = Schedule.FREE,
+) -> SpikingNetwork:
+    """The spiking network of an integer graph (`spikemorph.quant.quantise_graph`).
+
+    A few-spikes neuron gets the word length its ladder needs.
+
+    Raises
+    ------
+    GraphError
+        If the graph is not an integer graph.
+    """
+    chosen = []
+    for node in graph.nodes:
+        if isinstance(node.op, Ladder):
+            own = neuron
+            if neuron.alphabet is Alphabet.DESCENDING and node.op.smax is not None:
+                own = replace(neuron, bits=node.op.smax.bit_length())
+            chosen.append((node.name, own))
+    return SpikingNetwork(graph, tuple(chosen), coding, schedule)
