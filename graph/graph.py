@@ -63,8 +63,8 @@ class Graph:
     Raises
     ------
     GraphError
-        If a name is used twice, a node reads one that is not before it, or an input or output is
-        not there.
+        If a name is used twice, a node reads one that is not before it (so there are no cycles),
+        an output is not there, or the inputs are not the Input nodes.
     """
 
     nodes: tuple[Node, ...]
@@ -83,6 +83,9 @@ class Graph:
             seen.add(node.name)
         if missing := (set(self.inputs) | set(self.outputs)) - seen:
             raise GraphError(f"the graph names {sorted(missing)} as input or output: no such node")
+        entries = {node.name for node in self.nodes if isinstance(node.op, Input)}
+        if odd := entries ^ set(self.inputs):
+            raise GraphError(f"{sorted(odd)}: the graph's inputs must be its Input nodes")
 
     @cached_property
     def _by_name(self) -> dict[str, Node]:

@@ -24,6 +24,8 @@ def walk(graph: Graph, x: Tensor, compute: Compute) -> Iterator[tuple[Node, Tens
     compute : callable
         ``compute(node, *inputs)`` gives the output of a node that is not the input.
     """
+    if len(graph.inputs) != 1:
+        raise GraphError(f"the graph has inputs {list(graph.inputs)}: one is expected")
     (entry,) = graph.inputs
     waiting = {node.name: len(graph.users(node.name)) for node in graph.nodes}
     known: dict[str, Tensor] = {}
@@ -55,7 +57,7 @@ def run(graph: Graph, x: Tensor) -> Tensor:
     GraphError
         If `x` has another shape than the graph's input, or an op's shapes do not fit.
     """
-    return _last(graph, x, lambda node, *inputs: node.op(*inputs))
+    return _last(graph, x, _naming_the_node(_plain))
 
 
 def run_integers(graph: Graph, x: Tensor) -> Tensor:
@@ -102,6 +104,8 @@ def require_rows(
 
 
 def _last(graph: Graph, x: Tensor, compute: Compute) -> Tensor:
+    if len(graph.outputs) != 1:
+        raise GraphError(f"the graph has outputs {list(graph.outputs)}: one is expected")
     (wanted,) = graph.outputs
     result = x
     for node, output in walk(graph, x, compute):

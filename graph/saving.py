@@ -25,14 +25,17 @@ class TensorStore:
 
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
-        self._keys: dict[int, str] = {}
+        self._keys: dict[tuple[object, ...], str] = {}
+        self._kept: list[Tensor] = []  # so that no other tensor takes the memory of one seen
 
     def __call__(self, tensor: Tensor) -> str:
-        if id(tensor) not in self._keys:
+        place = (tensor.data_ptr(), tensor.device, tensor.dtype, tensor.shape, tensor.stride())
+        if place not in self._keys:
             key = f"t{len(self.tensors)}"
-            self._keys[id(tensor)] = key
+            self._keys[place] = key
+            self._kept.append(tensor)
             self.tensors[key] = tensor.detach().cpu().contiguous()
-        return self._keys[id(tensor)]
+        return self._keys[place]
 
 
 def graph_to_plain(graph: Graph, store: TensorStore) -> Plain:
@@ -124,7 +127,7 @@ def read_file(path: Path, kind: str) -> tuple[Plain, dict[str, Tensor]]:
         raise InputError(f"{path}: this is not a spikemorph {kind} but {found}")
     try:
         plain = json.loads(header["structure"])
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: its structure cannot be read; write it again") from error
     if content_hash(plain, tensors) != header.get("sha256"):
         raise InputError(f"{path}: its hash does not match its content; convert the model again")

@@ -17,6 +17,7 @@ from spikemorph.graph.tables import reads_onnx, reads_torch
 from .affine import ScaleShift
 
 aten: Any = torch.ops.aten
+_LARGEST = 3.4028234e38  # float32
 _DIGITS = 40  # of the decimal logarithms: the same thresholds on every machine
 
 
@@ -82,7 +83,7 @@ class LeakyReLU(Activation):
     slope: float
 
     def __post_init__(self) -> None:
-        if not self.slope > 0:
+        if not 0 < self.slope < math.inf:
             raise ValueError(f"a leaky ReLU needs a slope above 0, got {self.slope}")
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -167,14 +168,18 @@ def _read_tanh(call: Call) -> Tanh:
 
 
 def _clip(low: float, high: float) -> Activation:
+    # Exporters write the largest float32 where they mean no bound.
+    low = -math.inf if low <= -_LARGEST else low
+    high = math.inf if high >= _LARGEST else high
     if not low < high:
-        raise Refusal(f"it clips to the empty range {low}..{high}")
+        raise Refusal(f"it clips to the empty range {low:g}..{high:g}", "give min below max")
     return ReLU() if (low, high) == (0, math.inf) else Clip(low, high)
 
 
 @reads_torch(
     aten.hardtanh.default, aten.hardtanh_.default, aten.clamp.default, aten.clamp_.default,
-    aten.relu6.default, aten.clamp_min.default,
+    aten.relu6.default, aten.relu6_.default, aten.clamp_min.default, aten.clamp_min_.default,
+    aten.clamp_max.default, aten.clamp_max_.default,
 )  # fmt: skip
 def _read_clamp(call: Call) -> Activation:
     ends = {"hardtanh": (-1.0, 1.0), "relu6": (0.0, 6.0)}
@@ -194,9 +199,18 @@ def _read_clip(call: Call) -> Activation:
     )
 
 
+@reads_onnx("Min", "Max")
+def _read_bound(call: Call) -> Activation:
+    edges, constants = call.edges, [i for i in call.inputs if isinstance(i, Tensor)]
+    if len(edges) != 1 or len(constants) != 1 or constants[0].numel() != 1:
+        raise Refusal("it compares activations", "only a bound by one constant is supported")
+    bound = float(constants[0])
+    return _clip(-math.inf, bound) if call.op == "Min" else _clip(bound, math.inf)
+
+
 def _leaky(slope: float) -> Activation:
-    if slope < 0:
-        raise Refusal(f"its slope {slope:g} is negative, so it is not monotone", "train with ReLU")
+    if not 0 <= slope < math.inf:
+        raise Refusal(f"its slope is {slope:g}, so it is not monotone", "train with ReLU")
     return LeakyReLU(slope) if slope > 0 else ReLU()
 
 
@@ -213,10 +227,10 @@ def _read_leaky_onnx(call: Call) -> Activation:
 @reads_torch(aten.prelu.default)
 @reads_onnx("PRelu")
 def _read_prelu(call: Call) -> Activation:
-    slope = call.constant(1, "slope").unique()
-    if len(slope) != 1:
+    slopes = call.constant(1, "slope").reshape(-1)
+    if bool((slopes != slopes[0]).any()):
         raise Refusal("its slope differs between channels", "use one slope for all channels")
-    return _leaky(float(slope))
+    return _leaky(float(slopes[0]))
 
 
 @reads_onnx("HardSigmoid")

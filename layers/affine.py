@@ -18,7 +18,7 @@ aten: Any = torch.ops.aten
 
 @dataclass(frozen=True, eq=False)
 class ScaleShift(Op):
-    """``y = gain * x + shift``; both broadcast against one sample: (), (channel, 1, 1), ..."""
+    """``y = gain * x + shift``; both are () or have as many axes as one sample, to broadcast."""
 
     gain: Tensor
     shift: Tensor
@@ -59,15 +59,18 @@ def per_channel(constant: Tensor) -> Tensor | None:
 
 def _broadcast(constant: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Bring a source's constant to one sample's axes, dropping a leading batch axis of size one."""
+    found = tuple(constant.shape)
+    if constant.dim() > len(shape) + 1:
+        raise Refusal(f"its constant of shape {found} adds axes to a sample of {shape}")
     if constant.numel() == 1:
         return constant.reshape(())
-    while constant.dim() > len(shape) and constant.shape[0] == 1:
-        constant = constant[0]
     if constant.dim() > len(shape):
-        raise Refusal(f"its constant of shape {tuple(constant.shape)} differs between samples")
+        if found[0] != 1:
+            raise Refusal(f"its constant of shape {found} differs between samples")
+        constant = constant[0]
     constant = constant.reshape(*[1] * (len(shape) - constant.dim()), *constant.shape)
-    if torch.broadcast_shapes(constant.shape, shape) != torch.Size(shape):
-        raise Refusal(f"its constant of shape {tuple(constant.shape)} enlarges a sample of {shape}")
+    if any(c not in (1, size) for c, size in zip(constant.shape, shape, strict=True)):
+        raise Refusal(f"its constant of shape {found} enlarges a sample of {shape}")
     return constant
 
 
@@ -81,7 +84,7 @@ def _two_edges(call: Call) -> bool:
     return isinstance(call.input(0), Edge) and isinstance(call.input(1), Edge)
 
 
-@reads_torch(aten.add.Tensor, aten.add_.Tensor)
+@reads_torch(aten.add.Tensor, aten.add_.Tensor, aten.add.Scalar)
 @reads_onnx("Add")
 def _read_add(call: Call) -> Op:
     alpha = call.option("alpha", 1)
@@ -92,7 +95,7 @@ def _read_add(call: Call) -> Op:
     return ScaleShift(gain, value if left else value * alpha)
 
 
-@reads_torch(aten.sub.Tensor, aten.sub_.Tensor)
+@reads_torch(aten.sub.Tensor, aten.sub_.Tensor, aten.sub.Scalar)
 @reads_onnx("Sub")
 def _read_sub(call: Call) -> Op:
     alpha = call.option("alpha", 1)
@@ -107,10 +110,10 @@ def _read_sub(call: Call) -> Op:
 @reads_torch(aten.rsub.Scalar)
 def _read_rsub(call: Call) -> Op:
     value, _ = _constant(call)
-    return ScaleShift(torch.tensor(-1.0), value)
+    return ScaleShift(torch.tensor(-float(call.option("alpha", 1))), value)
 
 
-@reads_torch(aten.mul.Tensor, aten.mul_.Tensor)
+@reads_torch(aten.mul.Tensor, aten.mul_.Tensor, aten.mul.Scalar)
 @reads_onnx("Mul")
 def _read_mul(call: Call) -> Op:
     _refuse_product(call)
@@ -118,7 +121,7 @@ def _read_mul(call: Call) -> Op:
     return ScaleShift(value, torch.tensor(0.0))
 
 
-@reads_torch(aten.div.Tensor, aten.div_.Tensor)
+@reads_torch(aten.div.Tensor, aten.div_.Tensor, aten.div.Scalar)
 @reads_onnx("Div")
 def _read_div(call: Call) -> Op:
     _refuse_product(call)

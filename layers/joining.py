@@ -17,25 +17,17 @@ aten: Any = torch.ops.aten
 
 @dataclass(frozen=True, eq=False)
 class Add(Op):
-    """``y = sum of factor_i * x_i``; a factor is (), or (channel, 1, ...); integers on integer graphs."""
+    """``y = sum of factor_i * x_i``.
+
+    A factor is (), or (channel, 1, ...); integers on integer graphs.
+    """
 
     factors: tuple[Tensor, ...]
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        terms = [
-            x * f.to(x) if bool((f != 1).any()) else x
-            for x, f in zip(inputs, self.factors, strict=True)
-        ]
-        return (
-            torch.stack(torch.broadcast_tensors(*terms)).sum(0)
-            if len(terms) > 2
-            else sum_two(terms)
-        )
-
-
-def sum_two(terms: list[Tensor]) -> Tensor:
-    """One or two terms, without a copy of them."""
-    return terms[0] if len(terms) == 1 else terms[0] + terms[1]
+        pairs = zip(inputs, self.factors, strict=True)
+        terms = [x * f.to(x) if bool((f != 1).any()) else x for x, f in pairs]
+        return sum(terms[1:], start=terms[0])
 
 
 @dataclass(frozen=True, eq=False)

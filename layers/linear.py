@@ -55,9 +55,10 @@ def _read_linear(call: Call) -> Linear:
 
 @reads_torch(aten.addmm.default)
 def _read_addmm(call: Call) -> Linear:
-    if call.option("alpha", 1) != 1 or call.option("beta", 1) != 1:
-        raise Refusal("addmm with alpha or beta other than 1")
-    return Linear(call.constant(2, "weight").t(), call.constant(0, "bias"))
+    call.refuse_unless("alpha", [1], 1)
+    call.refuse_unless("beta", [1], 1)
+    weight = call.constant(2, "weight").t()
+    return Linear(weight, _bias(call.constant(0, "bias"), len(weight)))
 
 
 @reads_torch(aten.matmul.default, aten.mm.default)
@@ -79,5 +80,13 @@ def _read_gemm(call: Call) -> Linear:
     alpha, beta = call.option("alpha", 1.0), call.option("beta", 1.0)
     weight = weight if alpha == 1 else weight * alpha
     if bias is not None:
-        bias = (bias if beta == 1 else bias * beta).reshape(-1).expand(len(weight)).clone()
+        bias = _bias(bias if beta == 1 else bias * beta, len(weight))
     return Linear(weight, bias)
+
+
+def _bias(bias: Tensor, rows: int) -> Tensor:
+    """A summand that broadcasts to (sample, rows), as (rows,)."""
+    if bias.dim() > 2 or (bias.dim() == 2 and len(bias) != 1):
+        raise Refusal(f"its summand of shape {tuple(bias.shape)} differs between samples")
+    flat = bias.reshape(-1)
+    return flat if len(flat) == rows else flat.expand(rows).clone()

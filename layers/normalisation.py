@@ -40,13 +40,9 @@ def _read_torch(call: Call) -> BatchNorm:
         raise Refusal("it uses batch statistics", "export the model in eval mode: model.eval()")
     mean, variance = call.constant(3, "running mean"), call.constant(4, "running variance")
     gain, shift = call.optional(1), call.optional(2)
-    return BatchNorm(
-        mean,
-        variance,
-        torch.ones_like(mean) if gain is None else gain,
-        torch.zeros_like(mean) if shift is None else shift,
-        float(call.option("eps", 1e-5)),
-    )
+    gain = torch.ones_like(mean) if gain is None else gain
+    shift = torch.zeros_like(mean) if shift is None else shift
+    return _norm(mean, variance, gain, shift, float(call.option("eps", 1e-5)))
 
 
 @reads_onnx("BatchNormalization")
@@ -54,4 +50,17 @@ def _read_onnx(call: Call) -> BatchNorm:
     call.refuse_unless("training_mode", [0], 0)
     call.refuse_unless("spatial", [1], 1)
     gain, shift, mean, variance = (call.constant(k, f"input {k}") for k in (1, 2, 3, 4))
-    return BatchNorm(mean, variance, gain, shift, float(call.option("epsilon", 1e-5)))
+    return _norm(mean, variance, gain, shift, float(call.option("epsilon", 1e-5)))
+
+
+def _norm(mean: Tensor, variance: Tensor, gain: Tensor, shift: Tensor, eps: float) -> BatchNorm:
+    if not eps >= 0:
+        raise Refusal(f"its eps is {eps:g}", "give an eps of 0 or more")
+    bad = (variance.double() + eps <= 0).nonzero()
+    if len(bad):
+        index = int(bad[0])
+        value = float(variance[index])
+        raise Refusal(
+            f"its variance[{index}] is {value:g}, which has no square root", "repair the checkpoint"
+        )
+    return BatchNorm(mean, variance, gain, shift, eps)

@@ -1,6 +1,6 @@
 """Max, average, sum and global pooling."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -112,7 +112,7 @@ class GlobalMax(Op):
 
 
 def accumulate(op: Op, *sums: Tensor) -> Tensor:
-    """The row of ops that do not pass increments on: they read sums, and their output is differenced."""
+    """The row of ops that pass no increments on: they read sums, their output is differenced."""
     return op(*sums)
 
 
@@ -149,10 +149,17 @@ def _sum_ranges(op: SumPool, source: Range) -> Range:
 def _read_max_torch(call: Call) -> MaxPool:
     kernel, stride, padding = _torch_windows(call)
     dilation = sizes(call.option("dilation", 1), len(kernel))
-    if call.option("ceil_mode", False):
-        shape = call.edge.shape[1:]
-        padding = added(padding, overhang(shape, kernel, stride, dilation, padding))
-    return MaxPool(kernel, stride, padding, dilation)
+    return _max(call, MaxPool(kernel, stride, padding, dilation), call.option("ceil_mode", False))
+
+
+def _max(call: Call, op: MaxPool, ceil: bool) -> MaxPool:
+    shape = call.edge.shape[1:]
+    if ceil:
+        beyond = overhang(shape, op.kernel, op.stride, op.dilation, op.padding)
+        op = replace(op, padding=added(op.padding, beyond))
+    if bool(op(torch.zeros(1, 1, *shape)).isinf().any()):
+        raise Refusal("one of its windows holds nothing but padding", "pad less")
+    return op
 
 
 @reads_torch(aten.avg_pool1d.default, aten.avg_pool2d.default, aten.avg_pool3d.default)
@@ -177,17 +184,16 @@ def _average(
     hang = pairs(0, len(kernel))
     if ceil:
         hang = overhang(call.edge.shape[1:], kernel, stride, (1,) * len(kernel), padding)
-    return AveragePool(kernel, stride, padding, hang, bool(counts))
+    op = AveragePool(kernel, stride, padding, hang, bool(counts))
+    if not bool(op.counts(call.edge.shape[1:]).all()):
+        raise Refusal("one of its windows has no cell that counts", "pad less")
+    return op
 
 
 @reads_onnx("MaxPool")
 def _read_max_onnx(call: Call) -> MaxPool:
     kernel, stride, dilation, padding = _onnx_windows(call)
-    call.refuse_unless("storage_order", [0], 0)
-    if call.option("ceil_mode", 0):
-        shape = call.edge.shape[1:]
-        padding = added(padding, overhang(shape, kernel, stride, dilation, padding))
-    return MaxPool(kernel, stride, padding, dilation)
+    return _max(call, MaxPool(kernel, stride, padding, dilation), bool(call.option("ceil_mode", 0)))
 
 
 @reads_onnx("AveragePool")
@@ -205,19 +211,17 @@ def _onnx_windows(call: Call) -> tuple[Sizes, Sizes, Sizes, Pairs]:
     return kernel, stride, dilation, onnx_padding(call, kernel, stride, dilation)
 
 
-@reads_onnx("GlobalAveragePool")
-def _read_global_average(call: Call) -> GlobalAverage:
-    return GlobalAverage()
-
-
-@reads_onnx("GlobalMaxPool")
-def _read_global_max(call: Call) -> GlobalMax:
-    return GlobalMax()
+@reads_onnx("GlobalAveragePool", "GlobalMaxPool")
+def _read_global(call: Call) -> Op:
+    if len(call.edge.shape) < 2:
+        raise Refusal("its input has no positions to pool", "give it (channel, position, ...)")
+    return GlobalMax() if call.op == "GlobalMaxPool" else GlobalAverage()
 
 
 @reads_torch(
     aten.adaptive_avg_pool1d.default, aten.adaptive_avg_pool2d.default,
-    aten.adaptive_avg_pool3d.default,
+    aten.adaptive_avg_pool3d.default, aten._adaptive_avg_pool2d.default,
+    aten._adaptive_avg_pool3d.default,
 )  # fmt: skip
 def _read_adaptive_average(call: Call) -> Op:
     kernel = _adaptive(call)
@@ -233,6 +237,8 @@ def _read_adaptive_average(call: Call) -> Op:
 )  # fmt: skip
 def _read_adaptive_max(call: Call) -> Op:
     kernel = _adaptive(call)
+    if kernel == call.edge.shape[1:]:
+        return GlobalMax()
     return MaxPool(kernel, kernel, pairs(0, len(kernel)), (1,) * len(kernel))
 
 

@@ -1,4 +1,4 @@
-"""What is read off at the end: logits on one scale, and a final softmax, both outside the spikes."""
+"""What is read off at the end, outside the spikes: logits on one scale, and a final softmax."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Op
-from spikemorph.graph.calls import Call
+from spikemorph.graph.calls import Call, Refusal
 from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
 
 from .ladder import along_channels
@@ -73,5 +73,14 @@ def _read_onnx(call: Call) -> Softmax:
 
 
 def _softmax(axis: int, call: Call, logarithm: bool) -> Softmax:
-    rank = len(call.edge.shape) + 1
-    return Softmax(axis % rank, logarithm)
+    shape = call.edge.shape
+    axis %= len(shape) + 1
+    if axis == 0:
+        raise Refusal("it runs over samples", "run it over the classes: axis 1")
+    # Before operator set 13 all axes from `axis` on were one: the same where the later ones are 1.
+    if 0 < call.version < 13 and any(size != 1 for size in shape[axis:]):
+        raise Refusal(
+            f"in operator set {call.version} it runs over axes {axis} to {len(shape)} together",
+            "flatten its input, or export with operator set 13 or newer",
+        )
+    return Softmax(axis, logarithm)

@@ -12,11 +12,12 @@ from spikemorph.graph.calls import Call, Edge, Refusal
 from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
 
 from . import windows
-from .pooling import GlobalAverage
+from .pooling import GlobalAverage, GlobalMax
 from .ranges import Range
 from .windows import Pairs
 
 aten: Any = torch.ops.aten
+_FLOATS = (1, 10, 11, 16)  # ONNX data types: float, float16, double, bfloat16
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,21 +75,46 @@ def _same_ranges(op: Op, source: Range) -> Range:
 
 
 @reads_torch(
-    aten.dropout.default, aten.feature_dropout.default, aten.clone.default, aten.alias.default,
-    aten.contiguous.default, aten.detach.default, aten.detach_.default, aten.dropout_.default,
-    aten.to.dtype, aten.lift_fresh_copy.default,
+    aten.clone.default, aten.alias.default, aten.contiguous.default, aten.detach.default,
+    aten.detach_.default, aten.lift_fresh_copy.default,
 )  # fmt: skip
-@reads_onnx("Identity", "Dropout", "Cast")
+@reads_onnx("Identity")
 def _read_identity(call: Call) -> Identity:
-    if call.op.startswith(("dropout", "feature_dropout")) and call.option("train", False):
+    return Identity()
+
+
+@reads_torch(
+    aten.dropout.default, aten.dropout_.default, aten.feature_dropout.default,
+    aten.feature_dropout_.default, aten.alpha_dropout.default, aten.feature_alpha_dropout.default,
+)  # fmt: skip
+@reads_onnx("Dropout")
+def _read_dropout(call: Call) -> Identity:
+    training = call.optional(2)  # an input of ONNX from operator set 12 on
+    if call.option("train", False) or (training is not None and bool(training)):
         raise Refusal("dropout is on", "export the model in eval mode: model.eval()")
+    return Identity()
+
+
+@reads_torch(aten.to.dtype, aten._to_copy.default)
+def _read_cast_torch(call: Call) -> Identity:
+    kind = call.option("dtype", torch.float32)
+    if not kind.is_floating_point:
+        raise Refusal(f"it rounds to {kind}", "keep activations in floating point")
+    return Identity()
+
+
+@reads_onnx("Cast")
+def _read_cast_onnx(call: Call) -> Identity:
+    kind = int(call.option("to"))
+    if kind not in _FLOATS:
+        raise Refusal(f"it rounds to ONNX data type {kind}", "keep activations in floating point")
     return Identity()
 
 
 @reads_torch(
     aten.flatten.using_ints, aten.view.default, aten.reshape.default, aten._unsafe_view.default,
     aten.squeeze.dim, aten.squeeze.dims, aten.squeeze.default, aten.unsqueeze.default,
-    aten.unflatten.int,
+    aten.unflatten.int, aten.view_copy.default, aten.squeeze_.dim, aten.unsqueeze_.default,
 )  # fmt: skip
 def _read_reshape_torch(call: Call) -> Reshape:
     """Torch states the output's shape, so all reshaping calls are one."""
@@ -119,6 +145,8 @@ def _read_pad_torch(call: Call) -> Pad:
     call.refuse_unless("mode", ["constant"], "constant")
     flat = [int(n) for n in call.option("pad")]
     padding = tuple(zip(flat[0::2], flat[1::2], strict=True))[::-1]
+    if len(padding) > len(call.edge.shape):
+        raise Refusal("it pads the batch axis", "pad the axes of a sample")
     return _pad(padding, call.option("value", 0) or 0)
 
 
@@ -127,25 +155,35 @@ def _pad(padding: Pairs, value: float) -> Pad:
         raise Refusal(f"it pads with {value:g}", "pad with zero")
     if any(n < 0 for pair in padding for n in pair):
         raise Refusal("it crops (negative padding)", "crop the input instead")
+    while len(padding) > 1 and padding[0] == (0, 0):  # the same op however many axes are named
+        padding = padding[1:]
     return Pad(padding)
 
 
-@reads_torch(aten.mean.dim)
-def _read_mean_torch(call: Call) -> tuple[Op, ...]:
-    return _mean(call.edge, call.option("dim"), bool(call.option("keepdim", False)))
+@reads_torch(aten.mean.dim, aten.amax.default)
+def _read_global_torch(call: Call) -> tuple[Op, ...]:
+    op = GlobalMax() if call.op == "amax" else GlobalAverage()
+    return _global(op, call.edge, call.option("dim", ()), bool(call.option("keepdim", False)))
 
 
-def _mean(edge: Edge, axes: Sequence[int], keep: bool) -> tuple[Op, ...]:
+def _global(op: Op, edge: Edge, axes: Sequence[int], keep: bool) -> tuple[Op, ...]:
     rank = len(edge.shape) + 1
-    if sorted(int(a) % rank for a in axes) != list(range(2, rank)):
-        raise Refusal(f"it averages over axes {tuple(axes)}", "average over all positions (2, 3)")
-    return (GlobalAverage(),) if keep else (GlobalAverage(), Reshape(edge.shape[:1]))
+    if rank < 3 or sorted(int(a) % rank for a in axes) != list(range(2, rank)):
+        raise Refusal(
+            f"it reduces axes {tuple(axes)} of a sample of shape {edge.shape}",
+            "reduce all positions and nothing else: axes (2, 3) of images",
+        )
+    return (op,) if keep else (op, Reshape(edge.shape[:1]))
 
 
-@reads_onnx("ReduceMean")
-def _read_mean_onnx(call: Call) -> tuple[Op, ...]:
-    axes = call.option("axes") or call.constant(1, "axes").tolist()
-    return _mean(call.edge, axes, bool(call.option("keepdims", 1)))
+@reads_onnx("ReduceMean", "ReduceMax")
+def _read_global_onnx(call: Call) -> tuple[Op, ...]:
+    given = call.optional(1)  # an input from operator set 18 on, an attribute before
+    axes = call.option("axes", []) if given is None else given.tolist()
+    if not axes and call.option("noop_with_empty_axes", 0):
+        return (Identity(),)
+    op = GlobalMax() if call.op == "ReduceMax" else GlobalAverage()
+    return _global(op, call.edge, axes, bool(call.option("keepdims", 1)))
 
 
 @reads_onnx("Flatten", "Reshape", "Squeeze", "Unsqueeze")
@@ -169,9 +207,11 @@ def _read_pad_onnx(call: Call) -> Pad:
     else:
         flat, fill = call.constant(1, "pads").tolist(), call.optional(2)
         value = 0.0 if fill is None else float(fill)
-    if call.optional(3) is not None:
-        raise Refusal("it pads chosen axes only", "state the padding of every axis")
-    padding = windows.onnx_pads(flat, len(flat) // 2)
+    rank = len(call.edge.shape) + 1
+    chosen = call.optional(3)
+    axes = range(rank) if chosen is None else [int(a) % rank for a in chosen]
+    named = dict(zip(axes, windows.onnx_pads(flat, len(flat) // 2), strict=True))
+    padding = tuple(named.get(axis, (0, 0)) for axis in range(rank))
     if padding[0] != (0, 0):
         raise Refusal("it pads the batch axis")
     return _pad(padding[1:], value)

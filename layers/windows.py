@@ -31,7 +31,7 @@ def onnx_pads(value: Sequence[int], axes: int) -> Pairs:
 def same_pads(
     shape: Sequence[int], kernel: Sizes, stride: Sizes, dilation: Sizes, *, upper: bool
 ) -> Pairs:
-    """Padding for an output of ceil(size / stride); the odd pixel after (upper) or before (lower)."""
+    """Padding for an output of ceil(size / stride); an odd cell goes after (upper) or before."""
     found = []
     for size, k, s, d in zip(shape, kernel, stride, dilation, strict=True):
         total = max(0, (-(-size // s) - 1) * s + (k - 1) * d + 1 - size)
@@ -45,7 +45,10 @@ def onnx_padding(call: Call, kernel: Sizes, stride: Sizes, dilation: Sizes) -> P
     axes = len(kernel)
     auto = call.option("auto_pad", "NOTSET")
     if auto in ("NOTSET", ""):
-        return onnx_pads(call.option("pads", [0] * 2 * axes), axes)
+        found = onnx_pads(call.option("pads", [0] * 2 * axes), axes)
+        if any(n < 0 for pair in found for n in pair):
+            raise Refusal(f"it crops (pads {found})", "crop the input instead")
+        return found
     if auto == "VALID":
         return pairs(0, axes)
     if auto in ("SAME_UPPER", "SAME_LOWER"):
@@ -57,7 +60,7 @@ def onnx_padding(call: Call, kernel: Sizes, stride: Sizes, dilation: Sizes) -> P
 def overhang(
     shape: Sequence[int], kernel: Sizes, stride: Sizes, dilation: Sizes, pads: Pairs
 ) -> Pairs:
-    """What `ceil_mode` adds after each axis; windows that would start in the padding are dropped."""
+    """What `ceil_mode` adds after each axis; windows that start in the padding are dropped."""
     found = []
     for size, k, s, d, (before, after) in zip(shape, kernel, stride, dilation, pads, strict=True):
         reach = size + before + after - (k - 1) * d - 1

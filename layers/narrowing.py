@@ -1,0 +1,134 @@
+"""Parts of a tensor: slices, and splits into several."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikemorph.graph import Op
+from spikemorph.graph.calls import Call, Edge, Pieces, Refusal
+from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
+
+from .ranges import Range
+from .shape import Identity, Reshape
+
+aten: Any = torch.ops.aten
+_TO_THE_END = 2**31 - 1  # and beyond: what exporters write for "all that is left"
+
+
+@dataclass(frozen=True, eq=False)
+class Narrow(Op):
+    """The part of `length` from `start` on along an axis (that counts the batch)."""
+
+    axis: int
+    start: int
+    length: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.narrow(self.axis, self.start, self.length)
+
+
+@on_integers(Narrow)
+@on_increments(Narrow)
+def _select(op: Narrow, x: Tensor) -> Tensor:
+    return op(x)
+
+
+@on_ranges(Narrow)
+def _on_ranges(op: Narrow, source: Range) -> Range:
+    return source.whole() if op.axis == 1 else source
+
+
+def _part(edge: Edge, axis: int, start: int, end: int) -> Op:
+    """The part from `start` up to `end`, which count from the back where negative."""
+    axis %= len(edge.shape) + 1
+    if axis == 0:
+        if start == 0 and end >= _TO_THE_END:
+            return Identity()
+        raise Refusal("it takes some of the samples", "keep samples on the first axis, all of them")
+    size = edge.shape[axis - 1]
+    start, end, _ = slice(start, end).indices(size)
+    if end <= start:
+        raise Refusal(f"it takes nothing: {start} to {end} of {size}", "check the model")
+    return Narrow(axis, start, end - start) if end - start < size else Identity()
+
+
+def _parts(edge: Edge, axis: int, lengths: Sequence[int]) -> Pieces:
+    """Pieces of the given lengths, side by side."""
+    axis %= len(edge.shape) + 1
+    if axis == 0:
+        raise Refusal("it splits the samples", "split channels or positions")
+    if sum(lengths) != edge.shape[axis - 1]:
+        raise Refusal(f"it splits {edge.shape[axis - 1]} into {tuple(lengths)}", "check the model")
+    starts = [sum(lengths[:k]) for k in range(len(lengths))]
+    return Pieces(tuple(Narrow(axis, s, n) for s, n in zip(starts, lengths, strict=True)))
+
+
+def _even(size: int, length: int) -> list[int]:
+    """Lengths that fill `size`, the last one what is left."""
+    return [min(length, size - start) for start in range(0, size, length)]
+
+
+@reads_onnx("Split")
+def _read_split_onnx(call: Call) -> Pieces:
+    axis, given = int(call.option("axis", 0)), call.optional(1)
+    lengths = call.option("split") if given is None else given.tolist()
+    if not lengths:
+        size = (1, *call.edge.shape)[axis]
+        lengths = _even(size, -(-size // call.outputs))
+    if len(lengths) != call.outputs:
+        raise Refusal(f"it splits into {lengths} for {call.outputs} outputs", "check the model")
+    return _parts(call.edge, axis, [int(n) for n in lengths])
+
+
+@reads_onnx("Slice")
+def _read_slice_onnx(call: Call) -> tuple[Op, ...]:
+    if call.version < 10:
+        starts, ends, axes = (call.option(key) for key in ("starts", "ends", "axes"))
+    else:
+        starts, ends = (call.constant(k, f"input {k}").tolist() for k in (1, 2))
+        given, steps = call.optional(3), call.optional(4)
+        axes = None if given is None else given.tolist()
+        if steps is not None and bool((steps != 1).any()):
+            raise Refusal(f"it takes steps of {steps.tolist()}", "take every element")
+    axes = range(len(starts)) if axes is None else axes
+    ops = []
+    edge = call.edge
+    for axis, start, end in zip(axes, starts, ends, strict=True):
+        ops.append(_part(edge, int(axis), int(start), int(end)))
+    return tuple(ops)
+
+
+@reads_torch(aten.split.Tensor, aten.split_with_sizes.default, aten.chunk.default)
+def _read_split_torch(call: Call) -> Pieces:
+    axis = int(call.option("dim", 0))
+    size = (1, *call.edge.shape)[axis]
+    if call.op == "split_with_sizes":
+        return _parts(call.edge, axis, [int(n) for n in call.option("split_sizes")])
+    chunked = call.op == "chunk"
+    length = -(-size // int(call.option("chunks"))) if chunked else int(call.option("split_size"))
+    return _parts(call.edge, axis, _even(size, length))
+
+
+@reads_torch(aten.slice.Tensor)
+def _read_slice_torch(call: Call) -> Op:
+    if call.option("step", 1) != 1:
+        raise Refusal(f"it takes steps of {call.option('step')}", "take every element")
+    start, end = call.option("start", 0), call.option("end", _TO_THE_END)
+    return _part(call.edge, int(call.option("dim", 0)), int(start), int(end))
+
+
+@reads_torch(aten.narrow.default)
+def _read_narrow(call: Call) -> Op:
+    start = int(call.option("start"))
+    return _part(call.edge, int(call.option("dim")), start, start + int(call.option("length")))
+
+
+@reads_torch(aten.select.int)
+def _read_select(call: Call) -> tuple[Op, ...]:
+    assert call.output is not None
+    index = int(call.option("index"))
+    end = _TO_THE_END if index == -1 else index + 1
+    return _part(call.edge, int(call.option("dim")), index, end), Reshape(call.output)
