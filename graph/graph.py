@@ -133,6 +133,8 @@ class Graph:
         """The graph with every reference to `old` turned into one to `new`, and `old` dropped."""
         nodes = tuple(
             replace(node, inputs=tuple(new if i == old else i for i in node.inputs))
+            if old in node.inputs
+            else node
             for node in self.nodes
             if node.name != old
         )

@@ -39,7 +39,9 @@ class Percentile:
 
     def __post_init__(self) -> None:
         if not 0.5 < self.share <= 1:
-            raise InputError(f"a percentile of {100 * self.share:g} %: choose above 50 and up to 100")
+            raise InputError(
+                f"a percentile of {100 * self.share:g} %: choose above 50 and up to 100"
+            )
 
     def unit(self, values: Tensor, smin: int, smax: int) -> float:
         ordered = values[values != 0].sort().values

@@ -29,9 +29,7 @@ CORRECTION_SAMPLES = 256
 _FINER = 64  # a shift folded into a ladder is kept to this share of an accumulator's unit
 
 
-def quantise_graph(
-    graph: Graph, calibration: Tensor, grid: Grid, settings: Quantisation
-) -> Graph:
+def quantise_graph(graph: Graph, calibration: Tensor, grid: Grid, settings: Quantisation) -> Graph:
     """The integer graph of a canonical float graph.
 
     Weights are rounded per output channel, activations become ladders, joins are aligned to one
@@ -122,9 +120,7 @@ class _Builder:
             self._scale_shift(node, op)
         elif isinstance(op, Add):
             self._add(node, op)
-        elif isinstance(op, Concat) and op.axis != 1:
-            self._aligned(node, self.plan.scale(node.name))
-        elif not isinstance(op, Concat) and self.plan.mixes(node):
+        elif isinstance(op, Concat) and op.axis != 1 or not isinstance(op, Concat) and self.plan.mixes(node):
             self._aligned(node, self.plan.scale(node.name))
         else:
             self._put(node, op)
@@ -161,7 +157,12 @@ class _Builder:
         users = self.graph.users(node.name)
         behind = bool(users) and all(isinstance(user.op, Activation) for user in users)
         scale = self.plan.scale(source)
-        if behind and gain is not None and shift is not None and node.name not in self.graph.outputs:
+        if (
+            behind
+            and gain is not None
+            and shift is not None
+            and node.name not in self.graph.outputs
+        ):
             self._absorb(node, gain, shift)
         elif self.plan.scale(node.name) == tuple(s * _plain_ratio(op) for s in scale):
             self.reads[node.name] = self.reads.get(source, source)
@@ -179,7 +180,9 @@ class _Builder:
         gains = gain.double().expand(size).tolist()
         real = [Fraction(abs(g)) * s for g, s in zip(gains, widened(scale, size), strict=True)]
         shifts = []
-        for whole, fine in zip(shift.double().expand(size).tolist(), widened(scale, size), strict=True):
+        for whole, fine in zip(
+            shift.double().expand(size).tolist(), widened(scale, size), strict=True
+        ):
             shifts.append(round(Fraction(whole) / fine * _FINER) * fine / _FINER)
         signs = torch.tensor([-1 if g < 0 else 1 for g in gains])
         rounded = tuple(_short(r) for r in real)
@@ -276,4 +279,3 @@ def _short(value: Fraction) -> Fraction:
         return value
     exponent = value.numerator.bit_length() - value.denominator.bit_length() - 16
     return round(value / Fraction(2) ** exponent) * Fraction(2) ** exponent
-

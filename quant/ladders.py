@@ -36,7 +36,9 @@ def build_ladder(op: Activation, steps: Steps, scale: Scale, shift: Scale) -> La
     if steps.smax is None:
         raise ValueError(f"{type(op).__name__} needs a top level: its levels are not evenly spaced")
     levels = range(steps.smin + 1, steps.smax + 1)
-    rungs = [[_rung(op.reaches((k - steps.start) * u), s, h) for k in levels] for s, h, u in channels]
+    rungs = [
+        [_rung(op.reaches((k - steps.start) * u), s, h) for k in levels] for s, h, u in channels
+    ]
     return Ladder(torch.tensor(rungs), steps.smin, steps.smax, unit, line)
 
 

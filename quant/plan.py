@@ -152,9 +152,7 @@ class Plan:
             )
 
     def _elastic(self, name: str) -> bool:
-        return (
-            isinstance(self.graph[name].op, WEIGHTED) and self.graph.only_user(name) is not None
-        )
+        return isinstance(self.graph[name].op, WEIGHTED) and self.graph.only_user(name) is not None
 
 
 def _fit(base: Fraction | None, ideal: Fraction | None, spikes: bool) -> tuple[Fraction, int]:

@@ -46,7 +46,9 @@ def _problem(node: Node) -> Problem:
     if isinstance(node.op, Softmax):
         repair = "a softmax is kept only at the very end, in the analog read-out"
         return Problem(node.name, kind, "it stands inside the network", repair)
-    return Problem(node.name, kind, "it has no integer meaning", "bring the graph to canonical form")
+    return Problem(
+        node.name, kind, "it has no integer meaning", "bring the graph to canonical form"
+    )
 
 
 def carries_spikes(graph: Graph) -> dict[str, bool]:

@@ -56,7 +56,9 @@ def rate_steps(graph: Graph, x: Tensor, settings: RateCoding) -> dict[str, Steps
     if problems:
         raise UnsupportedError(problems)
     seen = heard(graph, x)
-    return {name: Steps(0, None, _threshold(v, settings), settings.start) for name, v in seen.items()}
+    return {
+        name: Steps(0, None, _threshold(v, settings), settings.start) for name, v in seen.items()
+    }
 
 
 def _threshold(values: Tensor, settings: RateCoding) -> Scale:
@@ -65,7 +67,9 @@ def _threshold(values: Tensor, settings: RateCoding) -> Scale:
     if not settings.per_channel:
         return (snapped(whole),)
     rows = values.kthvalue(_rank(values.shape[1], settings.quantile), dim=1).values
-    rows = torch.where(rows > 0, rows, torch.full_like(rows, whole))  # a silent channel: the layer's
+    rows = torch.where(
+        rows > 0, rows, torch.full_like(rows, whole)
+    )  # a silent channel: the layer's
     return collapsed([snapped(float(row)) for row in rows])
 
 

@@ -286,4 +286,3 @@ def _extended(values: Tensor, steps: int, *, repeat: bool = False) -> Tensor:
         return values
     last = values[-1:] if repeat else torch.zeros_like(values[-1:])
     return torch.cat([values, last.expand(missing, *last.shape[1:])])
-

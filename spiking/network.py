@@ -66,7 +66,9 @@ class SpikingNetwork:
             odd = sorted(ladders ^ set(self.neuron))
             raise GraphError(f"nodes {odd}: every ladder needs exactly one neuron")
         if not isinstance(self.graph[self.graph.outputs[0]].op, Readout):
-            raise GraphError(f"node {self.graph.outputs[0]!r}: a spiking network ends in a read-out")
+            raise GraphError(
+                f"node {self.graph.outputs[0]!r}: a spiking network ends in a read-out"
+            )
         if not isinstance(self.entry, Input) or self.entry.grid is None:
             raise GraphError(f"node {self.graph.inputs[0]!r}: the input has no integer grid")
 

@@ -1,1 +1,17 @@
-"""TODO."""
+"""Results as a person reads them: tables for the terminal."""
+
+from .text import (
+    certificate_table,
+    curve_table,
+    inspection_table,
+    plain_certificate,
+    summary_lines,
+)
+
+__all__ = [
+    "certificate_table",
+    "curve_table",
+    "inspection_table",
+    "plain_certificate",
+    "summary_lines",
+]

@@ -1,0 +1,5 @@
+"""``python -m spikemorph``."""
+
+from .cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,54 @@
+"""``spikemorph certify``: print and save what is proved; with data, count what differs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spikemorph.convert import load_certified
+
+from ..evaluation import measure
+from ..report import certificate_table, plain_certificate
+from . import choices, options
+from .options import out as console
+
+
+def certify_network(
+    network: Annotated[Path, typer.Argument(help="A network that convert saved.")],
+    data: Annotated[
+        str | None, typer.Option("--data", help="Count mismatching logits on it.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Default: the network's name, .certificate.json")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="auto, dense or reference")] = "auto",
+    json_file: options.JsonOption = None,
+    seed: options.SeedOption = 0,
+    device: options.DeviceOption = "cpu",
+) -> None:
+    """Prove again what can be proved of a network. Exit status 3 where nothing is proved."""
+    where = options.device(device)
+    spiking, certificate, notes = load_certified(network)
+    result = certificate.to_dict()
+    differing = None
+    if data is not None:
+        steps = certificate.steps_used or 32
+        low, high = notes.get("input_range", (0.0, 1.0))
+        samples = options.read_data(data)
+        x = options.values(samples, (low, high), spiking.entry.shape)
+        with options.progress(len(x), "comparing") as watch:
+            found = measure(spiking, choices.engine(engine, spiking, where, steps), x, steps, watch)
+        differing = int(found.differing[-1].sum())
+        result |= {"data": data, "n": len(x), "mismatching_logits": differing}
+    options.write_json(out or network.with_suffix(".certificate.json"), result)
+    options.write_json(json_file, result)
+    console.print(certificate_table(certificate))
+    for line in plain_certificate(certificate):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if differing is not None:
+        console.print(f"{differing} mismatching logits of {found.counts * len(x)} on {data}")
+    if certificate.level is None:
+        raise typer.Exit(3)
+    if certificate.level == "A" and differing:
+        console.print("level A, and yet outputs differ: this is a defect, please report it")
+        raise typer.Exit(1)

@@ -1,0 +1,98 @@
+"""Names that users give neurons, calibrators, codings and engines, and the values they stand for."""
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import torch
+
+from spikemorph.graph import InputError
+from spikemorph.quant import MSE, Max, Percentile
+from spikemorph.quant.calibrators import Calibrator
+from spikemorph.spiking import (
+    Coding,
+    DenseEngine,
+    Neuron,
+    ReferenceEngine,
+    Schedule,
+    SpikingNetwork,
+)
+from spikemorph.spiking.coding import AnalogFirstStep, BitPlane, Repeated, Thermometer
+from spikemorph.spiking.neurons import BIF, IF, SNM, STBIF, burst, few_spikes, group, pow2
+
+from ..evaluation import Engine, ExitRule
+
+Choice = TypeVar("Choice")
+NEURONS: Mapping[str, Callable[[], Neuron]] = {
+    "pow2": pow2,
+    "st-bif": STBIF,
+    "if": IF,
+    "bif": BIF,
+    "snm": SNM,
+    "burst": burst,
+    "group": group,
+    "few-spikes": few_spikes,
+}
+CODINGS: Mapping[str, Callable[[], Coding]] = {
+    "analog": AnalogFirstStep,
+    "repeated": Repeated,
+    "bit-plane": BitPlane,
+    "thermometer": Thermometer,
+}
+SCHEDULES = {"free": Schedule.FREE, "wait": Schedule.WAIT}
+
+
+def neuron(name: str) -> Neuron:
+    """The neuron of that name."""
+    return _choice(NEURONS, name, "--neuron")()
+
+
+def coding(name: str) -> Coding:
+    """The input coding of that name."""
+    return _choice(CODINGS, name, "--coding")()
+
+
+def schedule(name: str) -> Schedule:
+    """The schedule of that name."""
+    return _choice(SCHEDULES, name, "--schedule")
+
+
+def calibrator(text: str) -> Calibrator:
+    """``mse``, ``max``, ``percentile`` or ``percentile=99.9``."""
+    name, _, number = text.partition("=")
+    if name == "percentile":
+        return Percentile(_number(number or "99.9", "--calibrator") / 100)
+    return _choice({"mse": MSE(), "max": Max()}, text, "--calibrator")
+
+
+def exit_rule(text: str) -> ExitRule | None:
+    """``none``, ``silent``, ``confidence=0.9`` or ``conformal=0.01``."""
+    kind, _, number = text.partition("=")
+    if text == "none":
+        return None
+    if text == "silent":
+        return ExitRule("silent")
+    if kind not in ("confidence", "conformal") or not 0 < _number(number, "--exit") < 1:
+        raise InputError(f"--exit {text}: give none, silent, confidence=0.9 or conformal=0.01")
+    return ExitRule(kind, float(number))
+
+
+def engine(name: str, network: SpikingNetwork, where: torch.device, steps: int) -> Engine:
+    """The engine of that name, ready for a network."""
+    if name == "reference":
+        return ReferenceEngine(network)
+    if name in ("auto", "dense"):
+        return DenseEngine(network, where, most_steps=steps)
+    raise InputError(f"--engine {name}: choose auto, dense or reference (no other is built yet)")
+
+
+def _choice(table: Mapping[str, Choice], name: str, option: str) -> Choice:
+    if name not in table:
+        raise InputError(f"{option} {name}: choose one of {', '.join(table)}")
+    return table[name]
+
+
+def _number(text: str, option: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InputError(f"{option}: {text!r} is no number") from error

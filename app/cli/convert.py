@@ -1,0 +1,92 @@
+"""``spikemorph convert``: a model in, a certified spiking network out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spikemorph.graph import Graph
+from spikemorph.graph.grid import Grid
+from spikemorph.quant import Quantisation
+from spikemorph.spiking import save_network
+
+from ..conversion import convert_graph, normalised
+from ..evaluation import curve_steps, evaluate
+from ..models import load_graph
+from ..report import curve_table, plain_certificate, summary_lines
+from . import choices, options
+from .options import out as console
+
+OutOption = Annotated[Path, typer.Option("--out", help="Where to save the network (.safetensors).")]
+
+
+def convert(
+    model: Annotated[
+        str, typer.Argument(help=".onnx, .pt2, .safetensors, zoo:NAME, or module:factory")
+    ],
+    data: Annotated[
+        str, typer.Option("--data", help="digits:test, mnist:test:1000, FILE.npz, folder")
+    ],
+    out: OutOption,
+    calibration: Annotated[
+        str | None, typer.Option("--calibration", help="Samples to calibrate on; never test data.")
+    ] = None,
+    levels: Annotated[int, typer.Option(help="Values an activation can take.")] = 16,
+    weight_bits: Annotated[int, typer.Option(help="2 to 8, or 16.")] = 8,
+    neuron: Annotated[str, typer.Option(help=", ".join(choices.NEURONS))] = "pow2",
+    schedule: Annotated[str, typer.Option(help="free or wait (then fire)")] = "free",
+    coding: Annotated[str, typer.Option(help=", ".join(choices.CODINGS))] = "analog",
+    calibrator: Annotated[str, typer.Option(help="mse, max, percentile[=99.9]")] = "mse",
+    bias_correction: Annotated[bool, typer.Option(help="Correct mean errors.")] = True,
+    input_range: options.RangeOption = None,
+    input_bits: Annotated[int, typer.Option(help="Bits of the input grid.")] = 8,
+    mean: Annotated[
+        str | None, typer.Option(help="Normalisation, folded in: 0.13 or r,g,b")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="Normalisation, folded in.")] = None,
+    input_shape: options.ShapeOption = None,
+    weights: options.WeightsOption = None,
+    json_file: options.JsonOption = None,
+    seed: options.SeedOption = 0,
+    device: options.DeviceOption = "cpu",
+) -> None:
+    """Import, fold, calibrate, quantise, choose neurons, certify, save; print what came out."""
+    settings = Quantisation(levels, weight_bits, choices.calibrator(calibrator), bias_correction)
+    chosen = (choices.neuron(neuron), choices.coding(coding), choices.schedule(schedule))
+    where = options.device(device)
+    found = load_graph(model, input_shape=options.shape(input_shape), weights=weights)
+    ends = options.input_range(input_range, found.input_range)
+    grid = Grid.of(*ends, bits=input_bits)
+    graph = _normalised(found.graph, mean, std)
+    pair = options.split_data(data, calibration, seed)
+    x = options.values(pair.calibration, ends, found.input_shape)
+    result = convert_graph(
+        graph, x, grid=grid, quantisation=settings,
+        neuron=chosen[0], coding=chosen[1], schedule=chosen[2],
+    )  # fmt: skip
+    test = options.values(pair.test, ends, found.input_shape)
+    steps = curve_steps(result.certificate)
+    engine = choices.engine("auto", result.network, where, max(steps))
+    with options.progress(len(test), "evaluating") as watch:
+        measured = evaluate(
+            result.network, engine, result.certificate, test, pair.test.y, steps=steps,
+            names=(found.name, pair.test.name), float_graph=result.float_graph, watch=watch,
+        )  # fmt: skip
+    notes = result.notes(
+        model=found.name, calibration=pair.calibration.name, input_range=list(ends)
+    )
+    save_network(out, result.network, notes)
+    options.write_json(json_file, measured.to_dict())
+    console.print(curve_table(measured))
+    for line in [*summary_lines(measured), *plain_certificate(result.certificate), f"saved {out}"]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _normalised(graph: Graph, mean: str | None, std: str | None) -> Graph:
+    if mean is None and std is None:
+        return graph
+    means = options.numbers(mean or "0", "--mean")
+    deviations = options.numbers(std or ",".join("1" for _ in means), "--std")
+    if len(means) == 1:
+        means = means * len(deviations)
+    return normalised(graph, means, deviations)

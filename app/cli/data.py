@@ -1,0 +1,46 @@
+"""``spikemorph data``: which data sets there are, and how to get them here."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from spikemorph.zoo import data_catalogue, fetch_data
+
+from . import options
+from .options import out as console
+
+program = typer.Typer(help="Data sets: list them, fetch them.", no_args_is_help=True)
+
+
+@program.command("list")
+def list_data(json_file: options.JsonOption = None) -> None:
+    """The data sets, their sizes and licences."""
+    rows = [
+        {
+            "name": entry.name,
+            "summary": entry.summary,
+            "shape": list(entry.shape),
+            "splits": {name: split.count for name, split in entry.splits.items()},
+            "licence": entry.licence,
+            "citation": entry.citation,
+        }
+        for entry in data_catalogue()
+    ]
+    options.write_json(json_file, rows)
+    table = Table("name", "what", "shape", "splits", "licence")
+    for entry in data_catalogue():
+        splits = ", ".join(f"{name} {split.count}" for name, split in entry.splits.items())
+        shape = "x".join(map(str, entry.shape))
+        table.add_row(entry.name, entry.summary, shape, splits, entry.licence)
+    console.print(table)
+
+
+@program.command("fetch")
+def fetch(name: Annotated[str, typer.Argument(help="A name that `data list` shows.")]) -> None:
+    """Fetch a data set, verify its checksum, keep it in the cache."""
+    folder = fetch_data(
+        name, tell=lambda line: options.progress_console.print(line, highlight=False)
+    )
+    where = "comes with the installation" if folder is None else f"is in {folder}"
+    console.print(f"{name} {where}", highlight=False, markup=False, soft_wrap=True)

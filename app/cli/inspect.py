@@ -1,0 +1,39 @@
+"""``spikemorph inspect``: what a model is made of, what converts, what does not and why."""
+
+from typing import Annotated
+
+import typer
+
+from spikemorph.graph import UnsupportedError
+
+from ..inspection import inspect_failure, inspect_graph
+from ..models import load_graph
+from ..report import inspection_table
+from . import options
+from .options import out as console
+
+
+def inspect(
+    model: Annotated[
+        str, typer.Argument(help=".onnx, .pt2, .safetensors, zoo:NAME, or module:factory")
+    ],
+    input_shape: options.ShapeOption = None,
+    weights: options.WeightsOption = None,
+    json_file: options.JsonOption = None,
+    seed: options.SeedOption = 0,
+    device: options.DeviceOption = "cpu",
+) -> None:
+    """List every node and what becomes of it. Exit status 3 if a part cannot be converted."""
+    options.device(device)
+    try:
+        found = load_graph(model, input_shape=options.shape(input_shape), weights=weights)
+        result = inspect_graph(found.name, found.graph)
+    except UnsupportedError as error:
+        result = inspect_failure(model, error)
+    options.write_json(json_file, result.to_dict())
+    console.print(inspection_table(result))
+    if not result.supported:
+        refused = sum(not node.converts for node in result.nodes)
+        console.print(f"{refused} nodes cannot be converted", style="bold red")
+        raise typer.Exit(3)
+    console.print("every node converts", style="green")

@@ -1,0 +1,210 @@
+"""Options that several commands share, and how their text becomes values."""
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from spikemorph.graph import InputError
+from spikemorph.graph.saving import write_bytes
+from spikemorph.zoo import Samples, load_data
+
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", help="Also write the result as JSON.", metavar="FILE")
+]
+SeedOption = Annotated[int, typer.Option("--seed", help="Which calibration samples are drawn.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, ...")]
+ShapeOption = Annotated[
+    str | None,
+    typer.Option("--input-shape", help="1,3,32,32: for a factory, or open ONNX sizes."),
+]
+WeightsOption = Annotated[
+    Path | None, typer.Option("--weights", help="For a factory: safetensors or a plain state dict.")
+]
+RangeOption = Annotated[
+    str | None, typer.Option("--input-range", help="Pixels 0..255 become low,high.")
+]
+
+out = Console()
+progress_console = Console(stderr=True)
+
+
+def numbers(text: str, option: str) -> tuple[float, ...]:
+    """The numbers of ``0.1,0.2``.
+
+    Raises
+    ------
+    InputError
+        If a part is no finite number.
+    """
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = (math.nan,)
+    if not all(math.isfinite(n) for n in found):
+        raise InputError(f"{option} {text}: give numbers with commas between them")
+    return found
+
+
+def shape(text: str | None) -> tuple[int, ...] | None:
+    """The sizes of ``1,3,32,32``, batch first."""
+    if text is None:
+        return None
+    sizes = tuple(int(n) for n in numbers(text, "--input-shape"))
+    if len(sizes) < 2 or min(sizes) < 1:
+        raise InputError(
+            f"--input-shape {text}: give the batch and at least one size, such as 1,784"
+        )
+    return sizes
+
+
+def input_range(text: str | None, known: tuple[float, float] | None) -> tuple[float, float]:
+    """The range of a model's inputs: given, known of the model, or 0..1."""
+    if text is None:
+        return known or (0.0, 1.0)
+    ends = numbers(text, "--input-range")
+    if len(ends) != 2:
+        raise InputError(f"--input-range {text}: give low,high")
+    return ends[0], ends[1]
+
+
+def device(name: str) -> torch.device:
+    """The torch device of that name.
+
+    Raises
+    ------
+    InputError
+        If there is none here.
+    """
+    try:
+        found = torch.device(name)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"--device {name}: not available ({reason}); use cpu") from error
+    return found
+
+
+def write_json(path: Path | None, result: Any) -> None:
+    """Write a result as JSON, whole or not at all."""
+    if path is not None:
+        write_bytes(path, (json.dumps(result, indent=2) + "\n").encode())
+
+
+def made_folder(path: Path) -> None:
+    """Make a folder for results, with its parents.
+
+    Raises
+    ------
+    InputError
+        If the system refuses.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be made: {error.strerror}; choose another --out"
+        ) from error
+
+
+def read_data(spec: str) -> Samples:
+    """Samples, telling on the error stream what is fetched."""
+    return load_data(spec, tell=lambda line: progress_console.print(line, highlight=False))
+
+
+def values(samples: Samples, ends: tuple[float, float], wanted: tuple[int, ...]) -> Tensor:
+    """The samples' real values in a model's input range.
+
+    Raises
+    ------
+    InputError
+        If their shape is not the model's.
+    """
+    found = tuple(samples.x.shape[1:])
+    if found != wanted:
+        raise InputError(
+            f"{samples.name}: samples have shape {found}, the model takes {wanted}; "
+            "give the data set the model was made for"
+        )
+    return samples.values(*ends)
+
+
+@dataclass(frozen=True)
+class DataPair:
+    """Samples to calibrate on and samples to test on, never the same."""
+
+    calibration: Samples
+    test: Samples
+
+
+CALIBRATION_SAMPLES = 2000
+
+
+def split_data(data: str, calibration: str | None, seed: int) -> DataPair:
+    """Which samples a conversion is calibrated on, and which it is tested on.
+
+    A named test split is calibrated on its set's train split and the other way round; a file or a
+    folder is cut in halves. At most 2000 calibration samples are drawn, by the seed.
+    """
+    test = data
+    if calibration is None:
+        name, colon, rest = data.partition(":")
+        part = rest.partition(":")[0]
+        if not colon or Path(data).exists():
+            return _halves(read_data(data), seed)
+        calibration = data if part == "train" else f"{name}:train"
+        test = f"{name}:test" if part == "train" else data
+    return DataPair(drawn(read_data(calibration), seed), read_data(test))
+
+
+def drawn(samples: Samples, seed: int, most: int = CALIBRATION_SAMPLES) -> Samples:
+    """At most so many samples, drawn without order by the seed."""
+    if len(samples) <= most:
+        return samples
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(samples), generator=generator)[:most]
+    return _picked(samples, chosen)
+
+
+def _halves(samples: Samples, seed: int) -> DataPair:
+    if len(samples) < 2:
+        raise InputError(f"{samples.name}: one sample cannot be split; give --calibration DATA")
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(samples), generator=generator)
+    half = len(samples) // 2
+    return DataPair(
+        drawn(_picked(samples, order[:half]), seed), _picked(samples, order[half:].sort().values)
+    )
+
+
+def _picked(samples: Samples, chosen: Tensor) -> Samples:
+    y = None if samples.y is None else samples.y[chosen]
+    return Samples(
+        samples.name, samples.x[chosen], y, samples.classes, samples.licence, samples.source
+    )
+
+
+@contextmanager
+def progress(total: int, text: str) -> Iterator[Any]:
+    """A progress bar on the error stream, if that is a terminal; yields what to call with a count."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=progress_console, transient=True, disable=not sys.stderr.isatty()
+    ) as bar:
+        task = bar.add_task(text, total=total)
+        yield lambda count: bar.advance(task, count)

@@ -1,0 +1,44 @@
+"""``spikemorph zoo``: the networks that are shipped or can be fetched by name."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from spikemorph.zoo import load_model_card, model_catalogue
+
+from ..models import FETCHED
+from . import options
+from .options import out as console
+
+program = typer.Typer(help="Networks: list them, show one's card.", no_args_is_help=True)
+
+
+@program.command("list")
+def list_models(json_file: options.JsonOption = None) -> None:
+    """The shipped networks."""
+    cards = model_catalogue()
+    options.write_json(json_file, [card.to_dict() for card in cards])
+    table = Table("name", "data", "parameters", "test accuracy %", "licence")
+    for card in cards:
+        accuracy = f"{card.accuracy.get('test', float('nan')):.2f}"
+        table.add_row(
+            f"zoo:{card.name}", card.dataset, f"{card.parameters:,}", accuracy, card.licence
+        )
+    for name in FETCHED:
+        table.add_row(f"zoo:{name}", "mnist", "", "", "fetched when first used")
+    console.print(table)
+
+
+@program.command("show")
+def show(
+    name: Annotated[str, typer.Argument(help="A name that `zoo list` shows.")],
+    json_file: options.JsonOption = None,
+) -> None:
+    """One network's card: data, training command, accuracy, licence."""
+    card = load_model_card(name.removeprefix("zoo:")).to_dict()
+    options.write_json(json_file, card)
+    table = Table(show_header=False)
+    for key, value in card.items():
+        table.add_row(key, str(value))
+    console.print(table)

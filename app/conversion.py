@@ -1,0 +1,106 @@
+"""The whole way on one page: float graph in, certified spiking network out."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikemorph.convert import Certificate, canonical, certify, to_spiking
+from spikemorph.graph import Graph, InputError, Node
+from spikemorph.graph.grid import Grid
+from spikemorph.layers.affine import ScaleShift
+from spikemorph.quant import Quantisation, RateCoding, quantise_graph, rate_graph
+from spikemorph.spiking import AnalogFirstStep, Coding, Neuron, Schedule, SpikingNetwork
+from spikemorph.spiking.coding import Constant
+from spikemorph.spiking.neurons import pow2
+
+_FIRST = AnalogFirstStep()
+_DEFAULT = pow2()
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A spiking network, the float graph it stands for, and what is proved of it."""
+
+    float_graph: Graph
+    network: SpikingNetwork
+    certificate: Certificate
+
+    def notes(self, **more: Any) -> dict[str, Any]:
+        """What is saved beside the network."""
+        return {"certificate": self.certificate.to_dict(), **more}
+
+
+def convert_graph(
+    graph: Graph,
+    calibration: Tensor,
+    *,
+    grid: Grid,
+    quantisation: Quantisation,
+    neuron: Neuron = _DEFAULT,
+    coding: Coding = _FIRST,
+    schedule: Schedule = Schedule.FREE,
+) -> Conversion:
+    """Fold, calibrate, quantise, choose neurons, certify.
+
+    Parameters
+    ----------
+    graph : Graph
+        A float graph, as a reader gives it.
+    calibration : Tensor
+        (sample, *shape) real inputs from training data, within the grid's range.
+    grid : Grid
+        The integers that inputs lie on.
+    quantisation : Quantisation
+        Levels, weight bits, calibrator.
+    neuron, coding, schedule
+        What runs in time.
+
+    Raises
+    ------
+    InputError
+        If calibration data is empty, out of range, or leaves a layer silent.
+    UnsupportedError
+        Naming every node that cannot be taken.
+    """
+    folded = canonical(graph)
+    integers = quantise_graph(folded, calibration, grid, quantisation)
+    network = to_spiking(integers, neuron, coding, schedule)
+    return Conversion(folded, network, certify(network))
+
+
+def convert_rate_coded(
+    graph: Graph, calibration: Tensor, *, grid: Grid, rates: RateCoding, neuron: Neuron
+) -> Conversion:
+    """The classical conversion, to compare with: inputs at every step, rates read out. Not exact."""
+    folded = canonical(graph)
+    network = to_spiking(rate_graph(folded, calibration, grid, rates), neuron, Constant())
+    return Conversion(folded, network, certify(network))
+
+
+def normalised(graph: Graph, mean: tuple[float, ...], std: tuple[float, ...]) -> Graph:
+    """The graph behind ``(x - mean) / std`` per channel, so that it reads raw inputs.
+
+    Raises
+    ------
+    InputError
+        If the numbers do not fit the input's channels, or a deviation is not above zero.
+    """
+    entry = graph[graph.inputs[0]]
+    shape: tuple[int, ...] = getattr(entry.op, "shape", ())
+    if len(mean) != len(std) or len(mean) not in (1, shape[0]):
+        raise InputError(f"--mean and --std need 1 or {shape[0]} numbers each")
+    if any(s <= 0 for s in std):
+        raise InputError(f"--std {std}: deviations must be above zero")
+    wide = (-1, *[1] * (len(shape) - 1))
+    deviation = torch.tensor(std, dtype=torch.float64)
+    shift = -torch.tensor(mean, dtype=torch.float64) / deviation
+    scale = ScaleShift((1 / deviation).reshape(wide), shift.reshape(wide))
+    name = graph.fresh("normalisation")
+    nodes = [entry, Node(name, scale, (entry.name,))]
+    for node in graph.nodes:
+        if node.name != entry.name:
+            inputs = tuple(name if i == entry.name else i for i in node.inputs)
+            nodes.append(Node(node.name, node.op, inputs))
+    return graph.with_nodes(nodes)

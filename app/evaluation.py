@@ -1,0 +1,240 @@
+"""Measure a spiking network on data: accuracy over time, agreement with the integer pass, spikes."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from spikemorph.convert import Certificate
+from spikemorph.graph import Graph, InputError, run
+from spikemorph.graph.interpret import run_integers
+from spikemorph.spiking import SpikingNetwork, Trace
+from spikemorph.spiking.exits import confidence, conformal_threshold, exit_steps
+
+from .results import CurvePoint, EarlyExit, EvaluationResult, Settled
+
+BATCH = 50
+Watch = Callable[[int], None]  # told how many samples are done
+
+
+class Engine(Protocol):
+    """Runs one network."""
+
+    def run(self, x: Tensor, steps: int, *, record: bool = False) -> Trace:
+        """(sample, *shape) real inputs, run for so many steps."""
+        ...
+
+
+@dataclass(frozen=True)
+class ExitRule:
+    """When to stop early: `kind` is silent, confidence or conformal; `value` its number."""
+
+    kind: str
+    value: float = 0.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a run over all samples gave; tensors over (step, sample) unless said."""
+
+    classes: Tensor  # predicted, at every step
+    differing: Tensor  # integers that differ from the integer pass, at every step
+    spikes: Tensor  # sent at every step
+    settled: Tensor  # (sample,)
+    integer_classes: Tensor  # (sample,)
+    outputs: Tensor  # (step, sample, *shape) float64
+    counts: int  # outputs per sample
+
+
+def measure(
+    network: SpikingNetwork, engine: Engine, x: Tensor, steps: int, watch: Watch = lambda _: None
+) -> Measured:
+    """Run all samples `x` through the engine and, apart from it, through the integer pass.
+
+    The spiking outputs come from the simulation alone; the integer pass is what they are compared
+    with, never where they come from.
+    """
+    if not len(x):
+        raise InputError("the data is empty: give at least one sample")
+    parts: list[Measured] = []
+    for batch in x.split(BATCH):
+        trace = engine.run(batch, steps)
+        wanted = run_integers(network.graph, network.grid.to_integers(batch))
+        real = trace.real_outputs(network)
+        differing = (trace.outputs != wanted).flatten(2).sum(2)
+        integer_classes = network.readout.real(wanted).flatten(1).argmax(1)
+        parts.append(
+            Measured(
+                real.flatten(2).argmax(2), differing, trace.spikes(), trace.settled,
+                integer_classes, real, wanted[0].numel(),
+            )
+        )  # fmt: skip
+        watch(len(batch))
+    return Measured(
+        *(torch.cat([getattr(p, f) for p in parts], 1) for f in ("classes", "differing", "spikes")),
+        *(torch.cat([getattr(p, f) for p in parts]) for f in ("settled", "integer_classes")),
+        torch.cat([p.outputs for p in parts], 1),
+        parts[0].counts,
+    )
+
+
+def evaluate(
+    network: SpikingNetwork,
+    engine: Engine,
+    certificate: Certificate,
+    x: Tensor,
+    y: Tensor | None,
+    *,
+    steps: Sequence[int],
+    names: tuple[str, str] = ("network", "data"),
+    float_graph: Graph | None = None,
+    exit_rule: ExitRule | None = None,
+    exit_calibration: Tensor | None = None,
+    watch: Watch = lambda _: None,
+) -> EvaluationResult:
+    """Accuracy over time steps.
+
+    Parameters
+    ----------
+    network, engine, certificate
+        What is run, by what, and what is proved of it.
+    x, y : Tensor
+        (sample, *shape) real inputs on the grid's range; (sample,) int64 classes or None.
+    steps : sequence of int
+        Where the curve is read; the last is how long the network is run.
+    names : (str, str)
+        Of the model and of the data.
+    float_graph : Graph, optional
+        To measure the float network on the same samples.
+    exit_rule, exit_calibration
+        An early-exit rule, and the samples that a conformal one is calibrated on.
+
+    Raises
+    ------
+    InputError
+        If the data is empty, outside the grid, or a label is not a class.
+    """
+    began = time.perf_counter()
+    last = max(steps)
+    found = measure(network, engine, x, last, watch)
+    check_labels(y, found.counts)
+    rule = None
+    if exit_rule is not None:
+        calibration = None
+        if exit_calibration is not None:
+            calibration = measure(network, engine, exit_calibration, last).outputs
+        rule = _early(exit_rule, found, y, calibration)
+    floats = None if float_graph is None else float_classes(float_graph, x)
+    return EvaluationResult(
+        model=names[0],
+        data=names[1],
+        n=len(x),
+        outputs=found.counts,
+        neuron=next((neuron.name for _, neuron in network.neurons), "none"),
+        float_accuracy=None if floats is None else share(floats, y),
+        integer_accuracy=share(found.integer_classes, y),
+        curve=tuple(_point(found, y, step) for step in sorted(set(steps))),
+        settled=_settled(found, y, last),
+        certificate=certificate,
+        seconds=round(time.perf_counter() - began, 3),
+        exit=rule,
+    )
+
+
+def float_classes(graph: Graph, x: Tensor) -> Tensor:
+    """(sample,) the float network's classes."""
+    with torch.no_grad():
+        return torch.cat([run(graph, batch).flatten(1).argmax(1) for batch in x.split(BATCH)])
+
+
+def share(classes: Tensor, wanted: Tensor | None) -> float | None:
+    """Per cent of equal entries; None where nothing is wanted."""
+    return None if wanted is None else 100 * float((classes == wanted).double().mean())
+
+
+def check_labels(y: Tensor | None, classes: int) -> None:
+    """Refuse labels that are no class of the network, naming the first.
+
+    Raises
+    ------
+    InputError
+        With the sample's index.
+    """
+    if y is None:
+        return
+    bad = (y < 0) | (y >= classes)
+    if bool(bad.any()):
+        index = int(bad.nonzero()[0])
+        raise InputError(
+            f"sample {index} has label {int(y[index])}, the network has classes 0..{classes - 1}; "
+            "give the data set the network was trained for"
+        )
+
+
+def curve_steps(certificate: Certificate, longest: int = 32) -> list[int]:
+    """1, 2, 4, ... up to the steps that the certificate requires, or to `longest` without one."""
+    end = certificate.steps_required or longest
+    doubling = [2**k for k in range(end.bit_length()) if 2**k < end]
+    return [*doubling, end]
+
+
+def _point(found: Measured, y: Tensor | None, step: int) -> CurvePoint:
+    classes = found.classes[step - 1]
+    agreement = share(classes, found.integer_classes)
+    assert agreement is not None
+    spikes = float(found.spikes[:step].sum(0).double().mean())
+    differing = int(found.differing[step - 1].sum())
+    return CurvePoint(step, share(classes, y), agreement, differing, spikes)
+
+
+def _settled(found: Measured, y: Tensor | None, last: int) -> Settled:
+    silent = found.settled >= 0
+    until = torch.where(silent, found.settled, torch.full_like(found.settled, last))
+    return Settled(
+        steps_max=int(until.max()),
+        steps_mean=float(until.double().mean()),
+        accuracy=share(found.classes[-1], y),
+        mismatching_logits=int(found.differing[-1].sum()),
+        silent_share=100 * float(silent.double().mean()),
+    )
+
+
+def _early(
+    rule: ExitRule, found: Measured, y: Tensor | None, calibration: Tensor | None
+) -> EarlyExit:
+    outputs, last = found.outputs, len(found.outputs)
+    if rule.kind == "silent":
+        at = torch.where(found.settled >= 0, found.settled.clamp(min=1), last)
+    elif rule.kind == "confidence":
+        at = exit_steps(confidence(outputs), rule.value)
+    else:
+        if calibration is None:
+            raise InputError("--exit conformal needs --calibration DATA, apart from the test data")
+        at = exit_steps(confidence(outputs), conformal_threshold(calibration, rule.value))
+    classes = found.classes.gather(0, at[None] - 1)[0]
+    agreement = share(classes, found.integer_classes)
+    assert agreement is not None
+    name = rule.kind if rule.kind == "silent" else f"{rule.kind}={rule.value:g}"
+    return EarlyExit(name, float(at.double().mean()), share(classes, y), agreement)
+
+
+def parsed_steps(text: str) -> Iterable[int] | None:
+    """The numbers of ``1,2,4``; None for ``auto``.
+
+    Raises
+    ------
+    InputError
+        If a number is not a whole number above zero.
+    """
+    if text == "auto":
+        return None
+    try:
+        steps = [int(part) for part in text.split(",")]
+    except ValueError:
+        steps = []
+    if not steps or min(steps) < 1 or max(steps) > 100_000:
+        raise InputError(f"--steps {text}: give auto, or whole numbers above zero such as 1,2,4,8")
+    return steps

@@ -1,0 +1,136 @@
+"""Find a model by what the user calls it: a file, a name in the zoo, or a factory in a module."""
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from spikemorph.convert import read_onnx, read_pt2, read_torch
+from spikemorph.graph import Graph, Input, InputError
+from spikemorph.graph.saving import load_graph_file
+from spikemorph.zoo import build_model, fetch_network, load_model_card
+
+FETCHED = {"onnx-mnist": (0.0, 255.0)}  # networks of others, and the range of their inputs
+
+
+@dataclass(frozen=True)
+class Model:
+    """A float graph, what it is called, and the range of its inputs where that is known."""
+
+    name: str
+    graph: Graph
+    input_range: tuple[float, float] | None = None
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """One sample's shape."""
+        op = self.graph[self.graph.inputs[0]].op
+        assert isinstance(op, Input)
+        return op.shape
+
+
+def load_graph(
+    source: str, *, input_shape: tuple[int, ...] | None = None, weights: Path | None = None
+) -> Model:
+    """Read a model.
+
+    Parameters
+    ----------
+    source : str
+        A path to ``.onnx``, ``.pt2`` or a saved float graph (``.safetensors``); ``zoo:NAME``; or
+        ``package.module:factory``, a callable that returns an ``nn.Module``.
+    input_shape : tuple of int, optional
+        (batch, *sample shape): needed for a factory, and for ONNX files with open sizes.
+    weights : Path, optional
+        For a factory: a state dict as safetensors, or as a torch file without pickled code.
+
+    Raises
+    ------
+    InputError
+        If there is no such model, or its file is damaged.
+    UnsupportedError
+        Naming every node that cannot be taken.
+    """
+    if source.startswith("zoo:"):
+        return _from_zoo(source.removeprefix("zoo:"))
+    path = Path(source)
+    if path.suffix == ".onnx":
+        return Model(path.stem, read_onnx(path, input_shape))
+    if path.suffix == ".pt2":
+        return Model(path.stem, read_pt2(path))
+    if path.suffix == ".safetensors":
+        return Model(path.stem, load_graph_file(path))
+    if path.suffix in (".pt", ".pth", ".ckpt", ".bin", ".pkl"):
+        raise InputError(
+            f"{path}: a checkpoint holds weights, not the network; give package.module:factory and "
+            "--weights FILE, or export the model to .onnx or .pt2"
+        )
+    if ":" in source:
+        return _from_factory(source, input_shape, weights)
+    raise InputError(
+        f"{source}: not a model; give a .onnx, .pt2 or .safetensors file, zoo:NAME, or "
+        "package.module:factory"
+    )
+
+
+def _from_zoo(name: str) -> Model:
+    if name in FETCHED:
+        return Model(name, read_onnx(fetch_network(name)), FETCHED[name])
+    card = load_model_card(name)
+    graph = read_torch(build_model(name), torch.zeros(1, *card.input_shape))
+    return Model(name, graph, card.input_range)
+
+
+def _from_factory(source: str, input_shape: tuple[int, ...] | None, weights: Path | None) -> Model:
+    place, _, attribute = source.partition(":")
+    if input_shape is None:
+        raise InputError(f"{source}: give --input-shape, for example 1,3,32,32")
+    try:
+        factory = getattr(importlib.import_module(place), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{source}: cannot be imported ({error})") from error
+    model = factory() if callable(factory) else factory
+    if not isinstance(model, nn.Module):
+        raise InputError(f"{source}: gave a {type(model).__name__}, not a torch nn.Module")
+    if weights is not None:
+        _load_weights(model, weights, source)
+    return Model(attribute, read_torch(model, torch.zeros(1, *input_shape[1:])))
+
+
+def _load_weights(model: nn.Module, weights: Path, source: str) -> None:
+    state = read_weights(weights)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:3]]
+        raise InputError(f"{weights}: does not fit {source}: {' '.join(lines)}") from error
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dict from safetensors, or from a torch file that holds nothing but tensors.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, or would run code when loaded.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error})") from error
+    except Exception as error:  # the loader raises whatever the bytes make it raise
+        raise InputError(
+            f"{path}: not a plain state dict, and pickled code is never run; save the state dict "
+            "as safetensors"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InputError(f"{path}: not a state dict; save model.state_dict()")
+    return state

@@ -1,0 +1,119 @@
+"""Tables and sentences for the terminal, from result objects only."""
+
+from rich.table import Table
+from rich.text import Text
+
+from spikemorph.convert import Certificate
+
+from ..results import EvaluationResult, Inspection
+
+
+def curve_table(result: EvaluationResult) -> Table:
+    """Accuracy over time steps, one row a step."""
+    table = Table(
+        title=f"{result.model} ({result.neuron} neurons) on {result.data}, {result.n} samples"
+    )
+    for heading in ("T", "accuracy %", "agreement %", "mismatching logits", "spikes / inference"):
+        table.add_column(heading, justify="right")
+    for point in result.curve:
+        wrong = point.mismatching_logits
+        table.add_row(
+            str(point.steps),
+            _percent(point.accuracy),
+            f"{point.agreement:.2f}",
+            Text(f"{wrong} of {result.n * result.outputs}", style="green" if wrong == 0 else ""),
+            f"{point.spikes_per_inference:.1f}",
+        )
+    return table
+
+
+def summary_lines(result: EvaluationResult) -> list[str]:
+    """The two gaps, apart; when it settled; what an early exit gave."""
+    last = result.curve[-1]
+    lines = []
+    if result.float_accuracy is not None:
+        gap = _difference(result.integer_accuracy, result.float_accuracy)
+        lines.append(
+            f"float -> integer:   {_percent(result.float_accuracy)} % -> "
+            f"{_percent(result.integer_accuracy)} % ({gap}, measured)"
+        )
+    proved = {"A": "proved zero for all inputs", "B": "zero where a silent step was seen"}
+    kind = proved.get(result.certificate.level or "", "measured")
+    gap = _difference(last.accuracy, result.integer_accuracy)
+    lines.append(
+        f"integer -> spiking: {_percent(result.integer_accuracy)} % -> {_percent(last.accuracy)} % "
+        f"at T = {last.steps} ({gap}, {kind})"
+    )
+    settled = result.settled
+    lines.append(
+        f"settled after {settled.steps_mean:.2f} steps on average, {settled.steps_max} at most; "
+        f"{settled.mismatching_logits} mismatching logits; {result.seconds:.1f} s"
+    )
+    if result.exit is not None:
+        lines.append(
+            f"early exit, {result.exit.rule}: {result.exit.steps_mean:.2f} steps on average, accuracy "
+            f"{_percent(result.exit.accuracy)} %, agreement {result.exit.agreement:.2f} %"
+        )
+    return lines
+
+
+def plain_certificate(certificate: Certificate) -> list[str]:
+    """The certificate in plain words."""
+    required, used = certificate.steps_required, certificate.steps_used
+    if certificate.level == "A":
+        first = (
+            f"Certificate level A: for every input, after {required} time steps the spiking "
+            "network's outputs are the integer network's, bit for bit."
+        )
+    elif certificate.level == "B":
+        first = (
+            f"Certificate level B: run for {used} of the {required} steps that all inputs need, the "
+            "outputs are the integer network's for each input after which a silent step was seen."
+        )
+    else:
+        first = "No certificate: this spiking network does not always compute what the integer one does."
+    lines = [first, *(f"  {line}" for line in certificate.refusals)]
+    widest = max((layer.sum_bits for layer in certificate.layers), default=0)
+    if widest:
+        lines.append(
+            f"Accumulators need at most {widest} bits. Network {certificate.network_hash[:16]}"
+        )
+    return lines
+
+
+def certificate_table(certificate: Certificate) -> Table:
+    """What is proved of every neuron layer."""
+    table = Table(title="what is proved of every neuron layer")
+    for heading in ("node", "neuron", "levels", "may fire from", "takes", "final by", "sum bits"):
+        table.add_column(heading, justify="left" if heading in ("node", "neuron") else "right")
+    for layer in certificate.layers:
+        top = "no end" if layer.smax is None else str(layer.smax)
+        table.add_row(
+            Text(layer.node), layer.neuron, f"{layer.smin}..{top}", str(layer.gate),
+            _known(layer.takes), _known(layer.final), str(layer.sum_bits or "-"),
+        )  # fmt: skip
+    return table
+
+
+def inspection_table(result: Inspection) -> Table:
+    """Every node of a model and what becomes of it."""
+    table = Table(title=f"{result.model}: {result.parameters:,} parameters")
+    for heading in ("node", "op", "shape", "", "what becomes of it"):
+        table.add_column(heading)
+    for node in result.nodes:
+        mark = Text("yes", style="green") if node.converts else Text("NO", style="bold red")
+        shape = "" if node.shape is None else "x".join(map(str, node.shape))
+        table.add_row(Text(node.name), node.op, shape, mark, Text(node.reason))
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _difference(new: float | None, old: float | None) -> str:
+    return "no labels" if new is None or old is None else f"{new - old:+.2f} points"
+
+
+def _known(value: int | None) -> str:
+    return "no bound" if value is None else str(value)

@@ -1,0 +1,105 @@
+"""What was measured of a network: plain data with units in the names, ready for JSON or a table."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from spikemorph.convert import Certificate
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One row of accuracy over time; accuracy and agreement in per cent.
+
+    `agreement` is the share of samples whose class equals the integer network's;
+    `mismatching_logits` counts integers that differ from the integer pass, over all samples and
+    outputs. Accuracy is None where the data has no labels.
+    """
+
+    steps: int
+    accuracy: float | None
+    agreement: float
+    mismatching_logits: int
+    spikes_per_inference: float
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The end of the run: steps until silence (per sample), accuracy, integers that differ."""
+
+    steps_max: int
+    steps_mean: float
+    accuracy: float | None
+    mismatching_logits: int
+    silent_share: float
+
+
+@dataclass(frozen=True)
+class EarlyExit:
+    """What an early-exit rule gave: mean steps, accuracy and agreement in per cent."""
+
+    rule: str
+    steps_mean: float
+    accuracy: float | None
+    agreement: float
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Accuracy over time of one network on one data set."""
+
+    model: str
+    data: str
+    n: int
+    outputs: int
+    neuron: str
+    float_accuracy: float | None
+    integer_accuracy: float | None
+    curve: tuple[CurvePoint, ...]
+    settled: Settled
+    certificate: Certificate
+    seconds: float
+    exit: EarlyExit | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain data; the certificate by its three main facts."""
+        plain = asdict(self)
+        plain["curve"] = [asdict(point) for point in self.curve]
+        plain["certificate"] = short_certificate(self.certificate)
+        return plain
+
+
+def short_certificate(certificate: Certificate) -> Mapping[str, Any]:
+    """Level and steps."""
+    return {
+        "level": certificate.level,
+        "steps_required": certificate.steps_required,
+        "steps_used": certificate.steps_used,
+    }
+
+
+@dataclass(frozen=True)
+class NodeFate:
+    """What becomes of one node of a model."""
+
+    name: str
+    op: str
+    shape: tuple[int, ...] | None
+    converts: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a model is made of, and what of it converts."""
+
+    model: str
+    nodes: tuple[NodeFate, ...]
+    supported: bool
+    parameters: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The inspection as plain data."""
+        plain = asdict(self)
+        plain["nodes"] = [asdict(node) for node in self.nodes]
+        return plain
