@@ -13,6 +13,15 @@ from spikemorph.graph.saving import write_bytes
 State = dict[str, Any]  # torch's state dicts are untyped
 
 
+def is_begun(path: Path | None) -> bool:
+    """Whether there is a run to take up; a path that could never be written is refused."""
+    if path is None:
+        return False
+    if not path.parent.is_dir():
+        raise InputError(f"checkpoint {path}: {path.parent}: no such folder; make it first")
+    return path.exists()
+
+
 def save_checkpoint(state: State, path: Path) -> None:
     """Replace the file at `path`; a stopped or failed write leaves the last one intact."""
     buffer = io.BytesIO()

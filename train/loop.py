@@ -15,7 +15,7 @@ from torch.optim import SGD
 
 from spikemorph.graph.errors import InputError, SpikemorphError
 
-from .checkpoint import State, load_checkpoint, save_checkpoint
+from .checkpoint import State, is_begun, load_checkpoint, save_checkpoint
 from .data import DataTensors
 from .objectives import CrossEntropy, Objective
 from .settings import TrainSettings
@@ -185,10 +185,11 @@ def fit(
     that was never stopped. `fabric` gives device, precision and processes, already launched, and
     is one CPU process by default; processes draw the same batches and take a share of each.
     """
+    begun = is_begun(checkpoint)
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
     plugged = _Plugged(objective or CrossEntropy(), augment, project)
     run = _begin(model, train, settings, plugged, fabric)
-    records = run.restore(checkpoint) if checkpoint and checkpoint.exists() else []
+    records = run.restore(checkpoint) if checkpoint and begun else []
     while len(records) < settings.epochs:
         with _lent_seed(run):
             records.append(run.epoch(len(records) + 1))

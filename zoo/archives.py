@@ -10,6 +10,8 @@ from pathlib import Path
 
 from spikemorph.graph.errors import InputError
 
+from .reasons import reason
+
 _SYSTEM = (OSError, EOFError, KeyError, ValueError)
 _DAMAGED = (*_SYSTEM, tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
 
@@ -23,7 +25,7 @@ def read_members(archive: Path, members: Iterable[str]) -> dict[str, bytes]:
             return _from_tar(_debian_files(archive.read_bytes()), members)
         return _from_tar(archive.read_bytes(), members)
     except _DAMAGED as error:
-        raise InputError(f"{archive.name}: cannot be read ({error})") from error
+        raise InputError(f"{archive.name}: cannot be read ({reason(error)})") from error
 
 
 def _from_zip(archive: Path, members: Iterable[str]) -> dict[str, bytes]:

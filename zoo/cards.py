@@ -15,6 +15,7 @@ from spikemorph.graph.errors import InputError
 
 from .architectures import ARCHITECTURES
 from .fetch import sha256_of
+from .reasons import reason
 from .recipes import RECIPES
 
 
@@ -60,7 +61,7 @@ def load_model_card(name: str) -> ModelCard:
             values[field] = tuple(values[field])
         return ModelCard(**values)
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{name}.json: not a model card ({error}); reinstall") from error
+        raise InputError(f"{name}.json: not a model card ({reason(error)}); reinstall") from error
 
 
 def build_model(name: str) -> nn.Module:
@@ -75,7 +76,7 @@ def build_model(name: str) -> nn.Module:
         model.load_state_dict(load(content), assign=True)
     except (RuntimeError, SafetensorError) as error:
         raise InputError(
-            f"{name}.safetensors: not weights of {card.architecture} ({error}); reinstall"
+            f"{name}.safetensors: not weights of {card.architecture} ({reason(error)}); reinstall"
         ) from error
     return model.eval()
 
@@ -84,6 +85,4 @@ def _shipped(file: str) -> bytes:
     try:
         return (files("spikemorph.zoo.models") / file).read_bytes()
     except OSError as error:
-        raise InputError(
-            f"{file}: not in the installation ({error.strerror}); reinstall"
-        ) from error
+        raise InputError(f"{file}: not in the installation ({reason(error)}); reinstall") from error

@@ -13,6 +13,7 @@ from spikemorph.graph.errors import InputError
 
 from .entry import DataSet, Split
 from .fetch import Download
+from .reasons import reason
 from .routes import npm
 
 _SIDE = 32
@@ -36,7 +37,9 @@ def _read_strips(images: tuple[str, ...], labels: str, folder: Path) -> tuple[Te
     try:
         y = torch.tensor(json.loads((folder / labels).read_bytes()), dtype=torch.int64)
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder / labels}: cannot be read ({error}); fetch it again") from error
+        raise InputError(
+            f"{folder / labels}: cannot be read ({reason(error)}); fetch it again"
+        ) from error
     return x, y
 
 
@@ -46,7 +49,7 @@ def _read_strip(path: Path) -> Tensor:
         with Image.open(path) as image:
             pixels = np.array(image.convert("RGB")).reshape(-1, _SIDE, _SIDE, 3)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); fetch it again") from error
+        raise InputError(f"{path}: cannot be read ({reason(error)}); fetch it again") from error
     return torch.from_numpy(pixels).movedim(-1, 1).contiguous()
 
 

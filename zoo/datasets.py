@@ -46,7 +46,7 @@ def load_data(spec: str, *, home: Path | None = None, tell: Tell | None = None) 
     """
     if spec.endswith(".npz"):
         return read_npz(Path(spec))
-    if Path(spec).is_dir():
+    if spec and Path(spec).is_dir():
         return read_image_folder(Path(spec))
     entry, name, count = _parse(spec)
     split = entry.splits[name]

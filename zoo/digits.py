@@ -11,6 +11,7 @@ from torch import Tensor
 from spikemorph.graph.errors import InputError
 
 from .entry import DataSet, Split
+from .reasons import reason
 
 _SEED = 0  # of the split
 
@@ -28,7 +29,9 @@ def read_digits() -> tuple[Tensor, Tensor]:
     try:
         table = np.loadtxt(path, delimiter=",")
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); reinstall scikit-learn") from error
+        raise InputError(
+            f"{path}: cannot be read ({reason(error)}); reinstall scikit-learn"
+        ) from error
     pixels = np.rint(table[:, :64] * 255 / 16).astype(np.uint8)
     labels = table[:, 64].astype(np.int64)
     return torch.from_numpy(pixels).reshape(-1, 1, 8, 8), torch.from_numpy(labels)

@@ -14,6 +14,7 @@ from spikemorph.graph.errors import InputError
 from .entry import DataSet, Split
 from .fetch import Download
 from .idx import read_idx_pair
+from .reasons import reason
 from .routes import debian, torchvision
 
 SAMPLE_FILE = "fashion_mnist_sample.safetensors"  # the first test images, in their order
@@ -34,7 +35,7 @@ def _read_sample(folder: Path) -> tuple[Tensor, Tensor]:
         tensors = load((files("spikemorph.zoo.models") / SAMPLE_FILE).read_bytes())
         return tensors["x"], tensors["y"].to(torch.int64)
     except (OSError, SafetensorError, KeyError) as error:
-        raise InputError(f"{SAMPLE_FILE}: cannot be read ({error}); reinstall") from error
+        raise InputError(f"{SAMPLE_FILE}: cannot be read ({reason(error)}); reinstall") from error
 
 
 FASHION_MNIST = DataSet(

@@ -11,6 +11,7 @@ from spikemorph.graph.saving import write_bytes
 
 from .archives import read_members
 from .home import default_home, made
+from .reasons import reason
 from .routes import Route
 
 Tell = Callable[[str], None]  # is told what is being tried, for a user who waits
@@ -61,7 +62,7 @@ def _bring(route: Route, download: Download, home: Path) -> dict[str, bytes]:
         with tempfile.TemporaryDirectory(dir=home, prefix=".fetch-") as scratch:
             contents = _contents(route, home, Path(scratch))
     except OSError as error:
-        raise InputError(error.strerror or str(error)) from error
+        raise InputError(reason(error)) from error
     for file, digest in download.files.items():
         _verify(file, contents[file], digest)
     return contents

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from spikemorph.graph.errors import InputError
 
+from .reasons import reason
 from .samples import Samples
 
 _SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -37,34 +38,38 @@ def _arrays(path: Path) -> Mapping[str, Array]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path")
     try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise InputError(f"{path}: one bare array; save it with np.savez(..., x=...)")
-        with file:
-            if "x" not in file.files:
-                found = ", ".join(file.files) or "nothing"
-                raise InputError(f"{path}: no array 'x' in it, only {found}; name the samples x")
-            return {name: file[name] for name in ("x", "y") if name in file.files}
+        with path.open("rb") as stream:
+            return _members(path, np.load(stream, allow_pickle=False))
     except _UNREADABLE as error:
         raise InputError(
-            f"{path}: cannot be read ({error}); save plain numbers with np.savez(..., x=..., y=...)"
+            f"{path}: cannot be read ({reason(error)}); "
+            "save plain numbers with np.savez(..., x=..., y=...)"
         ) from error
+
+
+def _members(path: Path, file: object) -> Mapping[str, Array]:
+    if not isinstance(file, np.lib.npyio.NpzFile):
+        raise InputError(f"{path}: one bare array; save it with np.savez(..., x=...)")
+    if "x" not in file.files:
+        found = ", ".join(file.files) or "nothing"
+        raise InputError(f"{path}: no array 'x' in it, only {found}; name the samples x")
+    return {name: file[name] for name in ("x", "y") if name in file.files}
 
 
 def _inputs(path: Path, x: Array) -> Tensor:
     """Bytes stay bytes, floats of any width become float32."""
     if np.issubdtype(x.dtype, np.floating):
         with np.errstate(over="ignore"):  # too large a value becomes infinite, and is refused later
-            return torch.from_numpy(np.ascontiguousarray(x.astype(np.float32)))
+            return torch.from_numpy(x.astype(np.float32))
     if x.dtype != np.uint8:
         raise InputError(f"{path}: x is {x.dtype}; give uint8 (0..255) or floats")
-    return torch.from_numpy(np.ascontiguousarray(x))
+    return torch.from_numpy(x)
 
 
 def _labels(path: Path, y: Array) -> Tensor:
     if not np.issubdtype(y.dtype, np.integer):
         raise InputError(f"{path}: y is {y.dtype}; give integers, as y.astype('int64')")
-    return torch.from_numpy(np.ascontiguousarray(y.astype(np.int64)))
+    return torch.from_numpy(y.astype(np.int64))
 
 
 def read_image_folder(folder: Path) -> Samples:
@@ -92,7 +97,7 @@ def _entries(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except OSError as error:
-        raise InputError(f"{folder}: cannot be listed ({error.strerror}); allow it") from error
+        raise InputError(f"{folder}: cannot be listed ({reason(error)}); allow it") from error
 
 
 def _images(folder: Path) -> list[Path]:
@@ -126,5 +131,7 @@ def _pixels(path: Path) -> NDArray[np.uint8]:
                 return np.array(image.convert("RGB"))
             mode = image.mode
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: not a readable image ({error}); remove or repair it") from error
+        raise InputError(
+            f"{path}: not a readable image ({reason(error)}); remove or repair it"
+        ) from error
     raise InputError(f"{path}: its pixels are {mode}; save it as 8-bit grey or RGB")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from spikemorph.graph.errors import InputError
 
+from .reasons import reason
+
 
 def default_home() -> Path:
     """`SPIKEMORPH_HOME`, or a folder of our own among the platform's caches."""
@@ -24,8 +26,8 @@ def made(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = error.strerror or str(error)
         raise InputError(
-            f"{folder}: cannot be made ({reason}); set SPIKEMORPH_HOME to a folder you can write"
+            f"{folder}: cannot be made ({reason(error)}); "
+            "set SPIKEMORPH_HOME to a folder you can write"
         ) from error
     return folder

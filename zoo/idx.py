@@ -11,6 +11,8 @@ from torch import Tensor
 
 from spikemorph.graph.errors import InputError
 
+from .reasons import reason
+
 
 def read_idx(path: Path) -> Tensor:
     """An array of bytes, from a file that may be compressed.
@@ -23,7 +25,9 @@ def read_idx(path: Path) -> Tensor:
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read ({error}); delete it and fetch again") from error
+        raise InputError(
+            f"{path}: cannot be read ({reason(error)}); delete it and fetch again"
+        ) from error
     if content[:3] != b"\x00\x00\x08" or len(content) < 4 + 4 * content[3]:
         raise InputError(f"{path}: not an IDX file of bytes; delete it and fetch again")
     start = 4 + 4 * content[3]

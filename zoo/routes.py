@@ -43,7 +43,7 @@ class Route:
         """Carry out the command, or say in one line why it failed."""
         try:
             done = subprocess.run(
-                self.command, cwd=folder, capture_output=True, text=True, timeout=_PATIENCE
+                self.command, cwd=folder, capture_output=True, errors="replace", timeout=_PATIENCE
             )
         except FileNotFoundError:
             raise InputError(f"{self.command[0]} is not installed") from None

@@ -65,7 +65,7 @@ def _first(mask: Tensor) -> tuple[int, ...]:
 def _check_inputs(name: str, x: Tensor) -> None:
     if x.dtype not in (torch.uint8, torch.float32):
         kind = str(x.dtype).removeprefix("torch.")
-        raise InputError(f"{name}: x is {kind}; give uint8 (0..255) or floats")
+        raise InputError(f"{name}: x is {kind}; give uint8 (0..255) or float32")
     if x.ndim == 0 or x.numel() == 0:
         raise InputError(f"{name}: no samples; x has shape {tuple(x.shape)}")
     if x.is_floating_point() and not torch.isfinite(x).all():

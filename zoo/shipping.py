@@ -40,7 +40,7 @@ def ship(
         input_range=(0.0, 1.0),
         classes=entry.classes,
         command=_command(recipe),
-        settings=_settings(recipe),
+        settings=settings_of(recipe),
         seed=recipe.settings.seed,
         epochs=recipe.settings.epochs,
         accuracy=measured(model, data),
@@ -64,7 +64,8 @@ def _command(recipe: Recipe) -> str:
     return f"python -m spikemorph.zoo.training {recipe.name}{option}"
 
 
-def _settings(recipe: Recipe) -> dict[str, object]:
+def settings_of(recipe: Recipe) -> dict[str, object]:
+    """The recipe's numbers, as the card holds them."""
     augment = None if recipe.augment is None else asdict(recipe.augment)
     return {
         **asdict(recipe.settings),
