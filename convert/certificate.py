@@ -104,7 +104,7 @@ def load_certified(path: Path) -> tuple[SpikingNetwork, Certificate, Mapping[str
     """
     network, notes = load_network(path)
     stored = notes.get("certificate")
-    if not isinstance(stored, dict):
+    if not isinstance(stored, dict) or not isinstance(stored.get("steps_used"), int | None):
         raise InputError(f"{path}: it has no certificate; convert the model again")
     proved = certify(network, stored.get("steps_used"))
     if proved.to_dict() != stored:

@@ -47,8 +47,8 @@ class Ladder(Op):
     """``F(C) = smin + #{k : C >= rungs[k]}``: what a neuron settles to (exactness.md, section 2.1).
 
     ``rungs`` is (channel or 1, smax - smin) int64, non-decreasing along its last axis. ``line`` is
-    given where the rungs are evenly spaced; a long ladder has a line only. ``unit`` is the real value of one level. ``smax`` None
-    means no upper end, as rate-coded neurons have none; that needs a line.
+    given where the rungs are evenly spaced; a long ladder has a line only. ``unit`` is the real value
+    of one level. ``smax`` None means no upper end, as rate-coded neurons have none; it needs a line.
     """
 
     rungs: Tensor | None
@@ -93,7 +93,7 @@ def climb(op: Ladder, sums: Tensor) -> Tensor:
 def _search(rungs: Tensor, sums: Tensor) -> Tensor:
     """How many rungs each sum has reached, by binary search, channel by channel."""
     if len(rungs) == 1:
-        return torch.searchsorted(rungs[0], sums, right=True)
+        return torch.searchsorted(rungs[0], sums.contiguous(), right=True)
     by_channel = sums.transpose(0, 1)
     flat = by_channel.reshape(len(rungs), -1).contiguous()
     found = torch.searchsorted(rungs, flat, right=True)

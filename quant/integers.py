@@ -20,10 +20,10 @@ from spikemorph.layers.readout import Readout
 from .ladders import build_ladder
 from .observe import choose_steps
 from .plan import Plan
-from .prepare import WEIGHTED, relay_sums, split_analog
+from .prepare import WEIGHTED, relay_sums, split_analog, whole_factors
 from .rates import RATE_WEIGHTS, RateCoding, rate_steps
 from .settings import Quantisation
-from .units import Scale, as_factors, as_reals, common, widened
+from .units import Scale, as_factors, as_reals, common, simple, widened
 
 CORRECTION_SAMPLES = 256
 _FINER = 64  # a shift folded into a ladder is kept to this share of an accumulator's unit
@@ -56,7 +56,7 @@ def quantise_graph(graph: Graph, calibration: Tensor, grid: Grid, settings: Quan
     """
     x = grid.to_values(grid.to_integers(calibration))
     body, analog = split_analog(graph)
-    body = relay_sums(body)
+    body = relay_sums(whole_factors(body))
     steps = choose_steps(body, x, settings)
     plan = Plan(body, shapes(body), grid.step, steps, settings.largest_weight)
     built = _Builder(body, plan, grid).build(analog)
@@ -73,7 +73,7 @@ def rate_graph(graph: Graph, calibration: Tensor, grid: Grid, settings: RateCodi
     """
     x = grid.to_values(grid.to_integers(calibration))
     body, analog = split_analog(graph)
-    body = relay_sums(body)
+    body = relay_sums(whole_factors(body))
     steps = rate_steps(body, x, settings)
     plan = Plan(body, shapes(body), grid.step, steps, RATE_WEIGHTS)
     return _Builder(body, plan, grid).build(analog)
@@ -113,17 +113,23 @@ class _Builder:
         if isinstance(op, Input):
             self._put(node, replace(op, grid=self.grid))
         elif isinstance(op, WEIGHTED):
-            self._put(node, self._weighted(node))
+            self._aligned(replace(node, op=self._weighted(node)), self.plan.source_scale(node))
         elif isinstance(op, Activation):
             self._put(node, self._ladder(node, op))
         elif isinstance(op, ScaleShift):
             self._scale_shift(node, op)
         elif isinstance(op, Add):
             self._add(node, op)
-        elif isinstance(op, Concat) and op.axis != 1 or not isinstance(op, Concat) and self.plan.mixes(node):
+        elif self._mixes(node):
             self._aligned(node, self.plan.scale(node.name))
         else:
             self._put(node, op)
+
+    def _mixes(self, node: Node) -> bool:
+        """Whether channels of different scales would meet at one place of the output."""
+        if isinstance(node.op, Concat):
+            return node.op.axis != 1
+        return self.plan.mixes(node)
 
     def _put(self, node: Node, op: Op) -> None:
         inputs = tuple(self.reads.get(name, name) for name in node.inputs)
@@ -232,14 +238,14 @@ def correct_biases(body: Graph, integer: Graph, plan: Plan, x: Tensor, grid: Gri
         _, real = next(reals)
         found = compute(node, *inputs)
         unit = _wide(as_reals(plan.scale(node.name)), found.dim() - 1)
-        axes = [axis for axis in range(found.dim()) if axis != 1]
-        missing = (real.double() - found * unit).mean(axes) / unit.reshape(-1)
+        rows = -1 if isinstance(node.op, Linear) else 1
+        missing = ((real.double() - found * unit) / unit).movedim(rows, 0).flatten(1).mean(1)
         step = torch.floor(missing + 0.5).to(torch.int64)
         op = node.op
         assert isinstance(op, Convolution | Linear) and op.bias is not None
         shaped = step.reshape(-1, *[1] * (op.bias.dim() - 1))
         corrected[node.name] = replace(op, bias=narrow(op.bias + shaped))
-        return found + along_channels(step, found)
+        return found + (step if rows == -1 else along_channels(step, found))
 
     with torch.no_grad():
         reals = (
@@ -270,7 +276,7 @@ def _wide(values: Tensor, rank: int) -> Tensor:
 def _plain_ratio(op: ScaleShift) -> Fraction:
     """The factor of a pure positive scale, 0 where the op is more than that."""
     plain = op.gain.numel() == 1 and not bool((op.shift != 0).any()) and float(op.gain) > 0
-    return Fraction(float(op.gain)).limit_denominator(2**16) if plain else Fraction(0)
+    return simple(float(op.gain)) if plain else Fraction(0)
 
 
 def _short(value: Fraction) -> Fraction:

@@ -28,7 +28,9 @@ def build_ladder(op: Activation, steps: Steps, scale: Scale, shift: Scale) -> La
     size = max(len(scale), len(shift), len(steps.unit))
     columns = (widened(column, size) for column in (scale, shift, steps.unit))
     channels = list(zip(*columns, strict=True))
-    even = isinstance(op, _EVEN) and all(s > 0 for s, _, _ in channels)
+    low, high = op.bounds
+    whole = (low is None or low <= 0) and (high is None or high >= 0)  # no levels jumped at an end
+    even = isinstance(op, _EVEN) and whole and all(s > 0 for s, _, _ in channels)
     line = _line(steps.start, channels) if even else None
     unit = steps.unit[0]
     if line is not None and (steps.smax is None or steps.smax - steps.smin > LONGEST):

@@ -97,4 +97,5 @@ def _steps(op: Activation, values: Tensor, settings: Quantisation) -> Steps:
         smax = min(smax, math.floor(high / unit + Fraction(1, 2)))
     if low is not None:
         smin = max(smin, math.floor(low / unit + Fraction(1, 2)))
+    smin, smax = min(smin, 0), max(smax, 0)  # a tracer starts at zero, whatever the function's ends
     return Steps(smin, max(smax, smin + 1), (unit,))

@@ -19,7 +19,7 @@ from spikemorph.layers.linear import Linear
 
 from .observe import Steps
 from .prepare import WEIGHTED, carries_spikes
-from .units import Scale, as_reals, collapsed, common, moved, snapped, widened
+from .units import Scale, as_reals, collapsed, common, moved, simple, snapped, widened
 
 FINEST = 8  # how many pieces a fixed term's unit is cut into to fit a coarser elastic layer
 FEW = 7  # up to 4 bits: clipping large weights pays
@@ -67,6 +67,15 @@ class Plan:
             self._scales[name] = collapsed(self._own_scale(self.graph[name]))
         return self._scales[name]
 
+    def positionwise(self, node: Node) -> bool:
+        """Whether a node is one linear map for every position: its rows are no channels then."""
+        return isinstance(node.op, Linear) and len(self.sizes[node.name]) > 1
+
+    def source_scale(self, node: Node) -> Scale:
+        """The scale in which a weighted layer reads its input."""
+        scale = self.scale(node.inputs[0])
+        return (common(scale),) if self.positionwise(node) else scale
+
     def mixes(self, node: Node) -> bool:
         """Whether a node moves channels of different scales to one place, so they must be aligned."""
         (source, *_) = node.inputs
@@ -76,7 +85,7 @@ class Plan:
         """A weighted layer's weights in units of its input: (out, in / groups, ...), float64."""
         op = node.op
         assert isinstance(op, Convolution | Linear)
-        source = as_reals(self.scale(node.inputs[0]))
+        source = as_reals(self.source_scale(node))
         weight = op.weight.double()
         if len(source) == 1:
             return weight * source
@@ -104,7 +113,8 @@ class Plan:
 
     def _ideal(self, node: Node) -> Scale:
         """The finest scale at which no weight is clipped; the best one where weights have few bits."""
-        weights = self.weights(node).flatten(1)
+        weights = self.weights(node).flatten(0 if self.positionwise(node) else 1)
+        weights = weights.reshape(-1, weights.shape[-1])
         peaks = weights.abs().amax(1)
         spare = float(peaks.max()) or float(as_reals(self.scale(node.inputs[0])).max())
         scale = tuple(snapped((float(p) or spare) / self.largest, up=True) for p in peaks)
@@ -116,7 +126,7 @@ class Plan:
             peak = float(op.gain.abs().max()) * float(as_reals(source).max())
             return (snapped(peak / 2**DIAGONAL_BITS, up=True),)
         if len(gain) == 1 and not bool((op.shift != 0).any()) and float(gain) > 0:
-            ratio = Fraction(float(gain)).limit_denominator(2**16)
+            ratio = simple(float(gain))
             return tuple(s * ratio for s in source)
         size = max(len(source), len(gain))
         peaks = as_reals(widened(source, size)) * gain.abs().double()

@@ -2,18 +2,21 @@
 
 from dataclasses import replace
 
+import torch
+
 from spikemorph.graph import Graph, Input, Node, Op, Problem, UnsupportedError
 from spikemorph.layers.activation import Activation, Relay, Sigmoid, Tanh
 from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.joining import Add, Concat
 from spikemorph.layers.linear import Linear
+from spikemorph.layers.narrowing import Narrow
 from spikemorph.layers.pooling import GlobalMax, MaxPool, SumPool
 from spikemorph.layers.readout import Softmax
 from spikemorph.layers.shape import Pad, Reshape, Transpose
 
 WEIGHTED = (Convolution, Linear)
-PASSES_SPIKES = (MaxPool, GlobalMax, SumPool, Reshape, Transpose, Pad, Concat)
+PASSES_SPIKES = (MaxPool, GlobalMax, SumPool, Reshape, Transpose, Narrow, Pad, Concat)
 KNOWN = (Input, Activation, ScaleShift, Add, *WEIGHTED, *PASSES_SPIKES)
 
 
@@ -61,6 +64,26 @@ def carries_spikes(graph: Graph) -> dict[str, bool]:
             passes = isinstance(node.op, PASSES_SPIKES)
             found[node.name] = passes and all(found[name] for name in node.inputs)
     return found
+
+
+def whole_factors(graph: Graph) -> Graph:
+    """Leave sums with whole factors only: a scale ahead of the sum takes what is not whole."""
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        op = node.op
+        if isinstance(op, Add) and any(bool((f != f.round()).any()) for f in op.factors):
+            inputs, factors = [], []
+            for index, (source, factor) in enumerate(zip(node.inputs, op.factors, strict=True)):
+                if bool((factor != factor.round()).any()):
+                    scale = ScaleShift(factor.abs(), torch.tensor(0.0))
+                    name = graph.fresh(f"{node.name}.scaled.{index}")
+                    nodes.append(Node(name, scale, (source,)))
+                    source, factor = name, factor.sign()
+                inputs.append(source)
+                factors.append(factor)
+            node = Node(node.name, Add(tuple(factors)), tuple(inputs))
+        nodes.append(node)
+    return graph.with_nodes(nodes)
 
 
 def relay_sums(graph: Graph) -> Graph:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Op
+from spikemorph.layers.pooling import SumPool
 
 Scale = tuple[Fraction, ...]  # one for each channel (axis 1), or one for all
 MANTISSA_BITS = 6  # a scale is m * 2**e with m below 2**6: at most 3 % coarser than asked for
@@ -23,6 +24,16 @@ def snapped(value: float, *, up: bool = False) -> Fraction:
     exact = Fraction(value) / Fraction(2) ** exponent
     mantissa = math.ceil(exact) if up else round(exact)
     return mantissa * Fraction(2) ** exponent
+
+
+def simple(value: float) -> Fraction:
+    """The fraction of few digits nearest to a positive number, within one part in ``2**31``.
+
+    >>> simple(1 / 49), simple(1e-6)
+    (Fraction(1, 49), Fraction(1, 1000000))
+    """
+    mantissa, exponent = math.frexp(value)
+    return Fraction(mantissa).limit_denominator(2**16) * Fraction(2) ** exponent
 
 
 def common(scales: Iterable[Fraction]) -> Fraction:
@@ -73,9 +84,11 @@ def as_factors(scale: Scale, unit: Scale, rank: int) -> Tensor:
 def moved(op: Op, scale: Scale, shape: tuple[int, ...]) -> Scale | None:
     """The scale after an op that moves numbers; None where channels mix at one place.
 
+    A sum over cells of one channel keeps that channel's scale.
+
     `shape` is one sample's shape before the op.
     """
-    if len(scale) == 1:
+    if len(scale) == 1 or isinstance(op, SumPool):
         return scale
     index = torch.arange(shape[0]).reshape(-1, *[1] * (len(shape) - 1)).expand(shape)
     out = op(index[None])[0]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spikemorph.graph import Input, Node
+from spikemorph.graph import GraphError, Input, InputError, Node
 from spikemorph.graph.interpret import require_rows, shapes
 from spikemorph.graph.tables import on_increments, on_integers
 from spikemorph.layers.affine import ScaleShift
@@ -23,7 +23,7 @@ from spikemorph.layers.pooling import accumulate
 from .arithmetic import carrier, nearest_powers, probed
 from .network import SpikingNetwork
 from .neurons import Alphabet, Neuron
-from .settling import ranges, settling
+from .settling import WHOLE, membrane_peak, ranges, restless, settling
 from .staircase import Staircase, staircase
 from .trace import Trace, settled_at
 
@@ -67,9 +67,11 @@ class DenseEngine:
         device: torch.device = torch.device("cpu"),  # noqa: B008  a constant
         most_steps: int = 1024,
     ) -> None:
-        self.network, self.device = network, device
+        self.network, self.device, self.most_steps = network, device, most_steps
         self._bounds = ranges(network, most_steps)
-        self._gates = {name: known.gate for name, known in settling(network).items()}
+        known = settling(network)
+        self._gates = {name: own.gate for name, own in known.items()}
+        self._restless = restless(network, known)
         self._sizes = shapes(network.graph)
         require_rows(network.graph, on_increments, "add a row in layers/", but=(Ladder,))
         self._plans = {node.name: self._plan(node) for node in network.graph.nodes}
@@ -82,8 +84,14 @@ class DenseEngine:
         Raises
         ------
         InputError
-            If a value is outside the input grid.
+            If a value is outside the input grid, or a rate-coded network is to run for more steps
+            than the engine was made for.
         """
+        if self.network.rate_coded and steps > self.most_steps:
+            raise InputError(
+                f"{steps} steps of a rate-coded network: this engine's numbers are exact for "
+                f"{self.most_steps}; make it with most_steps={steps}"
+            )
         points = self.network.grid.to_integers(x).to(self.device)
         return _Run(self, points, record).to_end(steps)
 
@@ -92,6 +100,11 @@ class DenseEngine:
         kind = carrier(bound, self.device, node.name)
         if isinstance(op, Ladder):
             source = self._bounds[node.inputs[0]]
+            if membrane_peak(op, source, bound) >= WHOLE:
+                raise GraphError(
+                    f"node {node.name!r}: its membrane potential may pass 63 bits; use fewer weight "
+                    "bits or a coarser input grid"
+                )
             coming = self._kind_of(node.inputs[0])
             neuron = self.network.neuron[node.name]
             stairs = staircase(op, source, coming, capped=neuron.capped)
@@ -190,8 +203,7 @@ class _Run:
         neuron = self.network.neuron[node.name]
         assert isinstance(op, Ladder) and plan.stairs is not None
         before = self.sums.get(node.name, torch.zeros_like(increments[0]))
-        increments[0] += before
-        sums = increments.cumsum(0)
+        sums = increments.cumsum(0).add_(before)
         self.sums[node.name] = sums[-1]
         flat = plan.stairs(sums.flatten(0, 1)).unflatten(0, sums.shape[:2])
         levels = flat.to(plan.kind)
@@ -219,10 +231,9 @@ class _Run:
         return (positive + negative) > 0
 
     def _note_activity(self, active: Tensor, steps: int) -> None:
-        """Input still to come, or a gate still closed, is activity too."""
-        lasts = self.network.coding.lasts(self.network.grid)
-        pending = max(max(self.engine._gates.values(), default=1) - 1, 1)
-        until = self.done + steps if lasts is None else max(lasts, pending)
+        """What may still happen by the clock alone is activity too."""
+        restless = self.engine._restless
+        until = self.done + steps if restless is None else restless
         active[: max(0, until - self.done)] = True
         self.active.append(active)
 

@@ -21,7 +21,7 @@ from spikemorph.layers.linear import Linear
 
 from .network import SpikingNetwork
 from .neurons import Neuron
-from .settling import settling
+from .settling import restless, settling
 from .trace import Trace, settled_at
 
 
@@ -90,7 +90,9 @@ class ReferenceEngine:
     def __init__(self, network: SpikingNetwork) -> None:
         self.network = network
         self._compute = integer_compute(network.graph)
-        self._gates = {name: known.gate for name, known in settling(network).items()}
+        known = settling(network)
+        self._gates = {name: own.gate for name, own in known.items()}
+        self._restless = restless(network, known)
 
     def run(self, x: Tensor, steps: int, *, record: bool = False) -> Trace:
         """Run samples `x` (sample, *shape), real values on the grid, for `steps` steps.
@@ -149,13 +151,11 @@ class ReferenceEngine:
         return out
 
     def _active(self, step: int, injected: Tensor, sent: Mapping[str, list[Tensor]]) -> Tensor:
-        """(sample,) whether anything happened or may still happen: input, spikes, a closed gate."""
-        active = injected.flatten(1).ne(0).any(1) | (step == 1)
+        """(sample,) whether anything happened, or may still happen by the clock alone."""
+        active = injected.flatten(1).ne(0).any(1)
         for spikes in sent.values():
             active = active | spikes[-1].flatten(1).ne(0).any(1)
-        pending = step < max(self._gates.values(), default=1)
-        lasts = self.network.coding.lasts(self.network.grid)
-        return active | pending | (lasts is None or step <= lasts)
+        return active | (self._restless is None or step <= self._restless)
 
 
 def _trace(

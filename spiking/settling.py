@@ -5,19 +5,24 @@ largest residual, and fires in step Q too; so it is final at ``Q + n - 1`` (exac
 the step in which the last input arrives counted once).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from spikemorph.graph import Input
+from spikemorph.graph import GraphError, Input
 from spikemorph.graph.grid import Grid
+from spikemorph.graph.interpret import shapes
 from spikemorph.graph.tables import on_ranges
 from spikemorph.layers.ladder import Ladder, climb
+from spikemorph.layers.linear import Linear
 from spikemorph.layers.ranges import Range
 
 from .network import Schedule, SpikingNetwork
 from .neurons import Alphabet, Neuron
+
+WHOLE = 2.0**63  # int64 holds whole numbers below this
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,9 @@ class Settling:
 
 def settling(network: SpikingNetwork) -> dict[str, Settling]:
     """The settling of every neuron layer, by node name."""
+    if network.rate_coded:
+        why = "inputs never stop (rate coding), so it has no settled state"
+        return {node.name: Settling(1, None, None, why) for node in network.ladders()}
     bounds = ranges(network)
     final: dict[str, int | None] = {}
     found: dict[str, Settling] = {}
@@ -45,8 +53,10 @@ def settling(network: SpikingNetwork) -> dict[str, Settling]:
         if isinstance(node.op, Input):
             final[node.name] = network.coding.lasts(network.grid)
         elif isinstance(node.op, Ladder):
-            source = bounds[node.inputs[0]]
+            source, tracer = bounds[node.inputs[0]], bounds[node.name]
             own = _settling(network, node.op, network.neuron[node.name], complete, source)
+            if membrane_peak(node.op, source, tracer) >= WHOLE:
+                own = Settling(own.gate, None, None, "its membrane potential may pass 63 bits")
             found[node.name], final[node.name] = own, own.final
         else:
             final[node.name] = complete
@@ -62,8 +72,7 @@ def _settling(
 ) -> Settling:
     waits = network.schedule is Schedule.WAIT
     if complete is None:
-        kind = "inputs never stop (rate coding)" if network.rate_coded else "a layer before it does"
-        return Settling(1, None, None, f"{kind}, so it has no settled state")
+        return Settling(1, None, None, "a layer before it has no settled state")
     gate = complete if waits else 1
     if neuron.negative_margin > 0:
         margin = f"{float(neuron.negative_margin):g} thresholds"
@@ -93,20 +102,57 @@ def _level(op: Ladder, sums: Tensor) -> int:
     return int(op.line(sums.to(torch.int64)[None]).max())
 
 
+def restless(network: SpikingNetwork, known: Mapping[str, Settling]) -> int | None:
+    """The last step at which the clock alone may make something happen; None if there is no last.
+
+    Until then input comes in, a gate is closed, or a few-spikes neuron counts down to its last digit;
+    from then on the network is an autonomous map, and a silent step is a fixed point (theorem 3).
+    """
+    lasts = network.coding.lasts(network.grid)
+    if lasts is None:
+        return None
+    waits = [1]
+    for name, own in known.items():
+        neuron = network.neuron[name]
+        digits = neuron.bits if neuron.alphabet is Alphabet.DESCENDING else 1
+        waits.append(own.gate - 1 + max(0, digits - 1))
+    return max(lasts, *waits)
+
+
+def membrane_peak(op: Ladder, source: Range, tracer: Range) -> float:
+    """The largest ``|V|`` that a neuron on an even ladder can hold, in units of 1 / scale."""
+    if op.line is None:
+        return 0.0
+    scale, start, threshold = (
+        float(t.abs().max()) for t in (op.line.scale, op.line.start, op.line.threshold)
+    )
+    return scale * source.peak + start + threshold * (tracer.peak + 1)
+
+
 def ranges(network: SpikingNetwork, steps: int = 1) -> dict[str, Range]:
     """Bounds of the sums that every node carries at any time, transients included.
 
     A rate-coded network's sums grow with time: its bounds are those of one step, times `steps`.
+
+    Raises
+    ------
+    GraphError
+        If a rate-coded neuron has no largest spike.
     """
     found: dict[str, Range] = {}
+    sizes = shapes(network.graph)
     for node in network.graph.nodes:
         sources = [found[name] for name in node.inputs]
+        if isinstance(node.op, Linear) and len(sizes[node.name]) > 1:  # its rows are no channels
+            sources = [source.whole() for source in sources]
         if isinstance(node.op, Input):
             found[node.name] = _entry_range(network.grid)
         elif isinstance(node.op, Ladder):
             neuron = network.neuron[node.name]
             found[node.name] = (
-                _per_step(neuron) if network.rate_coded else _tracer(node.op, neuron, sources[0])
+                _per_step(node.name, neuron)
+                if network.rate_coded
+                else _tracer(node.op, neuron, sources[0])
             )
         else:
             found[node.name] = on_ranges[type(node.op)](node.op, *sources)
@@ -125,9 +171,11 @@ def _tracer(op: Ladder, neuron: Neuron, source: Range) -> Range:
     return Range.of(op.smin - over, top + over)
 
 
-def _per_step(neuron: Neuron) -> Range:
+def _per_step(name: str, neuron: Neuron) -> Range:
     if neuron.up is None or neuron.down is None:
-        raise ValueError(f"a rate-coded {neuron.name} has no largest spike")
+        raise GraphError(
+            f"node {name!r}: a rate-coded {neuron.name} neuron has no largest spike; choose if or burst"
+        )
     return Range.of(-neuron.down, neuron.up)
 
 

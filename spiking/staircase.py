@@ -2,8 +2,8 @@
 
 ``floor(a C + b)`` in floating point never falls when C grows, because rounding is monotone. So if it
 gives the ladder's level at both sides of every rung, ``tau_k - 1`` and ``tau_k``, it gives it for every
-integer between them, and so for all. That check is made here for each channel; where it fails, the
-rungs are compared one by one.
+integer between them, and so for all. That check is made here for each channel, with room for the
+roundings of any processor; where it fails, the rungs are compared one by one.
 """
 
 from dataclasses import dataclass
@@ -52,13 +52,24 @@ def staircase(ladder: Ladder, bound: Range, kind: torch.dtype, *, capped: bool) 
     middle = slope * (rungs[:, 0].double() - 0.5) + offset
     offset = offset - (middle - (ladder.smin + 1)) / 2
     fast = Staircase(ladder, slope.float(), offset.float(), capped)
-    return fast if _proved(fast, rungs, bound) else slow
+    return fast if _proved(fast, bound) else slow
 
 
-def _proved(fast: Staircase, rungs: Tensor, bound: Range) -> bool:
-    low = bound.low.expand(len(rungs))[:, None].long()
-    high = bound.high.expand(len(rungs))[:, None].long()
+def _proved(fast: Staircase, bound: Range) -> bool:
+    """Whether the formula gives the ladder's level on both sides of every rung, however rounded.
+
+    The value is computed in float64 and moved by more than any order of rounding in float32 could,
+    fused or not, so that the proof holds on every processor.
+    """
+    ladder, slope, offset = fast.ladder, fast.slope, fast.offset
+    assert ladder.rungs is not None and slope is not None and offset is not None
+    channels = max(len(ladder.rungs), len(bound.low))
+    low, high = (end.long().expand(channels)[:, None] for end in (bound.low, bound.high))
+    rungs = ladder.rungs.expand(channels, -1)
     places = torch.cat([rungs - 1, rungs, low, high], 1)
-    places = torch.minimum(torch.maximum(places, low), high)  # what lies beyond cannot occur
-    found = fast(places.float().t())  # (place, channel)
-    return bool((found.long() == climb(fast.ladder, places.t())).all())
+    places = torch.minimum(torch.maximum(places, low), high).t()  # what lies beyond cannot occur
+    product, shift = places.double() * slope.double(), offset.double()
+    doubt = (product.abs() + shift.abs()) * 2.0**-22
+    wanted = climb(ladder, places)
+    ends = (torch.floor(product + shift + side * doubt) for side in (-1, 1))
+    return all(bool((end.clamp(ladder.smin, ladder.smax) == wanted).all()) for end in ends)
