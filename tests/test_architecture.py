@@ -1,0 +1,149 @@
+"""The shape of the repository, checked: arrows point down, no cycles, small files, all installed."""
+
+import ast
+import configparser
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "spikemorph"
+BELOW = {  # room -> the rooms it may import; docs/architecture.md says why
+    "app": {"zoo", "convert", "quant", "train", "spiking", "layers", "graph"},
+    "zoo": {"train", "quant", "convert", "graph"},
+    "convert": {"quant", "spiking", "layers", "graph"},
+    "quant": {"train", "layers", "graph"},
+    "train": {"graph"},
+    "spiking": {"layers", "graph"},
+    "layers": {"graph"},
+    "graph": set[str](),
+}
+LINES, FUNCTION_LINES, PUBLIC_NAMES = 350, 40, 10
+FILES = sorted(path for room in BELOW for path in (ROOT / room).rglob("*.py"))
+each_file = pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0]
+
+
+def module_of(path: Path) -> str:
+    room, *rest = path.relative_to(ROOT).with_suffix("").parts
+    parts = [PACKAGE, *([] if room == "app" else [room]), *rest]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> Iterator[tuple[str, ast.stmt]]:
+    """Every imported module of the package, by its absolute name, with the statement."""
+    inside = module_of(path).split(".")
+    package = inside if path.stem == "__init__" else inside[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            start = ".".join([*base, *([node.module] if node.module else [])])
+            yield from ((f"{start}.{alias.name}", node) for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from ((alias.name, node) for alias in node.names)
+
+
+def known_module(name: str) -> str | None:
+    """The module of the package that an imported name lives in."""
+    modules = {module_of(path) for path in FILES}
+    while name and name not in modules:
+        name = name.rpartition(".")[0]
+    return name or None
+
+
+@each_file
+def test_arrows_point_down(path: Path) -> None:
+    for name, statement in imports(path):
+        parts = name.split(".")
+        if parts[0] != PACKAGE:
+            continue
+        room = parts[1] if len(parts) > 1 and parts[1] in BELOW else "app"
+        allowed = BELOW[room_of(path)] | {room_of(path)}
+        assert room in allowed, f"line {statement.lineno}: {room_of(path)} may not import {room}"
+
+
+@each_file
+def test_imports_are_relative_inside_a_room_and_absolute_between(path: Path) -> None:
+    depth = len(path.relative_to(ROOT).parts) - 1
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level <= depth, f"line {node.lineno} climbs out of {room_of(path)}/"
+            assert all(alias.name != "*" for alias in node.names), f"line {node.lineno}: a star"
+            parts = (node.module or "").split(".")
+            own = room_of(path) if room_of(path) != "app" else "cli"
+            assert parts[:2] != [PACKAGE, own] or node.level, f"line {node.lineno}: say it relatively"
+
+
+@each_file
+def test_imports_stand_at_the_top(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            inner = [n for n in ast.walk(node) if isinstance(n, ast.Import | ast.ImportFrom)]
+            assert not inner, f"{node.name}, line {node.lineno}, imports inside"
+
+
+def test_no_cycles() -> None:
+    reads = {module_of(path): set[str]() for path in FILES}
+    for path in FILES:
+        for name, _ in imports(path):
+            target = known_module(name)
+            if target and target != module_of(path):
+                reads[module_of(path)].add(target)
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, " -> ".join([*trail[trail.index(module) :], module])
+        if module not in done:
+            for target in reads[module]:
+                visit(target, (*trail, module))
+            done.add(module)
+
+    for module in reads:
+        visit(module, ())
+
+
+@each_file
+def test_file_opens_with_one_sentence_and_is_short(path: Path) -> None:
+    source = path.read_text()
+    assert ast.get_docstring(ast.parse(source)), "say in one sentence what the file is for"
+    assert source.count("\n") <= LINES
+
+
+@each_file
+def test_functions_are_short(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            lines = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
+            assert lines <= FUNCTION_LINES, f"{node.name} has {lines} lines"
+
+
+@pytest.mark.parametrize("room", BELOW)
+def test_rooms_show_few_names(room: str) -> None:
+    package = importlib.import_module(PACKAGE if room == "app" else f"{PACKAGE}.{room}")
+    names = getattr(package, "__all__", ())  # layers/ shows none: it fills tables
+    assert len(names) <= PUBLIC_NAMES
+    for name in names:
+        assert name not in BELOW, f"{name} hides a room"
+        assert hasattr(package, name)
+
+
+@each_file
+def test_file_is_installed(path: Path) -> None:
+    if path.stem != "__main__":
+        try:
+            importlib.import_module(module_of(path))
+        except ModuleNotFoundError as error:
+            pytest.fail(f"{error}; list its folder in setup.cfg and run `pip install -e .` again")
+
+
+def test_every_folder_of_code_is_listed_in_setup() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    listed = set(setup["options"]["packages"].split())
+    assert listed == {module_of(path) for path in FILES if path.stem == "__init__"}

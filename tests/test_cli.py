@@ -1,0 +1,303 @@
+"""The command line as users meet it: what it prints, its JSON, and one clear line for bad input."""
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from spikemorph.cli import main
+from spikemorph.zoo import build_model
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def spikemorph(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command; its exit status, output and errors."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["spikemorph", *map(str, words)])
+        capsys.readouterr()
+        status = main()
+        shown = capsys.readouterr()
+        assert "Traceback" not in shown.err
+        return status, shown.out, shown.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits MLP, converted once."""
+    path = tmp_path_factory.mktemp("network") / "mlp.safetensors"
+    with pytest.MonkeyPatch.context() as patch:
+        words = ["convert", "zoo:digits_mlp", "--data", "digits:test:50", "--out", str(path)]
+        patch.setattr("sys.argv", ["spikemorph", *words])
+        assert main() == 0
+    return path
+
+
+def refused(status: int, err: str, *words: str, expected: int = 2) -> None:
+    """One line, with these words in it, and the right exit status."""
+    assert status == expected, err
+    assert len(err.strip().splitlines()) == 1, err
+    for word in words:
+        assert word in err
+
+
+def test_demo_ends_with_the_table_and_a_certificate_of_level_a(
+    spikemorph: Run, tmp_path: Path
+) -> None:
+    status, out, _ = spikemorph("demo", "--out", tmp_path / "demo", "--json", tmp_path / "d.json")
+    assert status == 0
+    assert out.index("mismatching logits") < out.index("Certificate level A")
+    result = json.loads((tmp_path / "d.json").read_text())
+    assert result["settled"]["mismatching_logits"] == 0
+    assert result["certificate"]["level"] == "A"
+    assert result["curve"][-1]["agreement"] == 100
+    assert abs(result["float_accuracy"] - result["integer_accuracy"]) <= 1
+    assert (tmp_path / "demo" / "digits_cnn.safetensors").is_file()
+
+
+def test_json_of_convert_and_evaluate_has_the_fixed_keys(
+    spikemorph: Run, network: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "e.json"
+    status, out, _ = spikemorph(
+        "evaluate", network, "--data", "digits:test:50", "--steps", "1,2,9", "--json", file
+    )
+    assert status == 0
+    result = json.loads(file.read_text())
+    wanted = "model n float_accuracy integer_accuracy curve settled certificate seconds"
+    assert set(wanted.split()) <= set(result)
+    assert [point["steps"] for point in result["curve"]] == [1, 2, 9]
+    assert result["n"] == 50
+    wanted = "steps accuracy agreement mismatching_logits spikes_per_inference"
+    assert set(wanted.split()) <= set(result["curve"][0])
+    assert {"steps_max", "steps_mean", "accuracy", "mismatching_logits"} <= set(result["settled"])
+    assert {"level", "steps_required", "steps_used"} <= set(result["certificate"])
+    assert "integer -> spiking" in out
+
+
+@pytest.mark.parametrize("engine", ["reference", "dense"])
+def test_engines_give_the_same_result(
+    spikemorph: Run, network: Path, tmp_path: Path, engine: str
+) -> None:
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    for name, file in zip(("auto", engine), files, strict=True):
+        words = ["--data", "digits:test:20", "--engine", name, "--json", file]
+        assert spikemorph("evaluate", network, *words)[0] == 0
+    a, b = (json.loads(file.read_text()) for file in files)
+    assert a["curve"] == b["curve"]
+    assert a["settled"] == b["settled"]
+
+
+def test_certify_saves_the_certificate_and_counts(spikemorph: Run, network: Path) -> None:
+    status, out, _ = spikemorph("certify", network, "--data", "digits:test:30")
+    assert status == 0
+    assert "0 mismatching logits of 300" in out
+    saved = json.loads(network.with_suffix(".certificate.json").read_text())
+    assert saved["level"] == "A"
+    assert saved["mismatching_logits"] == 0
+
+
+def test_fewer_steps_than_required_lower_the_level(
+    spikemorph: Run, network: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "b.json"
+    words = ["--data", "digits:test:20", "--steps", "1,2", "--json", file]
+    assert spikemorph("evaluate", network, *words)[0] == 0
+    assert json.loads(file.read_text())["certificate"]["level"] == "B"
+
+
+@pytest.mark.parametrize("name", ["if", "snm", "burst", "bif"])
+def test_inexact_neurons_get_no_certificate(spikemorph: Run, tmp_path: Path, name: str) -> None:
+    path = tmp_path / "n.safetensors"
+    words = ["convert", "zoo:digits_mlp", "--data", "digits:test:20", "--out", path]
+    status, out, _ = spikemorph(*words, "--neuron", name)
+    assert status == 0
+    assert "No certificate" in out
+    assert "node 'relu" in out
+    status, out, _ = spikemorph("certify", path)
+    assert status == 3
+
+
+@pytest.mark.parametrize("rule", ["silent", "confidence=0.9", "conformal=0.05"])
+def test_early_exits(spikemorph: Run, network: Path, tmp_path: Path, rule: str) -> None:
+    file = tmp_path / "x.json"
+    words = ["--data", "digits:test:100", "--exit", rule, "--calibration", "digits:train:400"]
+    assert spikemorph("evaluate", network, *words, "--json", file)[0] == 0
+    result = json.loads(file.read_text())["exit"]
+    assert result["steps_mean"] <= 7
+    if rule == "silent":
+        assert result["agreement"] == 100
+    if rule.startswith("conformal"):
+        assert result["agreement"] >= 90  # 95 promised on average; 100 samples scatter by 2 each way
+
+
+def test_inspect_says_what_becomes_of_every_node(spikemorph: Run, tmp_path: Path) -> None:
+    file = tmp_path / "i.json"
+    status, out, _ = spikemorph("inspect", "zoo:digits_cnn", "--json", file)
+    assert status == 0
+    result = json.loads(file.read_text())
+    assert result["supported"] is True
+    assert result["parameters"] > 0
+    assert {"name", "op", "converts", "reason"} <= set(result["nodes"][0])
+    reasons = {node["name"]: node["reason"] for node in result["nodes"]}
+    assert reasons["relu1"] == "a neuron layer"
+
+
+def test_a_factory_with_weights(
+    spikemorph: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "def net():\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10))\n"
+        "def gelu():\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.GELU(), nn.Linear(8, 10))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10))
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    torch.save(model.state_dict(), tmp_path / "w.pt")
+    torch.save(model, tmp_path / "pickled.pt")
+    shape = ["--input-shape", "1,1,8,8"]
+    words = ["convert", "mine:net", "--data", "digits:test:20", "--out", tmp_path / "o.safetensors"]
+    for file in ("w.safetensors", "w.pt"):
+        assert spikemorph(*words, *shape, "--weights", tmp_path / file)[0] == 0
+    status, _, err = spikemorph(*words, *shape, "--weights", tmp_path / "pickled.pt")
+    refused(status, err, "pickled.pt", "safetensors")
+    status, _, err = spikemorph(*words)
+    refused(status, err, "--input-shape")
+    status, _, err = spikemorph("convert", "mine:gelu", *words[2:], *shape)
+    assert status == 3
+    assert "'2' (gelu)" in err
+    assert "fine-tune" in err
+
+
+def test_normalisation_and_range_are_folded(spikemorph: Run, tmp_path: Path) -> None:
+    file = tmp_path / "n.json"
+    words = ["convert", "zoo:digits_cnn", "--data", "digits:test:100", "--json", file]
+    words += ["--out", tmp_path / "n.safetensors", "--input-range", "0,255"]
+    assert spikemorph(*words, "--mean", "0", "--std", "255")[0] == 0
+    result = json.loads(file.read_text())
+    assert result["float_accuracy"] >= 95
+    assert result["settled"]["mismatching_logits"] == 0
+
+
+BAD = {
+    "no model": (["convert", "nothing.onnx"], "nothing.onnx", "no such file"),
+    "no zoo network": (["convert", "zoo:nothing"], "nothing", "digits_cnn"),
+    "levels": (["convert", "zoo:digits_mlp", "--levels", "1"], "1 levels", "2 to 65536"),
+    "bits": (["convert", "zoo:digits_mlp", "--weight-bits", "12"], "12 weight bits", "16"),
+    "neuron": (["convert", "zoo:digits_mlp", "--neuron", "x"], "--neuron x", "pow2"),
+    "range": (["convert", "zoo:digits_mlp", "--input-range", "1,0"], "range", "1"),
+    "no zero": (["convert", "zoo:digits_mlp", "--input-range", "1,2"], "must contain zero", "1"),
+    "device": (["convert", "zoo:digits_mlp", "--device", "nowhere"], "--device nowhere", "cpu"),
+    "std": (["convert", "zoo:digits_mlp", "--std", "0"], "--std", "above zero"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_options_are_one_line(spikemorph: Run, tmp_path: Path, case: str) -> None:
+    words, *expected = BAD[case]
+    out = tmp_path / "bad.safetensors"
+    status, _, err = spikemorph(*words, "--data", "digits:test:20", "--out", out)
+    refused(status, err, *expected)
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_data_is_one_line(spikemorph: Run, network: Path, tmp_path: Path) -> None:
+    x, y = np.zeros((4, 1, 8, 8), np.float32), np.array([0, 1, 2, 3])
+    cases = {
+        "range": ({"x": x + 2, "y": y}, "sample", "outside"),
+        "labels": ({"x": x, "y": y + 8}, "sample 2", "0..9"),
+        "shape": ({"x": x[:, :, :4], "y": y}, "(1, 4, 8)", "(1, 8, 8)"),
+        "nan": ({"x": x * np.nan, "y": y}, "nan", "index"),
+        "empty": ({"x": x[:0], "y": y[:0]}, "empty.npz", "no samples"),
+    }
+    for name, (arrays, *expected) in cases.items():
+        file = tmp_path / f"{name}.npz"
+        np.savez(file, **arrays)
+        status, _, err = spikemorph("evaluate", network, "--data", file)
+        words = expected if name != "range" else ["outside"]
+        refused(status, err, *words)
+    status, _, err = spikemorph("evaluate", network, "--data", "digits:nowhere")
+    refused(status, err, "nowhere")
+
+
+def test_silent_layers_are_refused(spikemorph: Run, tmp_path: Path) -> None:
+    np.savez(tmp_path / "black.npz", x=np.zeros((9, 1, 8, 8), np.uint8))
+    (tmp_path / "quiet.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "def net():\n"
+        "    first = nn.Linear(64, 8, bias=False)\n"
+        "    return nn.Sequential(nn.Flatten(), first, nn.ReLU(), nn.Linear(8, 10))\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(tmp_path))
+        status, _, err = spikemorph(
+            "convert", "quiet:net", "--data", tmp_path / "black.npz", "--input-shape", "1,1,8,8",
+            "--out", tmp_path / "o.safetensors",
+        )  # fmt: skip
+    refused(status, err, "node '2'", "silent", "more samples")
+
+
+def test_a_full_disk_leaves_nothing(
+    spikemorph: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    out = tmp_path / "o.safetensors"
+    words = ["convert", "zoo:digits_mlp", "--data", "digits:test:20", "--out", out]
+    status, _, err = spikemorph(*words)
+    refused(status, err, "o.safetensors", "No space left")
+    assert not list(tmp_path.iterdir())
+
+
+def test_tampered_and_damaged_networks_are_refused(
+    spikemorph: Run, network: Path, tmp_path: Path
+) -> None:
+    content = network.read_bytes()
+    changed = tmp_path / "changed.safetensors"
+    changed.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(content[: len(content) // 2])
+    for file, word in ((changed, "hash"), (cut, "safetensors"), (tmp_path / "none", "no such file")):
+        status, _, err = spikemorph("evaluate", file, "--data", "digits:test:20")
+        refused(status, err, file.name, word)
+    plain = tmp_path / "plain.safetensors"
+    save_file({"a": torch.zeros(1)}, plain)
+    status, _, err = spikemorph("evaluate", plain, "--data", "digits:test:20")
+    refused(status, err, "plain.safetensors", "network")
+
+
+def test_lists(spikemorph: Run, tmp_path: Path) -> None:
+    for words, word in (
+        (["data", "list"], "fashion-mnist"),
+        (["zoo", "list"], "digits_resnet"),
+        (["zoo", "show", "digits_cnn"], "Apache-2.0"),
+        (["data", "fetch", "digits"], "comes with the installation"),
+        (["--version"], "0.1.0"),
+    ):
+        status, out, _ = spikemorph(*words)
+        assert status == 0
+        assert word in out
+
+
+def test_shipped_weights_are_what_the_zoo_builds() -> None:
+    state = build_model("digits_mlp").state_dict()
+    folder = Path(__file__).parents[1] / "zoo" / "models"
+    for name, tensor in load_file(folder / "digits_mlp.safetensors").items():
+        assert torch.equal(state[name], tensor)
