@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from spikemorph.graph import Graph, Node
+from spikemorph.graph import Graph, Node, Op
 from spikemorph.graph.interpret import shapes
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift
@@ -15,7 +15,7 @@ from spikemorph.layers.linear import Linear
 from spikemorph.layers.normalisation import BatchNorm
 from spikemorph.layers.pooling import AveragePool, GlobalAverage, GlobalMax, MaxPool, SumPool
 from spikemorph.layers.shape import Identity
-from spikemorph.layers.windows import pairs
+from spikemorph.layers.windows import added, pairs
 
 from .scales import fold_once
 
@@ -24,11 +24,20 @@ _SUMS = (Convolution, Linear, Add, ScaleShift, SumPool, MaxPool, GlobalMax)
 
 
 def drop_idle(graph: Graph) -> Graph:
-    """Drop nodes that do nothing (dropout, casts)."""
+    """Drop nodes that do nothing (dropout, casts, pools of one cell, scales of one)."""
     for node in graph.nodes:
-        if isinstance(node.op, Identity):
+        if _is_idle(node.op):
             graph = graph.rename(node.name, graph[node.name].inputs[0])
     return graph
+
+
+def _is_idle(op: Op) -> bool:
+    if isinstance(op, ScaleShift):
+        return bool((op.gain == 1).all()) and bool((op.shift == 0).all())
+    if isinstance(op, AveragePool | MaxPool):
+        around = added(op.padding, op.overhang) if isinstance(op, AveragePool) else op.padding
+        return {*op.kernel, *op.stride, *(n + 1 for pair in around for n in pair)} == {1}
+    return isinstance(op, Identity)
 
 
 def drop_dead(graph: Graph) -> Graph:

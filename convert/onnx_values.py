@@ -46,6 +46,12 @@ def tensor(array: Any) -> Tensor:
     return torch.from_numpy(found)
 
 
+def is_double(model: onnx.ModelProto, entry: str) -> bool:
+    """Whether the input of that name is in double precision."""
+    kinds = {item.name: item.type.tensor_type.elem_type for item in model.graph.input}
+    return bool(kinds[entry] == onnx.TensorProto.DOUBLE)
+
+
 def attribute(item: onnx.AttributeProto) -> Any:
     """An attribute's value.
 

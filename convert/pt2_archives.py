@@ -24,7 +24,10 @@ _MEMBERS = re.compile(
     r"|data/constants/(tensor_\d+|[^/]+_constants_config\.json)"
     r"|data/sample_inputs/[^/]+\.pt|models/[^/]+\.json"
 )
-_SIZE = re.compile(r"(?:[su]\d+|Eq|Ne|Mod|FloorDiv|Max|Min|[\s\d()+*/<>=,-])*")
+_SIZE = re.compile(
+    r"(?:[su]\d+|Symbol\('[su]\d+'(, (positive|integer|nonnegative)=(True|False))*\)"
+    r"|Eq|Ne|Mod|FloorDiv|Max|Min|[\s\d()+*/<>=,-])*"
+)
 
 
 def require_plain(path: Path) -> None:

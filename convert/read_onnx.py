@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import torch
 from onnx.inliner import inline_local_functions
+from torch import Tensor
 
 from spikemorph.graph import Graph, Input, InputError
 from spikemorph.graph.calls import Call, Edge, Refusal
@@ -92,6 +94,7 @@ class _Reading:
         entry, dims = self._entry(given)
         self.open = dims[0] is None
         self.batch = dims[0] or open_batch
+        self.kind = torch.float64 if onnx_values.is_double(model, entry) else torch.float32
         shape = tuple(int(d) for d in dims[1:] if d)
         self.values[entry] = self.assembly.enter(entry, Input(shape))
 
@@ -180,6 +183,8 @@ class _Reading:
             return [onnx_values.sizes(node, (self.batch, *sized.shape))]
         if not any(isinstance(item, Edge | Unknown) for item in inputs):
             return list(onnx_values.folded(node, inputs, self.version))
+        if node.op_type == "CastLike" and isinstance(sized, Tensor):
+            return [sized.to(self.kind)]  # all that depends on the sample has the input's type
         options = {item.name: onnx_values.attribute(item) for item in node.attribute}
         shape, known = None, not any(isinstance(item, Unknown) for item in inputs)
         if known and node.op_type in _RESHAPING and isinstance(sized, Edge):

@@ -98,14 +98,16 @@ def _per_feature(constant: Tensor) -> Tensor | None:
 
 def past(op: Op, scale: ScaleShift, source: Shape) -> ScaleShift | None:
     """What to apply after `op` instead of `scale` ahead of it; None where they do not commute."""
-    full = [t.double().expand(source) for t in (scale.gain, scale.shift)]
-    uniform = scale.gain.dim() == scale.shift.dim() == 0
     if isinstance(op, Reshape | Transpose | Narrow):
-        return scale if uniform else ScaleShift(*(op(t[None])[0] for t in full))
+        if scale.gain.dim() == scale.shift.dim() == 0:
+            return scale
+        gain, shift = (op(t.double().expand(source)[None])[0] for t in (scale.gain, scale.shift))
+        return ScaleShift(gain, shift)
     if isinstance(op, MaxPool | GlobalMax):
         return scale if rises(scale) else None
     if isinstance(op, SumPool | Pad) and per_channel(scale.gain) is not None:
-        return ScaleShift(scale.gain.double(), _shrunk(op(full[1][None])[0]))
+        shift = op(scale.shift.double().expand(source)[None])[0]
+        return ScaleShift(scale.gain.double(), _shrunk(shift))
     return None
 
 

@@ -144,7 +144,8 @@ def _sum_ranges(op: SumPool, source: Range) -> Range:
 
 @reads_torch(
     aten.max_pool1d.default, aten.max_pool2d.default, aten.max_pool3d.default,
-    aten.max_pool2d_with_indices.default, aten.max_pool3d_with_indices.default,
+    aten.max_pool1d_with_indices.default, aten.max_pool2d_with_indices.default,
+    aten.max_pool3d_with_indices.default,
 )  # fmt: skip
 def _read_max_torch(call: Call) -> MaxPool:
     kernel, stride, padding = _torch_windows(call)

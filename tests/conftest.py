@@ -1,0 +1,123 @@
+"""Builders and comparisons that several test files share, as fixtures."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import helper, numpy_helper
+from torch import Tensor
+
+from spikemorph.convert import canonical, read_onnx
+from spikemorph.graph import Graph, run
+
+onnxruntime.set_default_logger_severity(4)
+
+
+def random_array(*shape: int, seed: int = 0) -> Any:
+    """Standard normal float32 numbers."""
+    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
+
+
+def build_onnx(
+    nodes: Sequence[onnx.NodeProto],
+    shape: Sequence[int | str | None],
+    weights: Mapping[str, Any] | None = None,
+    version: int = 13,
+    output: str = "y",
+    *,
+    weights_are_inputs: bool = False,
+) -> onnx.ModelProto:
+    """A model from x of `shape` (batch first, text or None where open) to `output`."""
+    weights = weights or {}
+    entries = [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)]
+    stored = [numpy_helper.from_array(np.asarray(a), name) for name, a in weights.items()]
+    if weights_are_inputs:
+        entries += [
+            helper.make_tensor_value_info(item.name, item.data_type, item.dims) for item in stored
+        ]
+    out = helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None)
+    graph = helper.make_graph(list(nodes), "net", entries, [out], stored)
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", version)], ir_version=min(version + 3, 8)
+    )
+
+
+@pytest.fixture
+def write_onnx(tmp_path: Path) -> Callable[..., Path]:
+    """Builds a model as `build_onnx` does and saves it."""
+
+    def write(*arguments: Any, **options: Any) -> Path:
+        path = tmp_path / "model.onnx"
+        path.write_bytes(build_onnx(*arguments, **options).SerializeToString())
+        return path
+
+    return write
+
+
+def expected(path: Path, x: Any) -> Any:
+    """What ONNX Runtime computes."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: x})[0]
+
+
+def relative_error(got: Tensor, want: Any) -> float:
+    """The largest difference over the largest expected value; infinite where shapes differ."""
+    want = torch.from_numpy(want.copy()) if isinstance(want, np.ndarray) else want
+    if got.shape != want.shape:
+        return float("inf")
+    return float((got - want).abs().max() / want.abs().max().clamp(min=1e-12))
+
+
+@pytest.fixture
+def error_of() -> Callable[[Tensor, Any], float]:
+    return relative_error
+
+
+@pytest.fixture
+def agree() -> Callable[..., Graph]:
+    """Reads a file and compares it, and its canonical form, with ONNX Runtime on random samples."""
+
+    def compare(path: Path, shape: Sequence[int]) -> Graph:
+        graph = read_onnx(path, tuple(shape))
+        x = random_array(*shape, seed=7)
+        want = expected(path, x)
+        for form in (graph, canonical(graph)):
+            assert relative_error(run(form, torch.from_numpy(x)), want) <= 1e-5
+        return graph
+
+    return compare
+
+
+def structure(graph: Graph) -> list[tuple[Any, ...]]:
+    """Every node without its name: op, where it reads, settings, and its tensors' shapes."""
+    number = {node.name: index for index, node in enumerate(graph.nodes)}
+    rows = []
+    for node in graph.nodes:
+        content = [(f.name, getattr(node.op, f.name)) for f in fields(node.op)]
+        plain = tuple((k, tuple(v.shape) if isinstance(v, Tensor) else v) for k, v in content)
+        rows.append((type(node.op).__name__, tuple(number[i] for i in node.inputs), plain))
+    return rows
+
+
+def tensors(graph: Graph) -> list[Tensor]:
+    """All tensors of all ops, in order."""
+    values = [getattr(node.op, f.name) for node in graph.nodes for f in fields(node.op)]
+    return [value for value in values if isinstance(value, Tensor)]
+
+
+@pytest.fixture
+def same_network() -> Callable[[Graph, Graph], None]:
+    """Asserts that two graphs are one network: equal up to names and float64 rounding."""
+
+    def compare(left: Graph, right: Graph) -> None:
+        assert structure(left) == structure(right)
+        for a, b in zip(tensors(left), tensors(right), strict=True):
+            torch.testing.assert_close(a.double(), b.double(), rtol=1e-12, atol=1e-14)
+
+    return compare
