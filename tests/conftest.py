@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from onnx import helper, numpy_helper
 from torch import Tensor
 
 from spikemorph.convert import canonical, read_onnx
-from spikemorph.graph import Graph, run
+from spikemorph.graph import Graph, Input, Node, run
+from spikemorph.graph.grid import Grid
+from spikemorph.layers.ladder import Ladder, Line
+from spikemorph.spiking import DenseEngine, ReferenceEngine, SpikingNetwork, Trace
 
 onnxruntime.set_default_logger_severity(4)
 
@@ -121,3 +125,48 @@ def same_network() -> Callable[[Graph, Graph], None]:
             torch.testing.assert_close(a.double(), b.double(), rtol=1e-12, atol=1e-14)
 
     return compare
+
+
+@pytest.fixture(scope="session")
+def chain() -> Callable[..., Graph]:
+    """Builds a graph from ops in a row, named n0, n1, ...; ``(op, "x", "n1")`` reads others."""
+
+    def build(shape: tuple[int, ...], *steps: Any, grid: Grid | None = None) -> Graph:
+        nodes = [Node("x", Input(shape, grid))]
+        for index, step in enumerate(steps):
+            op, *inputs = step if isinstance(step, tuple) else (step,)
+            nodes.append(Node(f"n{index}", op, tuple(inputs) or (nodes[-1].name,)))
+        return Graph(tuple(nodes), ("x",), (nodes[-1].name,))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def even_ladder() -> Callable[..., Ladder]:
+    """Builds ``F(C) = floor((scale C + start) / threshold)``, clipped, from whole numbers or lists."""
+
+    def build(threshold: Any, scale: Any, start: Any, smin: int, smax: int | None) -> Ladder:
+        columns = (torch.tensor(v).reshape(-1) for v in (threshold, scale, start))
+        line = Line(*(c.clone() for c in torch.broadcast_tensors(*columns)))
+        rungs = None if smax is None else line.rungs(smin, smax)
+        return Ladder(rungs, smin, smax, Fraction(1), line)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def in_both() -> Callable[..., Trace]:
+    """Runs a network by its definition and in the dense engine; they must agree on everything."""
+
+    def run_both(network: SpikingNetwork, x: Tensor, steps: int) -> Trace:
+        wanted = ReferenceEngine(network).run(x, steps, record=True)
+        found = DenseEngine(network).run(x, steps, record=True)
+        for name, train in wanted.trains.items():
+            assert torch.equal(found.trains[name], train), name
+            assert torch.equal(found.positive[name], wanted.positive[name]), name
+            assert torch.equal(found.negative[name], wanted.negative[name]), name
+        assert torch.equal(found.outputs, wanted.outputs)
+        assert torch.equal(found.settled, wanted.settled)
+        return wanted
+
+    return run_both
