@@ -1,5 +1,6 @@
 """Measure a spiking network on data: accuracy over time, agreement with the integer pass, spikes."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,13 +11,14 @@ from torch import Tensor
 
 from spikemorph.convert import Certificate
 from spikemorph.graph import Graph, InputError, run
-from spikemorph.graph.interpret import run_integers
+from spikemorph.graph.interpret import run_integers, shapes
 from spikemorph.spiking import SpikingNetwork, Trace
 from spikemorph.spiking.exits import confidence, conformal_threshold, exit_steps
 
 from .results import CurvePoint, EarlyExit, EvaluationResult, Settled
 
-BATCH = 50
+BATCH = 50  # samples of a float network
+CELLS = 3_000_000  # (step, sample, neuron) triples of the largest layer that are held at once
 Watch = Callable[[int], None]  # told how many samples are done
 
 
@@ -60,7 +62,7 @@ def measure(
     if not len(x):
         raise InputError("the data is empty: give at least one sample")
     parts: list[Measured] = []
-    for batch in x.split(BATCH):
+    for batch in x.split(batch_size(network, steps)):
         trace = engine.run(batch, steps)
         wanted = run_integers(network.graph, network.grid.to_integers(batch))
         real = trace.real_outputs(network)
@@ -79,6 +81,13 @@ def measure(
         torch.cat([p.outputs for p in parts], 1),
         parts[0].counts,
     )
+
+
+def batch_size(network: SpikingNetwork, steps: int) -> int:
+    """How many samples to run together: small batches stay in the processor's caches."""
+    sizes = shapes(network.graph)
+    largest = max(math.prod(sizes[node.name]) for node in network.graph.nodes)
+    return min(250, max(1, CELLS // (largest * min(steps, 16))))
 
 
 def evaluate(

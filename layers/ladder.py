@@ -84,10 +84,10 @@ def climb(op: Ladder, sums: Tensor) -> Tensor:
     rungs = op.rungs.to(sums.device)
     if rungs.shape[1] > 64:
         return op.smin + _search(rungs, sums)
-    level = torch.full_like(sums, op.smin)
+    reached = torch.zeros(sums.shape, dtype=torch.uint8, device=sums.device)
     for rung in rungs.unbind(1):
-        level += sums >= along_channels(rung, sums)
-    return level
+        reached += (sums >= along_channels(rung, sums)).view(torch.uint8)
+    return op.smin + reached.to(torch.int64)
 
 
 def _search(rungs: Tensor, sums: Tensor) -> Tensor:

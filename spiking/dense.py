@@ -202,17 +202,16 @@ class _Run:
         op, plan = node.op, self.engine._plans[node.name]
         neuron = self.network.neuron[node.name]
         assert isinstance(op, Ladder) and plan.stairs is not None
-        before = self.sums.get(node.name, torch.zeros_like(increments[0]))
-        sums = increments.cumsum(0).add_(before)
-        self.sums[node.name] = sums[-1]
+        sums = self._running_sums(node.name, increments)
         flat = plan.stairs(sums.flatten(0, 1)).unflatten(0, sums.shape[:2])
         levels = flat.to(plan.kind)
         floors = _retraction_floor(op, neuron, sums)
         tracer = self.tracers.get(node.name, torch.zeros_like(levels[0]))
-        spikes = torch.zeros_like(levels)
+        spikes = torch.empty_like(levels)
         for k in range(len(levels)):
             since = self.done + k + 1 - plan.gate
             if since < 0:
+                spikes[k] = 0
                 continue
             residual = levels[k] - tracer
             if floors is not None:
@@ -222,9 +221,19 @@ class _Run:
         self.tracers[node.name] = tracer
         return spikes
 
+    def _running_sums(self, name: str, increments: Tensor) -> Tensor:
+        """All that a node has received after each step; carried on from chunk to chunk."""
+        running = self.sums.get(name, torch.zeros_like(increments[0]))
+        sums = torch.empty_like(increments)
+        for k in range(len(sums)):
+            running = torch.add(running, increments[k], out=sums[k])
+        self.sums[name] = running.clone()
+        return sums
+
     def _count(self, name: str, spikes: Tensor) -> Tensor:
         """Note a layer's spikes; (step, sample) whether any was sent."""
-        positive, negative = ((s).flatten(2).sum(2) for s in (spikes > 0, spikes < 0))
+        flat = spikes.flatten(2)  # whole numbers: cut to 0 and 1, they count themselves
+        positive, negative = flat.clamp(0, 1).sum(2), -flat.clamp(-1, 0).sum(2)
         self.counts.setdefault(name, []).append((positive, negative))
         if self.record:
             self.trains.setdefault(name, []).append(spikes.to("cpu", torch.int64))

@@ -19,7 +19,7 @@ MOST_RUNGS = 4096  # checking more takes longer than it saves
 
 @dataclass(frozen=True)
 class Staircase:
-    """One ladder, ready to climb in one number type; see `staircase`."""
+    """One ladder, ready to climb; `slope` and `offset` are (channel,) in the number type used."""
 
     ladder: Ladder
     slope: Tensor | None
@@ -27,49 +27,44 @@ class Staircase:
     capped: bool
 
     def __call__(self, sums: Tensor) -> Tensor:
-        """The level of every sum, in the number type of `sums` (channels on axis 1)."""
+        """The level of every sum (sample, channel, ...), in a floating type where it was proved."""
         if self.slope is not None and self.offset is not None:
             slope, offset = (along_channels(t, sums) for t in (self.slope, self.offset))
-            level = torch.addcmul(offset, sums, slope).floor_()
+            level = torch.addcmul(offset, sums.to(slope.dtype), slope).floor_()
             return level.clamp_(self.ladder.smin, self.ladder.smax)
         if not self.capped and self.ladder.line is not None:
-            return self.ladder.line(sums.long()).clamp(min=self.ladder.smin).to(sums.dtype)
-        return climb(self.ladder, sums.long()).to(sums.dtype)
+            return self.ladder.line(sums.long()).clamp(min=self.ladder.smin)
+        return climb(self.ladder, sums.long())
 
 
 def staircase(ladder: Ladder, bound: Range, kind: torch.dtype, *, capped: bool) -> Staircase:
     """The fastest way to climb a ladder whose sums lie within `bound`, carried in `kind`."""
     slow = Staircase(ladder, None, None, capped)
-    rungs = ladder.rungs
-    usable = kind is torch.float32 and ladder.line is not None and capped
-    if not usable or rungs is None or rungs.shape[1] > MOST_RUNGS:
+    rungs, line = ladder.rungs, ladder.line
+    if line is None or not capped or rungs is None or rungs.shape[1] > MOST_RUNGS:
         return slow
-    line = ladder.line
-    assert line is not None
     slope = line.scale.double() / line.threshold.double()
-    # The offset puts every crossing half a unit below its rung, as far from both sides as can be.
-    offset = line.start.double() / line.threshold.double()
-    middle = slope * (rungs[:, 0].double() - 0.5) + offset
-    offset = offset - (middle - (ladder.smin + 1)) / 2
-    fast = Staircase(ladder, slope.float(), offset.float(), capped)
-    return fast if _proved(fast, bound) else slow
+    offset = _centred(slope, line.start.double() / line.threshold.double(), rungs, ladder.smin)
+    kinds = (kind, torch.float64) if kind is torch.float32 else (torch.float64,)
+    for used in kinds:
+        fast = Staircase(ladder, slope.to(used), offset.to(used), capped)
+        if _proved(fast, rungs, bound):
+            return fast
+    return slow
 
 
-def _proved(fast: Staircase, bound: Range) -> bool:
-    """Whether the formula gives the ladder's level on both sides of every rung, however rounded.
+def _centred(slope: Tensor, offset: Tensor, rungs: Tensor, smin: int) -> Tensor:
+    """The offset that keeps both sides of every crossing as far from the whole numbers as can be."""
+    level = torch.arange(smin + 1, smin + 1 + rungs.shape[1], dtype=torch.float64)
+    above = (slope[:, None] * rungs + offset[:, None] - level).amin(1)
+    below = (level - slope[:, None] * (rungs - 1) - offset[:, None]).amin(1)
+    return offset + (below - above) / 2
 
-    The value is computed in float64 and moved by more than any order of rounding in float32 could,
-    fused or not, so that the proof holds on every processor.
-    """
-    ladder, slope, offset = fast.ladder, fast.slope, fast.offset
-    assert ladder.rungs is not None and slope is not None and offset is not None
-    channels = max(len(ladder.rungs), len(bound.low))
-    low, high = (end.long().expand(channels)[:, None] for end in (bound.low, bound.high))
-    rungs = ladder.rungs.expand(channels, -1)
+
+def _proved(fast: Staircase, rungs: Tensor, bound: Range) -> bool:
+    low = bound.low.expand(len(rungs))[:, None].long()
+    high = bound.high.expand(len(rungs))[:, None].long()
     places = torch.cat([rungs - 1, rungs, low, high], 1)
-    places = torch.minimum(torch.maximum(places, low), high).t()  # what lies beyond cannot occur
-    product, shift = places.double() * slope.double(), offset.double()
-    doubt = (product.abs() + shift.abs()) * 2.0**-22
-    wanted = climb(ladder, places)
-    ends = (torch.floor(product + shift + side * doubt) for side in (-1, 1))
-    return all(bool((end.clamp(ladder.smin, ladder.smax) == wanted).all()) for end in ends)
+    places = torch.minimum(torch.maximum(places, low), high)  # what lies beyond cannot occur
+    found = fast(places.t())  # (place, channel)
+    return bool((found.long() == climb(fast.ladder, places.t())).all())
