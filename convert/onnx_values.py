@@ -19,6 +19,17 @@ from .assembly import MISFITS, Unknown, first_line
 _RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomUniform"}
 
 
+def require_text(graph: onnx.GraphProto) -> None:
+    """Raise `ValueError` where a name is not text: the parser leaves damaged ones as bytes."""
+    names = [item.name for item in (*graph.input, *graph.output, *graph.initializer)]
+    for node in graph.node:
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        names += [item.name for item in node.attribute]
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"the name {name!r} is not text")
+
+
 def weight(path: Path, item: onnx.TensorProto) -> Tensor | Unknown:
     """An initialiser as a tensor; unknown where it holds text.
 

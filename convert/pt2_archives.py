@@ -39,6 +39,8 @@ def require_plain(path: Path) -> None:
         If it has one, or is damaged.
     """
     try:
+        if not zipfile.is_zipfile(path):
+            raise InputError(f"{path}: not a .pt2 archive; write it with torch.export.save")
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             _require_known(path, names)
@@ -46,7 +48,7 @@ def require_plain(path: Path) -> None:
                 _require_plain_member(path, name, archive)
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
         raise InputError(f"{path}: the archive is damaged ({error}); export it again") from error
-    except (ValueError, RecursionError, RuntimeError) as error:  # bad JSON; an encrypted member
+    except (ValueError, RuntimeError) as error:  # bad JSON; an encrypted member
         raise InputError(
             f"{path}: the archive cannot be read ({error}); export it again"
         ) from error

@@ -63,8 +63,16 @@ def _load(path: Path) -> onnx.ModelProto:
         raise InputError(f"{path}: no such file")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty; export the model again")
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\x03\x04"
+    if zipped:
+        raise InputError(
+            f"{path}: this is a zip archive, as torch writes: name an exported program .pt2; "
+            "a pickled checkpoint is never loaded"
+        )
     try:
         model = onnx.load(str(path), format="protobuf")
+        onnx_values.require_text(model.graph)
         if model.functions:
             model = inline_local_functions(model)
     except Exception as error:  # the parser raises many kinds, all of them about the file

@@ -2,7 +2,6 @@
 
 import copy
 import operator
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +67,8 @@ def read_pt2(path: Path) -> Graph:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    if not zipfile.is_zipfile(path):
-        raise InputError(f"{path}: not a .pt2 archive; write it with torch.export.save")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty; export the model again")
     require_plain(path)
     try:
         program = torch.export.load(str(path))
