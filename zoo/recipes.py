@@ -30,7 +30,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             Recipe("digits_resnet", "digits", TrainSettings(epochs=40), _DIGITS_SHIFT, 200),
             Recipe("fashion_vgg", "fashion-mnist", TrainSettings(epochs=12), FlipAndShift(), 5000),
             Recipe(
-                "fashion_resnet", "fashion-mnist", TrainSettings(epochs=16), FlipAndShift(), 5000
+                "fashion_resnet", "fashion-mnist", TrainSettings(epochs=30), FlipAndShift(), 5000
             ),
         )
     }
