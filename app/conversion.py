@@ -73,7 +73,16 @@ def convert_graph(
 def convert_rate_coded(
     graph: Graph, calibration: Tensor, *, grid: Grid, rates: RateCoding, neuron: Neuron
 ) -> Conversion:
-    """The classical conversion, to compare with: inputs at every step, rates read out. Not exact."""
+    """The classical conversion, to compare with: inputs at every step, rates read out. Not exact.
+
+    Raises
+    ------
+    InputError
+        If the neuron has no largest spike (a power-of-two neuron is not rate-coded), and as
+        `convert_graph` does.
+    """
+    if neuron.up is None or neuron.down is None:
+        raise InputError(f"a {neuron.name} neuron is not rate-coded: choose if, snm, bif or burst")
     folded = canonical(graph)
     network = to_spiking(rate_graph(folded, calibration, grid, rates), neuron, Constant())
     return Conversion(folded, network, certify(network))

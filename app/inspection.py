@@ -40,11 +40,12 @@ def inspect_graph(name: str, graph: Graph) -> Inspection:
 
 
 def inspect_failure(name: str, error: UnsupportedError) -> Inspection:
-    """What is known of a model that could not be read: the nodes that cannot be taken."""
-    nodes = tuple(
+    """What is known of a model that could not be read whole: what was, then what cannot be taken."""
+    taken = (NodeFate(node, op, None, True, "can be taken") for node, op in error.taken)
+    refused = (
         NodeFate(p.node, p.op, None, False, f"{p.reason}; {p.repair}") for p in error.problems
     )
-    return Inspection(name, nodes, False, 0)
+    return Inspection(name, (*taken, *refused), False, 0)
 
 
 def count_parameters(graph: Graph) -> int:

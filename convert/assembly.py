@@ -100,7 +100,8 @@ class Assembly:
             If an output does not depend on the input, or a weight is NaN or infinite.
         """
         if self.problems:
-            raise UnsupportedError(self.problems)
+            taken = [(node.name, type(node.op).__name__) for node in self.nodes]
+            raise UnsupportedError(self.problems, taken)
         for item in outputs:
             if not isinstance(item, Edge):
                 why = getattr(item, "reason", None) or "an output does not depend on the input"
@@ -169,6 +170,8 @@ def require_finite(graph: Graph, where: str) -> None:
                 raise InputError(
                     f"{where}: node {node.name!r}, {field.name} is nan; export it again"
                 )
+            if isinstance(value, Tensor) and value.is_complex():
+                raise InputError(f"{where}: node {node.name!r}, {field.name} is complex; use reals")
             if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
                 index = tuple(int(i) for i in (~torch.isfinite(value)).nonzero()[0])
                 raise InputError(

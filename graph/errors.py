@@ -30,10 +30,15 @@ class Problem:
 
 
 class UnsupportedError(SpikemorphError):
-    """A network with parts that have no exact meaning here: all of them, never just the first."""
+    """A network with parts that have no exact meaning here: all of them, never just the first.
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(problems)
+    `taken` names the nodes that were read all the same, with their ops.
+    """
+
+    def __init__(
+        self, problems: Sequence[Problem], taken: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        self.problems, self.taken = tuple(problems), tuple(taken)
         count = len(self.problems)
         head = f"{count} node{'s' if count != 1 else ''} cannot be converted"
         super().__init__("\n".join([f"{head}:", *(f"  {problem}" for problem in self.problems)]))

@@ -130,6 +130,40 @@ def test_inexact_neurons_get_no_certificate(spikemorph: Run, tmp_path: Path, nam
     assert status == 3
 
 
+@pytest.mark.parametrize("rates", ["layer=100", "layer=99.9", "channel=99.9"])
+def test_classical_rate_coding_is_there_to_compare_with(
+    spikemorph: Run, tmp_path: Path, rates: str
+) -> None:
+    file = tmp_path / "r.json"
+    words = ["convert", "zoo:digits_mlp", "--data", "digits:test:100", "--json", file]
+    words += ["--out", tmp_path / "r.safetensors", "--rate-coded", rates]
+    status, out, _ = spikemorph(*words, "--neuron", "if")
+    assert status == 0
+    assert "never stop" in out
+    result = json.loads(file.read_text())
+    assert result["curve"][-1]["steps"] == 32
+    assert result["curve"][-1]["accuracy"] >= 90
+    assert result["certificate"]["level"] is None
+    status, _, err = spikemorph(*words, "--neuron", "pow2")
+    refused(status, err, "pow2", "rate-coded")
+
+
+def test_inspect_lists_what_can_and_what_cannot_be_taken(
+    spikemorph: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "odd.py").write_text(
+        "from torch import nn\n"
+        "def net():\n"
+        "    return nn.Sequential(nn.Linear(4, 4), nn.GELU(), nn.Linear(4, 4), nn.SiLU())\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = tmp_path / "i.json"
+    words = ["inspect", "odd:net", "--input-shape", "1,4", "--json", file]
+    assert spikemorph(*words)[0] == 3
+    nodes = {node["op"]: node["converts"] for node in json.loads(file.read_text())["nodes"]}
+    assert nodes == {"Input": True, "Linear": True, "gelu": False, "silu": False}
+
+
 @pytest.mark.parametrize("rule", ["silent", "confidence=0.9", "conformal=0.05"])
 def test_early_exits(spikemorph: Run, network: Path, tmp_path: Path, rule: str) -> None:
     file = tmp_path / "x.json"
@@ -140,7 +174,9 @@ def test_early_exits(spikemorph: Run, network: Path, tmp_path: Path, rule: str) 
     if rule == "silent":
         assert result["agreement"] == 100
     if rule.startswith("conformal"):
-        assert result["agreement"] >= 90  # 95 promised on average; 100 samples scatter by 2 each way
+        assert (
+            result["agreement"] >= 90
+        )  # 95 promised on average; 100 samples scatter by 2 each way
 
 
 def test_inspect_says_what_becomes_of_every_node(spikemorph: Run, tmp_path: Path) -> None:
@@ -274,7 +310,11 @@ def test_tampered_and_damaged_networks_are_refused(
     changed.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(content[: len(content) // 2])
-    for file, word in ((changed, "hash"), (cut, "safetensors"), (tmp_path / "none", "no such file")):
+    for file, word in (
+        (changed, "hash"),
+        (cut, "safetensors"),
+        (tmp_path / "none", "no such file"),
+    ):
         status, _, err = spikemorph("evaluate", file, "--data", "digits:test:20")
         refused(status, err, file.name, word)
     plain = tmp_path / "plain.safetensors"

@@ -6,7 +6,7 @@ from typing import TypeVar
 import torch
 
 from spikemorph.graph import InputError
-from spikemorph.quant import MSE, Max, Percentile
+from spikemorph.quant import MSE, Max, Percentile, RateCoding
 from spikemorph.quant.calibrators import Calibrator
 from spikemorph.spiking import (
     Coding,
@@ -62,6 +62,14 @@ def calibrator(text: str) -> Calibrator:
     if name == "percentile":
         return Percentile(_number(number or "99.9", "--calibrator") / 100)
     return _choice({"mse": MSE(), "max": Max()}, text, "--calibrator")
+
+
+def rate_coding(text: str) -> RateCoding:
+    """``layer=100`` (the largest activation), ``layer=99.9`` or ``channel=99.9``."""
+    kind, _, number = text.partition("=")
+    if kind not in ("layer", "channel"):
+        raise InputError(f"--rate-coded {text}: give layer=100, layer=99.9 or channel=99.9")
+    return RateCoding(_number(number, "--rate-coded") / 100, per_channel=kind == "channel")
 
 
 def exit_rule(text: str) -> ExitRule | None:

@@ -10,7 +10,7 @@ from spikemorph.graph.grid import Grid
 from spikemorph.quant import Quantisation
 from spikemorph.spiking import save_network
 
-from ..conversion import convert_graph, normalised
+from ..conversion import convert_graph, convert_rate_coded, normalised
 from ..evaluation import curve_steps, evaluate
 from ..models import load_graph
 from ..report import curve_table, plain_certificate, summary_lines
@@ -37,6 +37,10 @@ def convert(
     schedule: Annotated[str, typer.Option(help="free or wait (then fire)")] = "free",
     coding: Annotated[str, typer.Option(help=", ".join(choices.CODINGS))] = "analog",
     calibrator: Annotated[str, typer.Option(help="mse, max, percentile[=99.9]")] = "mse",
+    rate_coded: Annotated[
+        str | None,
+        typer.Option(help="To compare, the classical way: layer=100, layer=99.9, channel=99.9"),
+    ] = None,
     bias_correction: Annotated[bool, typer.Option(help="Correct mean errors.")] = True,
     input_range: options.RangeOption = None,
     input_bits: Annotated[int, typer.Option(help="Bits of the input grid.")] = 8,
@@ -60,10 +64,14 @@ def convert(
     graph = _normalised(found.graph, mean, std)
     pair = options.split_data(data, calibration, seed)
     x = options.values(pair.calibration, ends, found.input_shape)
-    result = convert_graph(
-        graph, x, grid=grid, quantisation=settings,
-        neuron=chosen[0], coding=chosen[1], schedule=chosen[2],
-    )  # fmt: skip
+    if rate_coded is None:
+        result = convert_graph(
+            graph, x, grid=grid, quantisation=settings,
+            neuron=chosen[0], coding=chosen[1], schedule=chosen[2],
+        )  # fmt: skip
+    else:
+        rates = choices.rate_coding(rate_coded)
+        result = convert_rate_coded(graph, x, grid=grid, rates=rates, neuron=chosen[0])
     test = options.values(pair.test, ends, found.input_shape)
     steps = curve_steps(result.certificate)
     engine = choices.engine("auto", result.network, where, max(steps))
