@@ -14,7 +14,7 @@ from spikemorph.layers.joining import Add
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.normalisation import BatchNorm
 from spikemorph.layers.pooling import AveragePool, GlobalAverage, GlobalMax, MaxPool, SumPool
-from spikemorph.layers.shape import Identity
+from spikemorph.layers.shape import Identity, Transpose
 from spikemorph.layers.windows import added, pairs
 
 from .scales import fold_once
@@ -95,6 +95,30 @@ def fold_scales(graph: Graph) -> Graph:
     return graph
 
 
+def open_linears(graph: Graph) -> Graph:
+    """Write linear layers over positions as convolutions of one cell: features become channels.
+
+    Scales that can be folded only then are folded.
+    """
+    sizes, before = shapes(graph), graph
+    for node in graph.nodes:
+        source = sizes[node.inputs[0]] if node.inputs else ()
+        if not isinstance(node.op, Linear) or not 2 <= len(source) <= 4:
+            continue
+        axes = len(source) - 1
+        ones, zero = (1,) * axes, pairs(0, axes)
+        weight = node.op.weight.reshape(*node.op.weight.shape, *ones)
+        cell = Convolution(weight, node.op.bias, ones, zero, ones)
+        turned, mixed = graph.fresh(f"{node.name}.turned"), graph.fresh(f"{node.name}.mixed")
+        graph = graph.substitute(
+            node.name,
+            Node(turned, Transpose((0, axes + 1, *range(1, axes + 1))), node.inputs),
+            Node(mixed, cell, (turned,)),
+            Node(node.name, Transpose((0, *range(2, axes + 2), 1)), (mixed,)),
+        )
+    return graph if graph is before else fold_scales(graph)
+
+
 def activate_before_pool(graph: Graph) -> Graph:
     """Put max-pools of sums behind the activation, so that they pool spikes.
 
@@ -125,6 +149,7 @@ PASSES: tuple[Pass, ...] = (
     open_batch_norms,
     open_averages,
     fold_scales,
+    open_linears,
     activate_before_pool,
 )
 

@@ -161,6 +161,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     InputError
         If the system refuses; nothing is left behind.
     """
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; choose the name of a file with --out")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with temporary.open("xb") as file:

@@ -18,7 +18,10 @@ aten: Any = torch.ops.aten
 
 @dataclass(frozen=True, eq=False)
 class Linear(Op):
-    """``y = x weight^T + bias``: weight (out, in), bias (out,), over the last axis of `x`."""
+    """``y = x weight^T + bias``: weight (out, in), bias (out,), over the last axis of `x`.
+
+    In canonical and integer graphs that is the only axis of a sample.
+    """
 
     weight: Tensor
     bias: Tensor | None

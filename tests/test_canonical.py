@@ -111,6 +111,10 @@ class Drawing:
         op = self.choose.choice([Identity(), Transpose(order), pad, some])
         return self.add(op, source)
 
+    def over_positions(self, source: str) -> str:
+        size, bias = self.shape(source)[-1], self.choose.choice([None, self.numbers(6)])
+        return self.add(Linear(self.numbers(6, size), bias), source)
+
     def branches(self, source: str) -> str:
         """Two or three paths with scales of their own, concatenated or added."""
         steps = [self.scale, self.norm, self.activation]
@@ -135,6 +139,7 @@ class Drawing:
         steps: list[Callable[[str], str]] = [
             self.convolution, self.convolution, self.norm, self.norm, self.scale, self.max_pool,
             self.average, self.activation, self.activation, self.moved, self.branches,
+            self.over_positions,
         ]  # fmt: skip
         for _ in range(self.choose.randint(3, 8)):
             if min(self.shape(name)[1:]) >= 5:
@@ -223,7 +228,7 @@ FOLDED: dict[str, tuple[tuple[Op, ...], str]] = {
         (Input((5,)), Linear(torch.randn(4, 5), None), norm(4), ReLU()), "Linear ReLU"),
     "bias over positions": (
         (Input((3, 5)), Linear(torch.randn(4, 5), None),
-         ScaleShift(torch.tensor(1.0), torch.randn(1, 4))), "Linear"),
+         ScaleShift(torch.tensor(1.0), torch.randn(1, 4))), "Transpose Convolution Transpose"),
     "idle": ((RGB, Identity(), Identity(), ReLU(), Identity()), "ReLU"),
     "sums in two max-pools": (
         (RGB, conv(4, 3, 3, 3), MAX, MAX, Sigmoid()), "Convolution Sigmoid MaxPool MaxPool"),

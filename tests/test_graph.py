@@ -342,6 +342,9 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
 def test_a_folder_that_is_missing_or_closed_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
         save_graph(tmp_path / "none" / "net.safetensors", network())
+    for folder in (tmp_path, Path(), Path("/")):
+        with pytest.raises(InputError, match="is a folder"):
+            save_graph(folder, network())
 
 
 def test_a_saved_file_has_the_permissions_of_any_other(saved: Path) -> None:
