@@ -62,9 +62,19 @@ def _centred(slope: Tensor, offset: Tensor, rungs: Tensor, smin: int) -> Tensor:
 
 
 def _proved(fast: Staircase, rungs: Tensor, bound: Range) -> bool:
-    low = bound.low.expand(len(rungs))[:, None].long()
-    high = bound.high.expand(len(rungs))[:, None].long()
-    places = torch.cat([rungs - 1, rungs, low, high], 1)
-    places = torch.minimum(torch.maximum(places, low), high)  # what lies beyond cannot occur
-    found = fast(places.t())  # (place, channel)
-    return bool((found.long() == climb(fast.ladder, places.t())).all())
+    """Whether the formula gives the ladder's level on both sides of every rung, however rounded.
+
+    The value is moved by more than two roundings of the type used, fused or not, could move it, so
+    the proof, made once on the CPU, holds on every processor.
+    """
+    ladder, slope, offset = fast.ladder, fast.slope, fast.offset
+    assert slope is not None and offset is not None
+    channels = max(len(rungs), len(bound.low))
+    low, high = (end.long().expand(channels)[:, None] for end in (bound.low, bound.high))
+    places = torch.cat([t.expand(channels, -1) for t in (rungs - 1, rungs, low, high)], 1)
+    places = torch.minimum(torch.maximum(places, low), high).t()  # what lies beyond cannot occur
+    product, shift = places.double() * slope.double(), offset.double()
+    doubt = (product.abs() + shift.abs()) * 4 * torch.finfo(slope.dtype).eps
+    wanted = climb(ladder, places)
+    ends = (torch.floor(product + shift + side * doubt) for side in (-1, 1))
+    return all(bool((end.clamp(ladder.smin, ladder.smax) == wanted).all()) for end in ends)
