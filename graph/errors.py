@@ -35,9 +35,7 @@ class UnsupportedError(SpikemorphError):
     `taken` names the nodes that were read all the same, with their ops.
     """
 
-    def __init__(
-        self, problems: Sequence[Problem], taken: Sequence[tuple[str, str]] = ()
-    ) -> None:
+    def __init__(self, problems: Sequence[Problem], taken: Sequence[tuple[str, str]] = ()) -> None:
         self.problems, self.taken = tuple(problems), tuple(taken)
         count = len(self.problems)
         head = f"{count} node{'s' if count != 1 else ''} cannot be converted"

@@ -76,7 +76,9 @@ def test_imports_are_relative_inside_a_room_and_absolute_between(path: Path) -> 
             assert all(alias.name != "*" for alias in node.names), f"line {node.lineno}: a star"
             parts = (node.module or "").split(".")
             own = room_of(path) if room_of(path) != "app" else "cli"
-            assert parts[:2] != [PACKAGE, own] or node.level, f"line {node.lineno}: say it relatively"
+            assert parts[:2] != [PACKAGE, own] or node.level, (
+                f"line {node.lineno}: say it relatively"
+            )
 
 
 @each_file
