@@ -61,25 +61,33 @@ def measure(
     """
     if not len(x):
         raise InputError("the data is empty: give at least one sample")
-    parts: list[Measured] = []
+    parts = []
     for batch in x.split(batch_size(network, steps)):
-        trace = engine.run(batch, steps)
-        wanted = run_integers(network.graph, network.grid.to_integers(batch))
-        real = trace.real_outputs(network)
-        differing = (trace.outputs != wanted).flatten(2).sum(2)
-        integer_classes = network.readout.real(wanted).flatten(1).argmax(1)
-        parts.append(
-            Measured(
-                real.flatten(2).argmax(2), differing, trace.spikes(), trace.settled,
-                integer_classes, real, wanted[0].numel(),
-            )
-        )  # fmt: skip
+        parts.append(_measure_batch(network, engine, batch, steps))
         watch(len(batch))
     return Measured(
-        *(torch.cat([getattr(p, f) for p in parts], 1) for f in ("classes", "differing", "spikes")),
-        *(torch.cat([getattr(p, f) for p in parts]) for f in ("settled", "integer_classes")),
-        torch.cat([p.outputs for p in parts], 1),
-        parts[0].counts,
+        classes=torch.cat([part.classes for part in parts], 1),
+        differing=torch.cat([part.differing for part in parts], 1),
+        spikes=torch.cat([part.spikes for part in parts], 1),
+        settled=torch.cat([part.settled for part in parts]),
+        integer_classes=torch.cat([part.integer_classes for part in parts]),
+        outputs=torch.cat([part.outputs for part in parts], 1),
+        counts=parts[0].counts,
+    )
+
+
+def _measure_batch(network: SpikingNetwork, engine: Engine, x: Tensor, steps: int) -> Measured:
+    trace = engine.run(x, steps)
+    wanted = run_integers(network.graph, network.grid.to_integers(x))
+    real = trace.real_outputs(network)
+    return Measured(
+        classes=real.flatten(2).argmax(2),
+        differing=(trace.outputs != wanted).flatten(2).sum(2),
+        spikes=trace.spikes(),
+        settled=trace.settled,
+        integer_classes=network.readout.real(wanted).flatten(1).argmax(1),
+        outputs=real,
+        counts=wanted[0].numel(),
     )
 
 

@@ -113,7 +113,7 @@ class _Builder:
         if isinstance(op, Input):
             self._put(node, replace(op, grid=self.grid))
         elif isinstance(op, WEIGHTED):
-            self._aligned(replace(node, op=self._weighted(node)), self.plan.source_scale(node))
+            self._put(node, self._weighted(node))
         elif isinstance(op, Activation):
             self._put(node, self._ladder(node, op))
         elif isinstance(op, ScaleShift):
@@ -209,7 +209,7 @@ class _Builder:
 
     def _aligned(self, node: Node, unit: Scale) -> None:
         """Bring every input to one scale by integer factors, ahead of a node that mixes channels."""
-        inputs = []
+        inputs: list[str] = []
         for name in node.inputs:
             source = self.reads.get(name, name)
             factors = as_factors(self.plan.scale(name), unit, self._rank(name))
@@ -238,14 +238,13 @@ def correct_biases(body: Graph, integer: Graph, plan: Plan, x: Tensor, grid: Gri
         _, real = next(reals)
         found = compute(node, *inputs)
         unit = _wide(as_reals(plan.scale(node.name)), found.dim() - 1)
-        rows = -1 if isinstance(node.op, Linear) else 1
-        missing = ((real.double() - found * unit) / unit).movedim(rows, 0).flatten(1).mean(1)
+        missing = (real.double() / unit - found).transpose(0, 1).flatten(1).mean(1)
         step = torch.floor(missing + 0.5).to(torch.int64)
         op = node.op
         assert isinstance(op, Convolution | Linear) and op.bias is not None
         shaped = step.reshape(-1, *[1] * (op.bias.dim() - 1))
         corrected[node.name] = replace(op, bias=narrow(op.bias + shaped))
-        return found + (step if rows == -1 else along_channels(step, found))
+        return found + along_channels(step, found)
 
     with torch.no_grad():
         reals = (

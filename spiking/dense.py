@@ -144,7 +144,8 @@ class _Run:
         return self._trace(steps)
 
     def _chunk(self, steps: int) -> None:
-        network, edges = self.network, {}
+        network = self.network
+        edges: dict[str, Tensor] = {}
         coding, grid = network.coding, network.grid
         waiting = {node.name: len(network.graph.users(node.name)) for node in network.graph.nodes}
         active = torch.zeros((steps, len(self.points)), dtype=torch.bool, device=self.points.device)

@@ -61,7 +61,8 @@ def calibrator(text: str) -> Calibrator:
     name, _, number = text.partition("=")
     if name == "percentile":
         return Percentile(_number(number or "99.9", "--calibrator") / 100)
-    return _choice({"mse": MSE(), "max": Max()}, text, "--calibrator")
+    table: Mapping[str, Calibrator] = {"mse": MSE(), "max": Max()}
+    return _choice(table, text, "--calibrator")
 
 
 def rate_coding(text: str) -> RateCoding:
