@@ -67,15 +67,6 @@ class Plan:
             self._scales[name] = collapsed(self._own_scale(self.graph[name]))
         return self._scales[name]
 
-    def positionwise(self, node: Node) -> bool:
-        """Whether a node is one linear map for every position: its rows are no channels then."""
-        return isinstance(node.op, Linear) and len(self.sizes[node.name]) > 1
-
-    def source_scale(self, node: Node) -> Scale:
-        """The scale in which a weighted layer reads its input."""
-        scale = self.scale(node.inputs[0])
-        return (common(scale),) if self.positionwise(node) else scale
-
     def mixes(self, node: Node) -> bool:
         """Whether a node moves channels of different scales to one place, so they must be aligned."""
         (source, *_) = node.inputs
@@ -85,7 +76,7 @@ class Plan:
         """A weighted layer's weights in units of its input: (out, in / groups, ...), float64."""
         op = node.op
         assert isinstance(op, Convolution | Linear)
-        source = as_reals(self.source_scale(node))
+        source = as_reals(self.scale(node.inputs[0]))
         weight = op.weight.double()
         if len(source) == 1:
             return weight * source
@@ -113,8 +104,7 @@ class Plan:
 
     def _ideal(self, node: Node) -> Scale:
         """The finest scale at which no weight is clipped; the best one where weights have few bits."""
-        weights = self.weights(node).flatten(0 if self.positionwise(node) else 1)
-        weights = weights.reshape(-1, weights.shape[-1])
+        weights = self.weights(node).flatten(1)
         peaks = weights.abs().amax(1)
         spare = float(peaks.max()) or float(as_reals(self.scale(node.inputs[0])).max())
         scale = tuple(snapped((float(p) or spare) / self.largest, up=True) for p in peaks)

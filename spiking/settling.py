@@ -13,10 +13,8 @@ from torch import Tensor
 
 from spikemorph.graph import GraphError, Input
 from spikemorph.graph.grid import Grid
-from spikemorph.graph.interpret import shapes
 from spikemorph.graph.tables import on_ranges
 from spikemorph.layers.ladder import Ladder, climb
-from spikemorph.layers.linear import Linear
 from spikemorph.layers.ranges import Range
 
 from .network import Schedule, SpikingNetwork
@@ -140,11 +138,8 @@ def ranges(network: SpikingNetwork, steps: int = 1) -> dict[str, Range]:
         If a rate-coded neuron has no largest spike.
     """
     found: dict[str, Range] = {}
-    sizes = shapes(network.graph)
     for node in network.graph.nodes:
         sources = [found[name] for name in node.inputs]
-        if isinstance(node.op, Linear) and len(sizes[node.name]) > 1:  # its rows are no channels
-            sources = [source.whole() for source in sources]
         if isinstance(node.op, Input):
             found[node.name] = _entry_range(network.grid)
         elif isinstance(node.op, Ladder):

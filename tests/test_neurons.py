@@ -14,8 +14,8 @@ from torch import Tensor
 
 from spikemorph.graph import Graph
 from spikemorph.graph.grid import Grid
+from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.ladder import Ladder, climb
-from spikemorph.layers.linear import Linear
 from spikemorph.layers.readout import Readout
 from spikemorph.spiking import AnalogFirstStep, Coding, DenseEngine, Neuron, SpikingNetwork
 from spikemorph.spiking.neurons import (
@@ -204,9 +204,10 @@ def test_uneven_ladders_follow_the_tracker_form(
 def scripted(chain: Build, ladder: Ladder, neuron: Neuron, currents: Tensor) -> SpikingNetwork:
     """A network of lone neurons that receive `currents` (sample, neuron, step)."""
     steps, peak = currents.shape[-1], int(currents.abs().max()) + 1
+    ones = torch.ones(currents.shape[1], 1, steps, dtype=torch.int8)
     graph: Graph = chain(
         tuple(currents.shape[1:]),
-        Linear(torch.ones(1, steps, dtype=torch.int8), None),
+        Convolution(ones, None, (1,), ((0, 0),), (1,), groups=len(ones)),
         ladder,
         Readout(torch.ones(1, dtype=torch.int64), Fraction(1)),
         grid=Grid(Fraction(1), -peak, peak),
