@@ -16,7 +16,6 @@ from spikemorph.graph.errors import InputError
 from .architectures import ARCHITECTURES
 from .fetch import sha256_of
 from .reasons import reason
-from .recipes import RECIPES
 
 
 @dataclass(frozen=True)
@@ -48,13 +47,13 @@ class ModelCard:
 
 def model_catalogue() -> tuple[ModelCard, ...]:
     """The card of every shipped network."""
-    return tuple(load_model_card(name) for name in RECIPES)
+    return tuple(load_model_card(name) for name in ARCHITECTURES)
 
 
 def load_model_card(name: str) -> ModelCard:
     """The card of one shipped network."""
-    if name not in RECIPES:
-        raise InputError(f"no network {name!r} in the zoo; known: {', '.join(RECIPES)}")
+    if name not in ARCHITECTURES:
+        raise InputError(f"no network {name!r} in the zoo; known: {', '.join(ARCHITECTURES)}")
     try:
         values = json.loads(_shipped(f"{name}.json"))
         for field in ("input_shape", "input_range", "classes"):
