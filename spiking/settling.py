@@ -94,10 +94,11 @@ def _why_not(neuron: Neuron, once: bool) -> str:
 
 
 def _level(op: Ladder, sums: Tensor) -> int:
-    """The highest level that sums reach when the ladder has no top."""
-    if op.line is None:
-        return int(climb(op, sums.to(torch.int64)[None]).max())
-    return int(op.line(sums.to(torch.int64)[None]).max())
+    """The highest level that sums (channel,) reach when the ladder has no top."""
+    rows = op.rungs if op.line is None else op.line.threshold
+    assert rows is not None
+    wide = sums.to(torch.int64).expand(max(len(rows), len(sums)))[None]
+    return int((climb(op, wide) if op.line is None else op.line(wide)).max())
 
 
 def restless(network: SpikingNetwork, known: Mapping[str, Settling]) -> int | None:
