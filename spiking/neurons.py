@@ -58,6 +58,8 @@ class Neuron(Record):
         object.__setattr__(self, "alphabet", Alphabet(self.alphabet))
         if (self.up is not None and self.up < 1) or (self.down is not None and self.down < 0):
             raise ValueError(f"neuron {self.name}: it must be able to rise, and not fall upwards")
+        if self.alphabet is Alphabet.POWERS and (self.up, self.down) != (None, None):
+            raise ValueError(f"neuron {self.name}: powers of two have both signs and no largest one")
         if self.negative_margin < 0:
             raise ValueError(f"neuron {self.name}: the negative margin is below zero")
 
@@ -69,9 +71,9 @@ class Neuron(Record):
         if self.alphabet is Alphabet.DESCENDING:
             unit = 1 << max(0, self.bits - 1 - since)
             return unit if residual >= unit else 0
-        limit = self.up if sign > 0 else self.down
         if self.alphabet is Alphabet.POWERS:
-            return 0 if limit == 0 else sign * nearest_power(size)
+            return sign * nearest_power(size)
+        limit = self.up if sign > 0 else self.down
         return sign * (size if limit is None else min(size, limit))
 
     def settles_in(self, low: int, high: int) -> int | None:
