@@ -93,7 +93,6 @@ class _Reading:
         self.assembly = Assembly(where)
         self.values: dict[str, Any] = {}
         self.batch: Any = None
-        self.stored: dict[int, Tensor] = {}
 
     def graph(self) -> Graph:
         specs = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs}
@@ -123,7 +122,7 @@ class _Reading:
         value = {**self.program.state_dict, **self.program.constants}.get(spec.target)
         if not isinstance(value, Tensor):
             return Unknown(f"it reads {node.name!r}, which is not a tensor")
-        return self.stored.setdefault(id(value), value.detach())  # one parameter, one tensor
+        return value.detach()
 
     def _outputs(self, node: fx.Node) -> list[Any]:
         """The values that the model returns; tensors that it changes are refused."""

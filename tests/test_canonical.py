@@ -280,6 +280,33 @@ def test_a_scale_that_others_read_stays() -> None:
     assert difference(graph, form, 0) <= 1e-9
 
 
+def test_a_scale_that_leaves_the_network_stays() -> None:
+    """It is an output, so the convolution behind it must not take it away."""
+    nodes = (
+        Node("x", Input((3, 8, 8))),
+        Node("s", ScaleShift(torch.tensor(2.0), torch.tensor(1.0)), ("x",)),
+        Node("c", conv(3, 3, 1, 1), ("s",)),
+    )
+    form = canonical(Graph(nodes, ("x",), ("s", "c")))
+    assert kinds(form) == ["Input", "ScaleShift", "Convolution"]
+
+
+def test_a_norm_after_a_pool_whose_source_others_read_stays() -> None:
+    """Folded into the convolution it would change what the other reader sees."""
+    nodes = (
+        Node("x", Input((3, 8, 8))),
+        Node("c", conv(4, 3, 1, 1), ("x",)),
+        Node("p", MAX, ("c",)),
+        Node("n", norm(4, rising=True), ("p",)),
+        Node("q", MAX, ("c",)),
+        Node("y", Add((torch.tensor(1.0), torch.tensor(1.0))), ("n", "q")),
+    )
+    graph = Graph(nodes, ("x",), ("y",))
+    form = canonical(graph)
+    assert kinds(form) == ["Input", "Convolution", "MaxPool", "ScaleShift", "MaxPool", "Add"]
+    assert difference(graph, form, 0) <= 1e-9
+
+
 def test_scales_of_concatenated_branches_fold_into_the_next_layer() -> None:
     nodes = (
         Node("x", Input((2, 6, 6))),
