@@ -289,6 +289,7 @@ FORGERIES: dict[str, Callable[[dict[str, Any]], Any]] = {
         op={"record": "Grid", "fields": {"step": {"fraction": "1/2"}, "low": 0, "high": 1}}),
     "a field too many": lambda p: p["nodes"][3]["op"]["fields"].update(more=1),
     "a field too few": lambda p: p["nodes"][2]["op"]["fields"].pop("stride"),
+    "a field that has a default left out": lambda p: p["nodes"][4]["op"]["fields"].pop("groups"),
     "a tensor that is not there": lambda p: p["nodes"][2]["op"]["fields"].update(
         weight={"tensor": "t99"}),
     "a number where a record should be": lambda p: p["nodes"][3].update(op=7),
