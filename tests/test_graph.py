@@ -275,12 +275,8 @@ def forge(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     change(plain)
     meta["structure"] = json.dumps(plain, sort_keys=True)
     put(path, from_file, rest)
-    meta["sha256"] = _hash_of(path, plain)
+    meta["sha256"] = content_hash(plain, load_file(path))
     put(path, from_file, rest)
-
-
-def _hash_of(path: Path, plain: Any) -> str:
-    return content_hash(plain, load_file(path))
 
 
 FORGERIES: dict[str, Callable[[dict[str, Any]], Any]] = {
