@@ -1,19 +1,35 @@
 """Say of every node of a model what becomes of it."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 
 from torch import Tensor
 
 from spikemorph.convert import canonical
-from spikemorph.graph import Graph, Input, Node, Problem, UnsupportedError
+from spikemorph.graph import Graph, Input, Node, Op, Problem, UnsupportedError
 from spikemorph.graph.interpret import shapes
 from spikemorph.layers.activation import Activation
+from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.convolution import Convolution
+from spikemorph.layers.joining import Add, Concat
 from spikemorph.layers.linear import Linear
+from spikemorph.layers.narrowing import Narrow
+from spikemorph.layers.pooling import AveragePool, GlobalAverage, GlobalMax, MaxPool, SumPool
+from spikemorph.layers.shape import Identity, Pad, Reshape, Transpose
 from spikemorph.quant.prepare import relay_sums, split_analog
 
 from .results import Inspection, NodeFate
+
+_TRAINED = {"weight", "bias", "gain", "shift"}
+_REASONS: tuple[tuple[tuple[type[Op], ...], str], ...] = (
+    ((Input,), "integers on the input grid"),
+    ((Convolution, Linear), "integer weights"),
+    ((Activation,), "a neuron layer"),
+    ((AveragePool, GlobalAverage), "summed; the division moves into what follows"),
+    ((Identity,), "dropped: it does nothing"),
+    ((Add, Concat), "kept: joins integers"),
+    ((MaxPool, GlobalMax, SumPool), "kept: pools integers"),
+    ((Reshape, Transpose, Pad, Narrow), "kept: moves integers"),
+)
 
 
 def inspect_graph(name: str, graph: Graph) -> Inspection:
@@ -49,12 +65,12 @@ def inspect_failure(name: str, error: UnsupportedError) -> Inspection:
 
 
 def count_parameters(graph: Graph) -> int:
-    """How many numbers the graph's ops hold; shared tensors count once."""
+    """How many trained numbers the graph's ops hold; shared tensors count once."""
     tensors = {
         id(value): value
         for node in graph.nodes
-        for value in (getattr(node.op, field.name) for field in fields(node.op))
-        if isinstance(value, Tensor)
+        for name, value in vars(node.op).items()
+        if isinstance(value, Tensor) and name in _TRAINED
     }
     return sum(tensor.numel() for tensor in tensors.values())
 
@@ -74,14 +90,13 @@ def _fate(
 
 
 def _reason(node: Node, body: Graph, folded: Graph) -> str:
-    if isinstance(node.op, Input):
-        return "integers on the input grid"
-    if node.name in body:
-        if isinstance(body[node.name].op, Activation) or isinstance(node.op, Activation):
-            return "a neuron layer"
-        if isinstance(node.op, Convolution | Linear):
-            return "integer weights"
-        return "kept: moves, joins or pools integers"
-    if node.name in folded:
+    now = body[node.name].op if node.name in body else None
+    if isinstance(now, Activation):
+        return "a neuron layer"
+    if node.name in folded and now is None:
         return "kept in the analog read-out"
-    return "folded into its neighbours, exactly"
+    for kinds, reason in _REASONS:
+        if isinstance(node.op, kinds):
+            return reason
+    kept = isinstance(now, ScaleShift)
+    return "taken over by what follows" if kept else "folded into its neighbours, exactly"

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from spikemorph.cli import main
-from spikemorph.zoo import build_model
+from spikemorph.zoo import build_model, load_model_card
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -185,7 +185,7 @@ def test_inspect_says_what_becomes_of_every_node(spikemorph: Run, tmp_path: Path
     assert status == 0
     result = json.loads(file.read_text())
     assert result["supported"] is True
-    assert result["parameters"] > 0
+    assert result["parameters"] == load_model_card("digits_cnn").parameters
     assert {"name", "op", "converts", "reason"} <= set(result["nodes"][0])
     reasons = {node["name"]: node["reason"] for node in result["nodes"]}
     assert reasons["relu1"] == "a neuron layer"
@@ -250,6 +250,27 @@ def test_bad_options_are_one_line(spikemorph: Run, tmp_path: Path, case: str) ->
     status, _, err = spikemorph(*words, "--data", "digits:test:20", "--out", out)
     refused(status, err, *expected)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["nonsense"], "No such command"),
+        (["convert", "zoo:digits_mlp"], "Missing option"),
+        (["convert", "zoo:digits_mlp", "--levels", "many"], "--levels"),
+        (["data"], "Missing command"),
+        (["evaluate", "--nothing"], "--nothing"),
+    ],
+)
+def test_bad_usage_is_one_line(spikemorph: Run, words: list[str], expected: str) -> None:
+    status, _, err = spikemorph(*words)
+    refused(status, err, expected, "--help")
+
+
+def test_without_a_command_there_is_help(spikemorph: Run) -> None:
+    status, out, _ = spikemorph()
+    assert status == 0
+    assert "certify" in out
 
 
 def test_bad_data_is_one_line(spikemorph: Run, network: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from spikemorph.zoo import data_catalogue, fetch_data
 from . import options
 from .options import out as console
 
-program = typer.Typer(help="Data sets: list them, fetch them.", no_args_is_help=True)
+program = typer.Typer(help="Data sets: list them, fetch them.")
 
 
 @program.command("list")

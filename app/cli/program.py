@@ -1,7 +1,8 @@
 """The program: its commands, and how errors end it (2 bad input, 3 unsupported parts)."""
 
+import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,10 +10,12 @@ from spikemorph.graph import SpikemorphError, UnsupportedError
 
 from . import certify, convert, data, demo, evaluate, inspect, zoo
 
+# typer carries its own click or uses the installed one; either way this is the base of usage errors
+USAGE: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
 program = typer.Typer(
     name="spikemorph",
     help="Turn trained networks into certified spiking networks.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -43,16 +46,20 @@ def _options(
 def main() -> int:
     """Run the program; the exit status."""
     try:
-        program(prog_name="spikemorph")
+        words = sys.argv[1:] or ["--help"]
+        status = program(words, prog_name="spikemorph", standalone_mode=False)
+    except USAGE as error:
+        where = getattr(getattr(error, "ctx", None), "command_path", "spikemorph")
+        text = error.format_message().replace("\n", " ").rstrip(".")
+        typer.echo(f"error: {text}; see {where} --help", err=True)
+        return 2
     except UnsupportedError as error:
         typer.echo(f"error: {error}", err=True)
         return 3
     except SpikemorphError as error:
         typer.echo(f"error: {error}", err=True)
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("stopped; nothing was half-written", err=True)
         return 130
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
-    return 0
+    return status if isinstance(status, int) else 0

@@ -11,7 +11,7 @@ from ..models import FETCHED
 from . import options
 from .options import out as console
 
-program = typer.Typer(help="Networks: list them, show one's card.", no_args_is_help=True)
+program = typer.Typer(help="Networks: list them, show one's card.")
 
 
 @program.command("list")
