@@ -96,10 +96,16 @@ class Neuron(Record):
         return max(steps)
 
     def overshoot(self, span: int) -> int:
-        """How far the tracer may pass the ladder's ends, for a ladder of `span` levels above one."""
+        """How far the tracer may pass the ladder's ends, for a ladder of `span` levels above one.
+
+        A residual is at most the span and what was overshot before: the least such fixed point.
+        """
         if self.alphabet is not Alphabet.POWERS:
             return 0
-        return max((nearest_power(size) - size for size in range(1, 2 * span + 1)), default=0)
+        over, size = 0, 1
+        while size <= span + over:
+            over, size = max(over, nearest_power(size) - size), size + 1
+        return over
 
 
 def nearest_power(size: int) -> int:
