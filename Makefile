@@ -4,6 +4,7 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+PYTEST ?= -m 'not slow'
 
 .PHONY: demo test check clean
 
