@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from spikemorph.cli import main
+from spikemorph.cli.options import out as console
 from spikemorph.zoo import build_model, load_model_card
 
 Run = Callable[..., tuple[int, str, str]]
@@ -21,7 +22,7 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def spikemorph(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a command; its exit status, output and errors."""
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console, "width", 200)
 
     def run(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["spikemorph", *map(str, words)])
@@ -56,9 +57,9 @@ def refused(status: int, err: str, *words: str, expected: int = 2) -> None:
 def test_demo_ends_with_the_table_and_a_certificate_of_level_a(
     spikemorph: Run, tmp_path: Path
 ) -> None:
-    status, out, _ = spikemorph("demo", "--out", tmp_path / "demo", "--json", tmp_path / "d.json")
+    status, shown, _ = spikemorph("demo", "--out", tmp_path / "demo", "--json", tmp_path / "d.json")
     assert status == 0
-    assert out.index("mismatching logits") < out.index("Certificate level A")
+    assert shown.index("mismatching logits") < shown.index("Certificate level A")
     result = json.loads((tmp_path / "d.json").read_text())
     assert result["settled"]["mismatching_logits"] == 0
     assert result["certificate"]["level"] == "A"
@@ -71,7 +72,7 @@ def test_json_of_convert_and_evaluate_has_the_fixed_keys(
     spikemorph: Run, network: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "e.json"
-    status, out, _ = spikemorph(
+    status, shown, _ = spikemorph(
         "evaluate", network, "--data", "digits:test:50", "--steps", "1,2,9", "--json", file
     )
     assert status == 0
@@ -84,7 +85,7 @@ def test_json_of_convert_and_evaluate_has_the_fixed_keys(
     assert set(wanted.split()) <= set(result["curve"][0])
     assert {"steps_max", "steps_mean", "accuracy", "mismatching_logits"} <= set(result["settled"])
     assert {"level", "steps_required", "steps_used"} <= set(result["certificate"])
-    assert "integer -> spiking" in out
+    assert "integer -> spiking" in shown
 
 
 @pytest.mark.parametrize("engine", ["reference", "dense"])
@@ -101,9 +102,9 @@ def test_engines_give_the_same_result(
 
 
 def test_certify_saves_the_certificate_and_counts(spikemorph: Run, network: Path) -> None:
-    status, out, _ = spikemorph("certify", network, "--data", "digits:test:30")
+    status, shown, _ = spikemorph("certify", network, "--data", "digits:test:30")
     assert status == 0
-    assert "0 mismatching logits of 300" in out
+    assert "0 mismatching logits of 300" in shown
     saved = json.loads(network.with_suffix(".certificate.json").read_text())
     assert saved["level"] == "A"
     assert saved["mismatching_logits"] == 0
@@ -122,11 +123,11 @@ def test_fewer_steps_than_required_lower_the_level(
 def test_inexact_neurons_get_no_certificate(spikemorph: Run, tmp_path: Path, name: str) -> None:
     path = tmp_path / "n.safetensors"
     words = ["convert", "zoo:digits_mlp", "--data", "digits:test:20", "--out", path]
-    status, out, _ = spikemorph(*words, "--neuron", name)
+    status, shown, _ = spikemorph(*words, "--neuron", name)
     assert status == 0
-    assert "No certificate" in out
-    assert "node 'relu" in out
-    status, out, _ = spikemorph("certify", path)
+    assert "No certificate" in shown
+    assert "node 'relu" in shown
+    status, shown, _ = spikemorph("certify", path)
     assert status == 3
 
 
@@ -137,9 +138,9 @@ def test_classical_rate_coding_is_there_to_compare_with(
     file = tmp_path / "r.json"
     words = ["convert", "zoo:digits_mlp", "--data", "digits:test:100", "--json", file]
     words += ["--out", tmp_path / "r.safetensors", "--rate-coded", rates]
-    status, out, _ = spikemorph(*words, "--neuron", "if")
+    status, shown, _ = spikemorph(*words, "--neuron", "if")
     assert status == 0
-    assert "never stop" in out
+    assert "never stop" in shown
     result = json.loads(file.read_text())
     assert result["curve"][-1]["steps"] == 32
     assert result["curve"][-1]["accuracy"] >= 90
@@ -181,7 +182,7 @@ def test_early_exits(spikemorph: Run, network: Path, tmp_path: Path, rule: str) 
 
 def test_inspect_says_what_becomes_of_every_node(spikemorph: Run, tmp_path: Path) -> None:
     file = tmp_path / "i.json"
-    status, out, _ = spikemorph("inspect", "zoo:digits_cnn", "--json", file)
+    status, shown, _ = spikemorph("inspect", "zoo:digits_cnn", "--json", file)
     assert status == 0
     result = json.loads(file.read_text())
     assert result["supported"] is True
@@ -268,9 +269,9 @@ def test_bad_usage_is_one_line(spikemorph: Run, words: list[str], expected: str)
 
 
 def test_without_a_command_there_is_help(spikemorph: Run) -> None:
-    status, out, _ = spikemorph()
+    status, shown, _ = spikemorph()
     assert status == 0
-    assert "certify" in out
+    assert "certify" in shown
 
 
 def test_bad_data_is_one_line(spikemorph: Run, network: Path, tmp_path: Path) -> None:
@@ -352,9 +353,9 @@ def test_lists(spikemorph: Run, tmp_path: Path) -> None:
         (["data", "fetch", "digits"], "comes with the installation"),
         (["--version"], "0.1.0"),
     ):
-        status, out, _ = spikemorph(*words)
+        status, shown, _ = spikemorph(*words)
         assert status == 0
-        assert word in out
+        assert word in shown
 
 
 def test_shipped_weights_are_what_the_zoo_builds() -> None:

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from spikemorph.zoo import data_catalogue, fetch_data
 
@@ -28,7 +28,7 @@ def list_data(json_file: options.JsonOption = None) -> None:
         for entry in data_catalogue()
     ]
     options.write_json(json_file, rows)
-    table = Table("name", "what", "shape", "splits", "licence")
+    table = Table(Column("name", no_wrap=True), "what", "shape", "splits", "licence")
     for entry in data_catalogue():
         splits = ", ".join(f"{name} {split.count}" for name, split in entry.splits.items())
         shape = "x".join(map(str, entry.shape))

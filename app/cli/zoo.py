@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from spikemorph.zoo import load_model_card, model_catalogue
 
@@ -19,7 +19,7 @@ def list_models(json_file: options.JsonOption = None) -> None:
     """The shipped networks."""
     cards = model_catalogue()
     options.write_json(json_file, [card.to_dict() for card in cards])
-    table = Table("name", "data", "parameters", "test accuracy %", "licence")
+    table = Table(Column("name", no_wrap=True), "data", "parameters", "test accuracy %", "licence")
     for card in cards:
         accuracy = f"{card.accuracy.get('test', float('nan')):.2f}"
         table.add_row(
