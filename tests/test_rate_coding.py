@@ -132,7 +132,7 @@ def float_net(chain: Build) -> Graph:
     one, none = (1, 1), ((0, 0), (0, 0))
     graph: Graph = chain(
         (2, 8, 8),
-        Convolution(first, 1 + torch.rand(6, generator=generator), one, none, one),
+        Convolution(first, 3 + torch.rand(6, generator=generator), one, none, one),
         ReLU(),
         MaxPool((2, 2), (2, 2), none, one),
         Reshape((54,)),
