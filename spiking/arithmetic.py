@@ -16,6 +16,7 @@ from spikemorph.layers.linear import Linear
 from spikemorph.layers.ranges import Range
 
 SINGLE, DOUBLE = 2.0**24, 2.0**53
+_CPU = torch.device("cpu")
 
 
 def carrier(bound: Range, device: torch.device, name: str) -> torch.dtype:
@@ -37,17 +38,23 @@ def carrier(bound: Range, device: torch.device, name: str) -> torch.dtype:
     )
 
 
-def probed(op: Op, sources: list[Range], shape: tuple[int, ...], kind: torch.dtype) -> torch.dtype:
-    """`kind`, if the op computes extreme integers exactly in it here; else int64 or float64.
+def probed(
+    op: Op,
+    sources: list[Range],
+    shape: tuple[int, ...],
+    kind: torch.dtype,
+    device: torch.device = _CPU,
+) -> torch.dtype:
+    """`kind`, if the op computes extreme increments exactly in it on `device`; else int64 or float64.
 
     `shape` is one sample's input shape.
     """
     if kind is not torch.float32 or not isinstance(op, Convolution | Linear):
         return kind
-    device = op.weight.device
     generator = torch.Generator().manual_seed(len(shape))
     low, high = (int(end) for end in (sources[0].low.min(), sources[0].high.max()))
-    x = torch.randint(low, high + 1, (1, *shape), generator=generator)
+    widest = high - low  # the largest increment
+    x = torch.randint(-widest, widest + 1, (1, *shape), generator=generator)
     exact = on_integers[type(op)](op, x) - on_integers[type(op)](op, torch.zeros_like(x))
     found = on_increments[type(op)](op, x.to(device, torch.float32)).cpu()
     if bool((found == exact.to(torch.float32)).all()):

@@ -113,7 +113,7 @@ class DenseEngine:
             return _Plan(kind)
         (source_name,) = node.inputs
         shape = self._sizes[source_name]
-        kind = probed(op, [self._bounds[source_name]], shape, kind)
+        kind = probed(op, [self._bounds[source_name]], shape, kind, self.device)
         zero = torch.zeros((1, *shape), dtype=torch.int64)
         constant = on_integers[type(op)](op, zero).to(self.device, kind)
         return _Plan(kind, constant=constant)

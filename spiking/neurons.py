@@ -59,7 +59,9 @@ class Neuron(Record):
         if (self.up is not None and self.up < 1) or (self.down is not None and self.down < 0):
             raise ValueError(f"neuron {self.name}: it must be able to rise, and not fall upwards")
         if self.alphabet is Alphabet.POWERS and (self.up, self.down) != (None, None):
-            raise ValueError(f"neuron {self.name}: powers of two have both signs and no largest one")
+            raise ValueError(
+                f"neuron {self.name}: powers of two have both signs and no largest one"
+            )
         if self.negative_margin < 0:
             raise ValueError(f"neuron {self.name}: the negative margin is below zero")
 
