@@ -28,9 +28,7 @@ def build_ladder(op: Activation, steps: Steps, scale: Scale, shift: Scale) -> La
     size = max(len(scale), len(shift), len(steps.unit))
     columns = (widened(column, size) for column in (scale, shift, steps.unit))
     channels = list(zip(*columns, strict=True))
-    low, high = op.bounds
-    whole = (low is None or low <= 0) and (high is None or high >= 0)  # no levels jumped at an end
-    even = isinstance(op, _EVEN) and whole and all(s > 0 for s, _, _ in channels)
+    even = isinstance(op, _EVEN) and all(s > 0 and _spans(op, steps, u) for s, _, u in channels)
     line = _line(steps.start, channels) if even else None
     unit = steps.unit[0]
     if line is not None and (steps.smax is None or steps.smax - steps.smin > LONGEST):
@@ -42,6 +40,13 @@ def build_ladder(op: Activation, steps: Steps, scale: Scale, shift: Scale) -> La
         [_rung(op.reaches((k - steps.start) * u), s, h) for k in levels] for s, h, u in channels
     ]
     return Ladder(torch.tensor(rungs), steps.smin, steps.smax, unit, line)
+
+
+def _spans(op: Activation, steps: Steps, unit: Fraction) -> bool:
+    """Whether the function's own ends lie at or beyond the ladder's, so that the ladder clips."""
+    low, high = (None if end is None else math.floor(end / unit + steps.start) for end in op.bounds)
+    reaches_top = high is None or steps.smax is None or high >= steps.smax
+    return reaches_top and (low is None or low <= steps.smin)
 
 
 def _rung(crossing: Fraction | float, scale: Fraction, shift: Fraction) -> int:

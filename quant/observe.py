@@ -11,6 +11,7 @@ from spikemorph.graph import Graph, InputError
 from spikemorph.graph.interpret import walk
 from spikemorph.layers.activation import Activation
 
+from .calibrators import Max
 from .settings import Quantisation
 from .units import Scale, snapped
 
@@ -32,10 +33,24 @@ class Steps:
     start: Fraction = Fraction(1, 2)
 
 
-def observe(graph: Graph, x: Tensor) -> dict[str, Tensor]:
-    """Values of every activation on samples `x`, (channel, n), thinned evenly to about `KEPT`.
+@dataclass(frozen=True)
+class Seen:
+    """What one activation did on all samples.
 
-    Each channel's least and greatest values are always among them.
+    `values` is (channel, n), thinned evenly, so that shares and quantiles of them are those of all;
+    `ends` is (channel, 2), the least and the greatest of all values, thinned out or not.
+    """
+
+    values: Tensor
+    ends: Tensor
+
+    def layer(self) -> Tensor:
+        """(n,) the values of all channels with the layer's two ends among them."""
+        return torch.cat([self.values.flatten(), self.ends.amin()[None], self.ends.amax()[None]])
+
+
+def observe(graph: Graph, x: Tensor) -> dict[str, Seen]:
+    """What every activation does on samples `x`, thinned to about `KEPT` values each.
 
     Raises
     ------
@@ -44,7 +59,7 @@ def observe(graph: Graph, x: Tensor) -> dict[str, Tensor]:
     """
     if not len(x):
         raise InputError("calibration data is empty: give at least one sample")
-    kept: dict[str, list[Tensor]] = {}
+    kept: dict[str, list[tuple[Tensor, Tensor]]] = {}
     share = max(1, KEPT // -(-len(x) // _BATCH))
     with torch.no_grad():
         for batch in x.split(_BATCH):
@@ -54,8 +69,14 @@ def observe(graph: Graph, x: Tensor) -> dict[str, Tensor]:
                     stride = max(1, rows.numel() // share)
                     stride += stride % 2 == 0  # an odd stride does not stay in step with the maps
                     ends = torch.stack([rows.amin(1), rows.amax(1)], 1)
-                    kept.setdefault(node.name, []).extend([rows[:, ::stride], ends])
-    return {name: torch.cat(parts, 1) for name, parts in kept.items()}
+                    kept.setdefault(node.name, []).append((rows[:, ::stride].clone(), ends))
+    return {name: _joined(parts) for name, parts in kept.items()}
+
+
+def _joined(parts: list[tuple[Tensor, Tensor]]) -> Seen:
+    ends = torch.stack([ends for _, ends in parts])
+    both = torch.stack([ends[..., 0].amin(0), ends[..., 1].amax(0)], 1)
+    return Seen(torch.cat([values for values, _ in parts], 1), both)
 
 
 def choose_steps(graph: Graph, x: Tensor, settings: Quantisation) -> dict[str, Steps]:
@@ -68,17 +89,17 @@ def choose_steps(graph: Graph, x: Tensor, settings: Quantisation) -> dict[str, S
     """
     seen = heard(graph, x)
     return {
-        node.name: _steps(node.op, seen[node.name].flatten(), settings)
+        node.name: _steps(node.op, seen[node.name].layer(), settings)
         for node in graph.nodes
         if isinstance(node.op, Activation)
     }
 
 
-def heard(graph: Graph, x: Tensor) -> dict[str, Tensor]:
+def heard(graph: Graph, x: Tensor) -> dict[str, Seen]:
     """As `observe`, refusing activations that are zero on all samples."""
     seen = observe(graph, x)
-    for name, values in seen.items():
-        if not bool((values != 0).any()):
+    for name, found in seen.items():
+        if not bool((found.ends != 0).any()):
             raise InputError(
                 f"node {name!r} is silent on all {len(x)} calibration samples; calibrate on more "
                 "samples, like those the network will see"
@@ -91,7 +112,8 @@ def _steps(op: Activation, values: Tensor, settings: Quantisation) -> Steps:
     least, most = min(0.0, float(values.min())), max(0.0, float(values.max()))
     gaps = settings.levels - 1
     below = 0 if low is not None and low >= 0 else round(gaps * -least / (most - least))
-    unit = snapped(settings.calibrator.unit(values, -below, gaps - below))
+    wish = settings.calibrator.unit(values, -below, gaps - below)
+    unit = snapped(wish, up=isinstance(settings.calibrator, Max))  # which clips nothing
     smin, smax = -below, gaps - below
     if high is not None:
         smax = min(smax, math.floor(high / unit + Fraction(1, 2)))

@@ -27,7 +27,7 @@ def snapped(value: float, *, up: bool = False) -> Fraction:
 
 
 def simple(value: float) -> Fraction:
-    """The fraction of few digits nearest to a positive number, within one part in ``2**31``.
+    """The fraction of few digits nearest to a positive number, within one part in ``2**16``.
 
     >>> simple(1 / 49), simple(1e-6)
     (Fraction(1, 49), Fraction(1, 1000000))
