@@ -9,7 +9,7 @@ from torch import Tensor
 from spikemorph.graph import Graph, InputError, Problem, UnsupportedError
 from spikemorph.layers.activation import Activation, Clip, ReLU
 
-from .observe import Steps, heard
+from .observe import Seen, Steps, heard
 from .units import Scale, collapsed, snapped
 
 RATE_WEIGHTS = 2**15 - 1  # 16 bits: rounding is no part of this comparison
@@ -61,17 +61,20 @@ def rate_steps(graph: Graph, x: Tensor, settings: RateCoding) -> dict[str, Steps
     }
 
 
-def _threshold(values: Tensor, settings: RateCoding) -> Scale:
-    layer = float(values.flatten().kthvalue(_rank(values.numel(), settings.quantile)).values)
-    whole = layer if layer > 0 else float(values.max())
+def _threshold(seen: Seen, settings: RateCoding) -> Scale:
+    layer = _quantile(seen.values.flatten()[None], seen.ends[:, 1].amax()[None], settings.quantile)
+    whole = float(layer if layer > 0 else seen.ends.amax())
     if not settings.per_channel:
         return (snapped(whole),)
-    rows = values.kthvalue(_rank(values.shape[1], settings.quantile), dim=1).values
+    rows = _quantile(seen.values, seen.ends[:, 1], settings.quantile)
     rows = torch.where(
         rows > 0, rows, torch.full_like(rows, whole)
     )  # a silent channel: the layer's
     return collapsed([snapped(float(row)) for row in rows])
 
 
-def _rank(count: int, quantile: float) -> int:
-    return 1 + round(quantile * (count - 1))
+def _quantile(rows: Tensor, greatest: Tensor, share: float) -> Tensor:
+    """(row,) the quantile of every row; the greatest of all values where nothing is left out."""
+    if share == 1:
+        return greatest
+    return rows.kthvalue(1 + round(share * (rows.shape[1] - 1)), dim=1).values
