@@ -147,6 +147,7 @@ def test_the_engine_stays_exact_where_products_round(
     network, x = convolutional(even_ladder, chain)
     wanted = run_integers(network.graph, x)
     steps = certify(network).steps_required
+    assert steps is not None
     for op in (Convolution, Linear):
         monkeypatch.setattr(
             op,

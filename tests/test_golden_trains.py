@@ -78,7 +78,9 @@ def events(train: Tensor) -> list[list[int]]:
 def record(engine: Any, neuron: Neuron) -> dict[str, Any]:
     """All there is to know of one run, and its SHA-256."""
     network, x = small_network(neuron)
-    trace = engine(network).run(x.float(), certify(network).steps_required + 1, record=True)
+    required = certify(network).steps_required
+    assert required is not None
+    trace = engine(network).run(x.float(), required + 1, record=True)
     content = {
         "outputs": trace.outputs.tolist(),
         "settled": trace.settled.tolist(),

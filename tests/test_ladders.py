@@ -181,7 +181,7 @@ def test_chosen_levels_are_as_many_as_asked(levels: int, chain: Build) -> None:
     assert (steps.smin, steps.smax) == (0, levels - 1)
     squashed = graph.substitute("n1", Node("n1", Tanh(), ("n0",)))
     steps = choose_steps(squashed, 10 * values, Quantisation(levels, calibrator=Max()))["n1"]
-    assert steps.smax * steps.unit[0] <= 1 + steps.unit[0] / 2
+    assert steps.smax is not None and steps.smax * steps.unit[0] <= 1 + steps.unit[0] / 2
 
 
 @pytest.mark.parametrize("largest", [1, 3, 7])

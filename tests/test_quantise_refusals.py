@@ -86,6 +86,6 @@ def test_bad_calibration_data_is_refused(x: Tensor, message: str, chain: Build) 
 @pytest.mark.parametrize(
     "options", [{"levels": 1}, {"levels": 65537}, {"weight_bits": 1}, {"weight_bits": 9}]
 )
-def test_settings_outside_their_range_are_refused(options: dict[str, int]) -> None:
+def test_settings_outside_their_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=str(*options.values())):
         Quantisation(**options)

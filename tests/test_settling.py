@@ -111,7 +111,7 @@ def test_the_bound_binds(
 def test_the_bound_counts_the_steps_of_the_coding(chain: Build, even_ladder: Build) -> None:
     """An input that trickles in for 5 steps delays the whole chain by 4."""
     graph = jumping(chain, even_ladder, 7, 6, 2)
-    once, spread = (to_spiking(graph, STBIF(), **more) for more in ({}, {"coding": Repeated(5)}))
+    once, spread = to_spiking(graph, STBIF()), to_spiking(graph, STBIF(), Repeated(5))
     assert certify(once).steps_required == 13
     assert certify(spread).steps_required == 17
 
