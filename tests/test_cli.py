@@ -81,6 +81,7 @@ def test_json_of_convert_and_evaluate_has_the_fixed_keys(
     assert set(wanted.split()) <= set(result)
     assert [point["steps"] for point in result["curve"]] == [1, 2, 9]
     assert result["n"] == 50
+    assert result["float_accuracy"] >= 90  # the network's file says which zoo network it came from
     wanted = "steps accuracy agreement mismatching_logits spikes_per_inference"
     assert set(wanted.split()) <= set(result["curve"][0])
     assert {"steps_max", "steps_mean", "accuracy", "mismatching_logits"} <= set(result["settled"])

@@ -80,10 +80,10 @@ def convert(
             result.network, engine, result.certificate, test, pair.test.y, steps=steps,
             names=(found.name, pair.test.name), float_graph=result.float_graph, watch=watch,
         )  # fmt: skip
-    notes = result.notes(
-        model=found.name, calibration=pair.calibration.name, input_range=list(ends)
-    )
-    save_network(out, result.network, notes)
+    plain = mean is None and std is None and model.startswith("zoo:")  # evaluate finds it again
+    notes = {"model": found.name, "source": model if plain else None, "input_range": list(ends)}
+    notes["calibration"] = pair.calibration.name
+    save_network(out, result.network, result.notes(**notes))
     options.write_json(json_file, measured.to_dict())
     console.print(curve_table(measured))
     for line in [*summary_lines(measured), *plain_certificate(result.certificate), f"saved {out}"]:

@@ -46,7 +46,9 @@ def demo(
         )  # fmt: skip
     options.made_folder(out)
     saved = out / f"{model.name}.safetensors"
-    save_network(saved, result.network, result.notes(model=model.name, input_range=list(ends)))
+    save_network(
+        saved, result.network, result.notes(model=model.name, source=MODEL, input_range=list(ends))
+    )
     options.write_json(out / "evaluation.json", measured.to_dict())
     options.write_json(json_file, measured.to_dict())
     console.print(certificate_table(result.certificate))

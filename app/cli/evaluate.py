@@ -28,7 +28,8 @@ def evaluate_network(
         str | None, typer.Option("--calibration", help="For --exit conformal; not the test data.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="The float model, to measure it on the same data.")
+        str | None,
+        typer.Option("--model", help="The float model, to measure it too; known for zoo:NAME."),
     ] = None,
     json_file: options.JsonOption = None,
     seed: options.SeedOption = 0,
@@ -46,7 +47,8 @@ def evaluate_network(
     if calibration is not None:
         drawn = options.drawn(options.read_data(calibration), seed)
         held = options.values(drawn, (low, high), spiking.entry.shape)
-    floats = None if model is None else canonical(load_graph(model).graph)
+    source = model or notes.get("source")
+    floats = None if source is None else canonical(load_graph(source).graph)
     with options.progress(len(x), "evaluating") as watch:
         result = evaluate(
             spiking, choices.engine(engine, spiking, where, max(points)), certificate, x, samples.y,
