@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "spikemorph"
 BELOW = {  # room -> the rooms it may import; docs/architecture.md says why
     "app": {"zoo", "convert", "quant", "train", "spiking", "layers", "graph"},
-    "zoo": {"train", "quant", "convert", "graph"},
+    "zoo": {"train", "graph"},
     "convert": {"quant", "spiking", "layers", "graph"},
-    "quant": {"train", "layers", "graph"},
+    "quant": {"layers", "graph"},
     "train": {"graph"},
     "spiking": {"layers", "graph"},
     "layers": {"graph"},

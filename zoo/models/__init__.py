@@ -1,1 +1,1 @@
-"""TODO."""
+"""The shipped networks: weights as safetensors, a JSON card for each."""
