@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 
 from spikemorph.graph import Graph, Input, Node, Op, Problem, UnsupportedError
+from spikemorph.graph.interpret import shapes
 from spikemorph.layers.activation import Activation, Relay, Sigmoid, Tanh
 from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.convolution import Convolution
@@ -39,9 +40,22 @@ def split_analog(graph: Graph) -> tuple[Graph, tuple[Op, ...]]:
         graph = Graph(nodes, graph.inputs, last.inputs)
         last = graph[graph.outputs[0]]
     problems = [_problem(node) for node in graph.nodes if not isinstance(node.op, KNOWN)]
+    problems.extend(_wide_linears(graph))
     if problems:
         raise UnsupportedError(problems)
     return graph, tuple(analog)
+
+
+def _wide_linears(graph: Graph) -> list[Problem]:
+    """Linear layers that the canonical form could not bring to features on axis 1."""
+    sizes = shapes(graph)
+    reason = "it is applied at positions along several axes"
+    repair = "reshape to at most three axes of positions, and bring the graph to canonical form"
+    return [
+        Problem(node.name, "Linear", reason, repair)
+        for node in graph.nodes
+        if isinstance(node.op, Linear) and len(sizes[node.inputs[0]]) != 1
+    ]
 
 
 def _problem(node: Node) -> Problem:

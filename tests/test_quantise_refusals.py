@@ -89,3 +89,10 @@ def test_bad_calibration_data_is_refused(x: Tensor, message: str, chain: Build) 
 def test_settings_outside_their_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=str(*options.values())):
         Quantisation(**options)
+
+
+def test_linear_layers_over_many_axes_are_refused_not_guessed(chain: Build) -> None:
+    """Their features are not on axis 1, where ladders and scales look for channels."""
+    graph = chain((2, 2, 2, 2, 8), Linear(noise(6, 8), None), ReLU())
+    with pytest.raises(UnsupportedError, match="positions along several axes"):
+        quantise_graph(graph, points(4, 2, 2, 2, 2, 8), DYADIC, Quantisation())
