@@ -43,8 +43,7 @@ def certify_network(
     options.write_json(out or network.with_suffix(".certificate.json"), result)
     options.write_json(json_file, result)
     console.print(certificate_table(certificate))
-    for line in plain_certificate(certificate):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    options.say(*plain_certificate(certificate))
     if differing is not None:
         console.print(f"{differing} mismatching logits of {found.counts * len(x)} on {data}")
     if certificate.level is None:

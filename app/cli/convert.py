@@ -11,11 +11,11 @@ from spikemorph.quant import Quantisation
 from spikemorph.spiking import save_network
 
 from ..conversion import convert_graph, convert_rate_coded, normalised
-from ..evaluation import curve_steps, evaluate
 from ..models import load_graph
 from ..report import curve_table, plain_certificate, summary_lines
 from . import choices, options
 from .options import out as console
+from .running import evaluated
 
 OutOption = Annotated[Path, typer.Option("--out", help="Where to save the network (.safetensors).")]
 
@@ -72,22 +72,14 @@ def convert(
     else:
         rates = choices.rate_coding(rate_coded)
         result = convert_rate_coded(graph, x, grid=grid, rates=rates, neuron=chosen[0])
-    test = options.values(pair.test, ends, found.input_shape)
-    steps = curve_steps(result.certificate)
-    engine = choices.engine("auto", result.network, where, max(steps))
-    with options.progress(len(test), "evaluating") as watch:
-        measured = evaluate(
-            result.network, engine, result.certificate, test, pair.test.y, steps=steps,
-            names=(found.name, pair.test.name), float_graph=result.float_graph, watch=watch,
-        )  # fmt: skip
+    measured = evaluated(result, pair.test, ends, found.name, where)
     plain = mean is None and std is None and model.startswith("zoo:")  # evaluate finds it again
     notes = {"model": found.name, "source": model if plain else None, "input_range": list(ends)}
     notes["calibration"] = pair.calibration.name
     save_network(out, result.network, result.notes(**notes))
     options.write_json(json_file, measured.to_dict())
     console.print(curve_table(measured))
-    for line in [*summary_lines(measured), *plain_certificate(result.certificate), f"saved {out}"]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    options.say(*summary_lines(measured), *plain_certificate(result.certificate), f"saved {out}")
 
 
 def _normalised(graph: Graph, mean: str | None, std: str | None) -> Graph:

@@ -43,4 +43,4 @@ def fetch(name: Annotated[str, typer.Argument(help="A name that `data list` show
         name, tell=lambda line: options.progress_console.print(line, highlight=False)
     )
     where = "comes with the installation" if folder is None else f"is in {folder}"
-    console.print(f"{name} {where}", highlight=False, markup=False, soft_wrap=True)
+    options.say(f"{name} {where}")

@@ -10,11 +10,11 @@ from spikemorph.quant import Quantisation
 from spikemorph.spiking import save_network
 
 from ..conversion import convert_graph
-from ..evaluation import curve_steps, evaluate
 from ..models import load_graph
 from ..report import certificate_table, curve_table, plain_certificate, summary_lines
-from . import choices, options
+from . import options
 from .options import out as console
+from .running import evaluated
 
 MODEL, DATA = "zoo:digits_cnn", "digits:test"
 
@@ -30,20 +30,11 @@ def demo(
     model = load_graph(MODEL)
     pair = options.split_data(DATA, None, seed)
     ends = options.input_range(None, model.input_range)
-    calibration, test = (
-        options.values(samples, ends, model.input_shape)
-        for samples in (pair.calibration, pair.test)
-    )
+    calibration = options.values(pair.calibration, ends, model.input_shape)
     result = convert_graph(
         model.graph, calibration, grid=Grid.of(*ends), quantisation=Quantisation()
     )
-    steps = curve_steps(result.certificate)
-    engine = choices.engine("auto", result.network, where, max(steps))
-    with options.progress(len(test), "evaluating") as watch:
-        measured = evaluate(
-            result.network, engine, result.certificate, test, pair.test.y, steps=steps,
-            names=(model.name, pair.test.name), float_graph=result.float_graph, watch=watch,
-        )  # fmt: skip
+    measured = evaluated(result, pair.test, ends, model.name, where)
     options.made_folder(out)
     saved = out / f"{model.name}.safetensors"
     save_network(
@@ -52,9 +43,6 @@ def demo(
     options.write_json(out / "evaluation.json", measured.to_dict())
     options.write_json(json_file, measured.to_dict())
     console.print(certificate_table(result.certificate))
-    for line in summary_lines(measured):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"saved {saved}", highlight=False, markup=False, soft_wrap=True)
+    options.say(*summary_lines(measured), f"saved {saved}")
     console.print(curve_table(measured))
-    for line in plain_certificate(result.certificate):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    options.say(*plain_certificate(result.certificate))

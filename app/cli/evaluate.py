@@ -57,5 +57,4 @@ def evaluate_network(
         )  # fmt: skip
     options.write_json(json_file, result.to_dict())
     console.print(curve_table(result))
-    for line in [*summary_lines(result), *plain_certificate(certificate)]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    options.say(*summary_lines(result), *plain_certificate(certificate))

@@ -39,6 +39,12 @@ out = Console()
 progress_console = Console(stderr=True)
 
 
+def say(*lines: str) -> None:
+    """Print sentences as they are, each on a line of its own however long."""
+    for line in lines:
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def numbers(text: str, option: str) -> tuple[float, ...]:
     """The numbers of ``0.1,0.2``.
 

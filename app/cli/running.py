@@ -1,0 +1,28 @@
+"""What convert and demo share: measure a fresh conversion on its test samples, with a progress bar."""
+
+import torch
+
+from spikemorph.zoo import Samples
+
+from ..conversion import Conversion
+from ..evaluation import curve_steps, evaluate
+from ..results import EvaluationResult
+from . import choices, options
+
+
+def evaluated(
+    result: Conversion,
+    test: Samples,
+    ends: tuple[float, float],
+    name: str,
+    where: torch.device,
+) -> EvaluationResult:
+    """Accuracy over the steps that the certificate asks for, the float network's beside it."""
+    x = options.values(test, ends, result.network.entry.shape)
+    steps = curve_steps(result.certificate)
+    engine = choices.engine("auto", result.network, where, max(steps))
+    with options.progress(len(x), "evaluating") as watch:
+        return evaluate(
+            result.network, engine, result.certificate, x, test.y, steps=steps,
+            names=(name, test.name), float_graph=result.float_graph, watch=watch,
+        )  # fmt: skip
