@@ -79,7 +79,11 @@ def convert(
     save_network(out, result.network, result.notes(**notes))
     options.write_json(json_file, measured.to_dict())
     console.print(curve_table(measured))
-    options.say(*summary_lines(measured), *plain_certificate(result.certificate), f"saved {out}")
+    source = f"calibrated on {len(pair.calibration)} samples of {pair.calibration.name}"
+    if pair.calibration.name == pair.test.name:
+        source += f", tested on {len(pair.test)} others"
+    options.say(source, *summary_lines(measured), *plain_certificate(result.certificate))
+    options.say(f"saved {out}")
 
 
 def _normalised(graph: Graph, mean: str | None, std: str | None) -> Graph:
