@@ -43,12 +43,16 @@ class Measured:
     """What a run over all samples gave; tensors over (step, sample) unless said."""
 
     classes: Tensor  # predicted, at every step
-    differing: Tensor  # integers that differ from the integer pass, at every step
+    differing: Tensor | None  # integers that differ from the integer pass; None if rate-coded
     spikes: Tensor  # sent at every step
     settled: Tensor  # (sample,)
     integer_classes: Tensor  # (sample,)
     outputs: Tensor  # (step, sample, *shape) float64
     counts: int  # outputs per sample
+
+    def mismatches(self, step: int) -> int | None:
+        """How many integers differ from the integer pass after a step."""
+        return None if self.differing is None else int(self.differing[step - 1].sum())
 
 
 def measure(
@@ -65,9 +69,10 @@ def measure(
     for batch in x.split(batch_size(network, steps)):
         parts.append(_measure_batch(network, engine, batch, steps))
         watch(len(batch))
+    differing = [part.differing for part in parts if part.differing is not None]
     return Measured(
         classes=torch.cat([part.classes for part in parts], 1),
-        differing=torch.cat([part.differing for part in parts], 1),
+        differing=None if network.rate_coded else torch.cat(differing, 1),
         spikes=torch.cat([part.spikes for part in parts], 1),
         settled=torch.cat([part.settled for part in parts]),
         integer_classes=torch.cat([part.integer_classes for part in parts]),
@@ -82,7 +87,7 @@ def _measure_batch(network: SpikingNetwork, engine: Engine, x: Tensor, steps: in
     real = trace.real_outputs(network)
     return Measured(
         classes=real.flatten(2).argmax(2),
-        differing=(trace.outputs != wanted).flatten(2).sum(2),
+        differing=None if network.rate_coded else (trace.outputs != wanted).flatten(2).sum(2),
         spikes=trace.spikes(),
         settled=trace.settled,
         integer_classes=network.readout.real(wanted).flatten(1).argmax(1),
@@ -138,13 +143,13 @@ def evaluate(
     last = max(steps)
     found = measure(network, engine, x, last, watch)
     check_labels(y, found.counts)
-    rule = None
-    if exit_rule is not None:
-        calibration = None
-        if exit_calibration is not None:
-            calibration = measure(network, engine, exit_calibration, last).outputs
-        rule = _early(exit_rule, found, y, calibration)
     floats = None if float_graph is None else float_classes(float_graph, x)
+    wanted = floats if network.rate_coded else found.integer_classes
+    early = None
+    if exit_rule is not None:
+        held = exit_calibration
+        known = None if held is None else measure(network, engine, held, last).outputs
+        early = _early(exit_rule, found, y, wanted, known)
     return EvaluationResult(
         model=names[0],
         data=names[1],
@@ -152,12 +157,12 @@ def evaluate(
         outputs=found.counts,
         neuron=next((neuron.name for _, neuron in network.neurons), "none"),
         float_accuracy=None if floats is None else share(floats, y),
-        integer_accuracy=share(found.integer_classes, y),
-        curve=tuple(_point(found, y, step) for step in sorted(set(steps))),
+        integer_accuracy=None if network.rate_coded else share(found.integer_classes, y),
+        curve=tuple(_point(found, y, wanted, step) for step in sorted(set(steps))),
         settled=_settled(found, y, last),
         certificate=certificate,
         seconds=round(time.perf_counter() - began, 3),
-        exit=rule,
+        exit=early,
     )
 
 
@@ -168,7 +173,7 @@ def float_classes(graph: Graph, x: Tensor) -> Tensor:
 
 
 def share(classes: Tensor, wanted: Tensor | None) -> float | None:
-    """Per cent of equal entries; None where nothing is wanted."""
+    """Per cent of equal entries; None where nothing is known to compare with."""
     return None if wanted is None else 100 * int((classes == wanted).sum()) / len(wanted)
 
 
@@ -198,13 +203,12 @@ def curve_steps(certificate: Certificate, longest: int = 32) -> list[int]:
     return [*doubling, end]
 
 
-def _point(found: Measured, y: Tensor | None, step: int) -> CurvePoint:
+def _point(found: Measured, y: Tensor | None, wanted: Tensor | None, step: int) -> CurvePoint:
     classes = found.classes[step - 1]
-    agreement = share(classes, found.integer_classes)
-    assert agreement is not None
     spikes = float(found.spikes[:step].sum(0).double().mean())
-    differing = int(found.differing[step - 1].sum())
-    return CurvePoint(step, share(classes, y), agreement, differing, spikes)
+    return CurvePoint(
+        step, share(classes, y), share(classes, wanted), found.mismatches(step), spikes
+    )
 
 
 def _settled(found: Measured, y: Tensor | None, last: int) -> Settled:
@@ -214,13 +218,17 @@ def _settled(found: Measured, y: Tensor | None, last: int) -> Settled:
         steps_max=int(until.max()),
         steps_mean=float(until.double().mean()),
         accuracy=share(found.classes[-1], y),
-        mismatching_logits=int(found.differing[-1].sum()),
+        mismatching_logits=found.mismatches(last),
         silent_share=100 * float(silent.double().mean()),
     )
 
 
 def _early(
-    rule: ExitRule, found: Measured, y: Tensor | None, calibration: Tensor | None
+    rule: ExitRule,
+    found: Measured,
+    y: Tensor | None,
+    wanted: Tensor | None,
+    calibration: Tensor | None,
 ) -> EarlyExit:
     outputs, last = found.outputs, len(found.outputs)
     if rule.kind == "silent":
@@ -232,10 +240,8 @@ def _early(
             raise InputError("--exit conformal needs --calibration DATA, apart from the test data")
         at = exit_steps(confidence(outputs), conformal_threshold(calibration, rule.value))
     classes = found.classes.gather(0, at[None] - 1)[0]
-    agreement = share(classes, found.integer_classes)
-    assert agreement is not None
     name = rule.kind if rule.kind == "silent" else f"{rule.kind}={rule.value:g}"
-    return EarlyExit(name, float(at.double().mean()), share(classes, y), agreement)
+    return EarlyExit(name, float(at.double().mean()), share(classes, y), share(classes, wanted))
 
 
 def parsed_steps(text: str) -> Iterable[int] | None:

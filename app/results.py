@@ -13,13 +13,14 @@ class CurvePoint:
 
     `agreement` is the share of samples whose class equals the integer network's;
     `mismatching_logits` counts integers that differ from the integer pass, over all samples and
-    outputs. Accuracy is None where the data has no labels.
+    outputs. Accuracy is None where the data has no labels. A rate-coded network stands for no
+    integer network: its agreement is with the float network, and no logits are compared (None).
     """
 
     steps: int
     accuracy: float | None
-    agreement: float
-    mismatching_logits: int
+    agreement: float | None
+    mismatching_logits: int | None
     spikes_per_inference: float
 
 
@@ -30,7 +31,7 @@ class Settled:
     steps_max: int
     steps_mean: float
     accuracy: float | None
-    mismatching_logits: int
+    mismatching_logits: int | None
     silent_share: float
 
 
@@ -41,7 +42,7 @@ class EarlyExit:
     rule: str
     steps_mean: float
     accuracy: float | None
-    agreement: float
+    agreement: float | None
 
 
 @dataclass(frozen=True)

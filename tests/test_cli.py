@@ -146,6 +146,10 @@ def test_classical_rate_coding_is_there_to_compare_with(
     assert result["curve"][-1]["steps"] == 32
     assert result["curve"][-1]["accuracy"] >= 90
     assert result["certificate"]["level"] is None
+    assert result["integer_accuracy"] is None  # it stands for no integer network
+    assert result["curve"][-1]["mismatching_logits"] is None
+    assert result["curve"][-1]["agreement"] >= 90  # with the float network
+    assert "float -> rate-coded" in shown
     status, _, err = spikemorph(*words, "--neuron", "pow2")
     refused(status, err, "pow2", "rate-coded")
 

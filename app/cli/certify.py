@@ -38,7 +38,7 @@ def certify_network(
         x = options.values(samples, (low, high), spiking.entry.shape)
         with options.progress(len(x), "comparing") as watch:
             found = measure(spiking, choices.engine(engine, spiking, where, steps), x, steps, watch)
-        differing = int(found.differing[-1].sum())
+        differing = found.mismatches(steps)
         result |= {"data": data, "n": len(x), "mismatching_logits": differing}
     options.write_json(out or network.with_suffix(".certificate.json"), result)
     options.write_json(json_file, result)

@@ -16,21 +16,33 @@ def curve_table(result: EvaluationResult) -> Table:
     for heading in ("T", "accuracy %", "agreement %", "mismatching logits", "spikes / inference"):
         table.add_column(heading, justify="right")
     for point in result.curve:
-        wrong = point.mismatching_logits
         table.add_row(
             str(point.steps),
             _percent(point.accuracy),
-            f"{point.agreement:.2f}",
-            Text(f"{wrong} of {result.n * result.outputs}", style="green" if wrong == 0 else ""),
+            _percent(point.agreement),
+            _mismatches(point.mismatching_logits, result),
             f"{point.spikes_per_inference:.1f}",
         )
     return table
 
 
+def _mismatches(count: int | None, result: EvaluationResult) -> Text:
+    if count is None:
+        return Text("-")
+    return Text(f"{count} of {result.n * result.outputs}", style="green" if count == 0 else "")
+
+
 def summary_lines(result: EvaluationResult) -> list[str]:
     """The two gaps, apart; when it settled; what an early exit gave."""
-    last = result.curve[-1]
+    last, settled = result.curve[-1], result.settled
     lines = []
+    if result.integer_accuracy is None and settled.mismatching_logits is None:
+        gap = _difference(last.accuracy, result.float_accuracy)
+        lines.append(
+            f"float -> rate-coded: {_percent(result.float_accuracy)} % -> "
+            f"{_percent(last.accuracy)} % at T = {last.steps} ({gap}, measured)"
+        )
+        return lines
     if result.float_accuracy is not None:
         gap = _difference(result.integer_accuracy, result.float_accuracy)
         lines.append(
@@ -44,7 +56,6 @@ def summary_lines(result: EvaluationResult) -> list[str]:
         f"integer -> spiking: {_percent(result.integer_accuracy)} % -> {_percent(last.accuracy)} % "
         f"at T = {last.steps} ({gap}, {kind})"
     )
-    settled = result.settled
     lines.append(
         f"settled after {settled.steps_mean:.2f} steps on average, {settled.steps_max} at most; "
         f"{settled.mismatching_logits} mismatching logits; {result.seconds:.1f} s"
@@ -52,7 +63,7 @@ def summary_lines(result: EvaluationResult) -> list[str]:
     if result.exit is not None:
         lines.append(
             f"early exit, {result.exit.rule}: {result.exit.steps_mean:.2f} steps on average, accuracy "
-            f"{_percent(result.exit.accuracy)} %, agreement {result.exit.agreement:.2f} %"
+            f"{_percent(result.exit.accuracy)} %, agreement {_percent(result.exit.agreement)} %"
         )
     return lines
 
