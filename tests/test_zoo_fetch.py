@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import gzip
 import hashlib
 import io
 import os
@@ -29,13 +30,14 @@ def digest(content: bytes) -> str:
 
 
 def tar_of(members: Mapping[str, bytes], mode: str = "w:gz") -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as file:  # type: ignore[call-overload]
+    """An archive that is the same whenever it is made: gzip would note the time by itself."""
+    buffer, packed = io.BytesIO(), mode == "w:gz"
+    with tarfile.open(fileobj=buffer, mode="w" if packed else mode) as file:  # type: ignore[call-overload]
         for name, content in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
             file.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
+    return gzip.compress(buffer.getvalue(), mtime=0) if packed else buffer.getvalue()
 
 
 def ar_of(members: Mapping[str, bytes]) -> bytes:
@@ -113,6 +115,7 @@ def test_an_archive_put_there_by_hand_needs_no_network(tmp_path: Path) -> None:
         ((route(ARCHIVE, failing="no such package"),), "test: error: no such package"),
         ((), "no route worked"),
     ],
+    ids=["archive swapped", "member swapped", "no member", "cut", "empty", "failing", "no route"],
 )
 def test_a_refused_fetch_says_why_and_leaves_nothing(
     tmp_path: Path, routes: tuple[Route, ...], reason: str
