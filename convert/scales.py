@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spikemorph.graph import Graph, Node, Op
 from spikemorph.layers.affine import ScaleShift, per_channel
-from spikemorph.layers.convolution import Convolution, bias_map
+from spikemorph.layers.convolution import Convolution, bias_map, by_row
 from spikemorph.layers.joining import Concat
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.narrowing import Narrow
@@ -67,26 +67,19 @@ def before(op: Weighted, scale: ScaleShift, source: Shape) -> Weighted | None:
     gain = per_channel(scale.gain.double())
     if gain is None:
         return None
-    by_row = _by_row(op, gain)
+    rows = by_row(op, gain)
     shift = _convolved(op, scale.shift.double(), source)
     if op.bias is not None:
         shift = bias_map(shift, op.axes) + bias_map(op.bias.double(), op.axes)
-    weight = op.weight.double() * by_row.reshape(*by_row.shape, *[1] * op.axes)
+    weight = op.weight.double() * rows.reshape(*rows.shape, *[1] * op.axes)
     return replace(op, weight=weight, bias=_collapsed(shift))
-
-
-def _by_row(op: Convolution, values: Tensor) -> Tensor:
-    """A number per input channel (or one for all) as (out, in / groups), beside the weight."""
-    inside = op.weight.shape[1]
-    by_group = values.expand(inside * op.groups).reshape(op.groups, 1, inside)
-    return by_group.expand(-1, len(op.weight) // op.groups, -1).reshape(-1, inside)
 
 
 def _convolved(op: Convolution, shift: Tensor, source: Shape) -> Tensor:
     """What the layer makes of a shift: (out,) where no window meets padding, else a map."""
     by_channel = per_channel(shift)
     if by_channel is not None and not any(n for pair in op.padding for n in pair):
-        return (op.weight.double().flatten(2).sum(2) * _by_row(op, by_channel)).sum(1)
+        return (op.weight.double().flatten(2).sum(2) * by_row(op, by_channel)).sum(1)
     return op.products(shift.expand(source)[None])[0]
 
 

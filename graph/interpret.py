@@ -12,8 +12,25 @@ from .tables import Table, on_integers
 Compute = Callable[..., Tensor]
 
 
-def walk(graph: Graph, x: Tensor, compute: Compute) -> Iterator[tuple[Node, Tensor]]:
+def flow(graph: Graph, compute: Compute) -> Iterator[tuple[Node, Tensor]]:
     """Yield every node with its output, freeing outputs that no later node reads.
+
+    ``compute(node, *inputs)`` gives the output of every node, the inputs of the graph too.
+    """
+    waiting = {node.name: len(graph.users(node.name)) for node in graph.nodes}
+    known: dict[str, Tensor] = {}
+    for node in graph.nodes:
+        output = compute(node, *(known[name] for name in node.inputs))
+        yield node, output
+        known[node.name] = output
+        for name in dict.fromkeys(node.inputs):
+            waiting[name] -= 1
+            if waiting[name] == 0:
+                del known[name]
+
+
+def walk(graph: Graph, x: Tensor, compute: Compute) -> Iterator[tuple[Node, Tensor]]:
+    """As `flow`, for samples that enter a graph of one input.
 
     Parameters
     ----------
@@ -27,19 +44,12 @@ def walk(graph: Graph, x: Tensor, compute: Compute) -> Iterator[tuple[Node, Tens
     if len(graph.inputs) != 1:
         raise GraphError(f"the graph has inputs {list(graph.inputs)}: one is expected")
     (entry,) = graph.inputs
-    waiting = {node.name: len(graph.users(node.name)) for node in graph.nodes}
-    known: dict[str, Tensor] = {}
-    for node in graph.nodes:
-        if isinstance(node.op, Input):
-            output = _checked(graph, entry, x)
-        else:
-            output = compute(node, *(known[name] for name in node.inputs))
-        yield node, output
-        known[node.name] = output
-        for name in dict.fromkeys(node.inputs):
-            waiting[name] -= 1
-            if waiting[name] == 0:
-                del known[name]
+
+    def enter(node: Node, *inputs: Tensor) -> Tensor:
+        is_entry = isinstance(node.op, Input)
+        return _checked(graph, entry, x) if is_entry else compute(node, *inputs)
+
+    yield from flow(graph, enter)
 
 
 def run(graph: Graph, x: Tensor) -> Tensor:
@@ -57,7 +67,7 @@ def run(graph: Graph, x: Tensor) -> Tensor:
     GraphError
         If `x` has another shape than the graph's input, or an op's shapes do not fit.
     """
-    return _last(graph, x, _naming_the_node(_plain))
+    return _last(graph, x, _naming_the_node(on_reals))
 
 
 def run_integers(graph: Graph, x: Tensor) -> Tensor:
@@ -83,7 +93,7 @@ def shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
     assert isinstance(entry, Input)
     integer = entry.grid is not None
     x = torch.empty((2, *entry.shape), device="meta", dtype=torch.int64 if integer else None)
-    compute = integer_compute(graph) if integer else _plain
+    compute = integer_compute(graph) if integer else on_reals
     found = {}
     for node, output in walk(graph, x, _naming_the_node(compute)):
         found[node.name] = tuple(output.shape[1:])
@@ -114,7 +124,8 @@ def _last(graph: Graph, x: Tensor, compute: Compute) -> Tensor:
     return result
 
 
-def _plain(node: Node, *inputs: Tensor) -> Tensor:
+def on_reals(node: Node, *inputs: Tensor) -> Tensor:
+    """How the nodes of a float graph compute, for `walk`."""
     return node.op(*inputs)
 
 

@@ -56,6 +56,13 @@ def bias_map(bias: Tensor, axes: int) -> Tensor:
     return bias.reshape(-1, *[1] * axes) if bias.dim() == 1 else bias
 
 
+def by_row(op: Convolution, values: Tensor) -> Tensor:
+    """A number per input channel (or one for all) as (out, in / groups), beside the weight."""
+    inside = op.weight.shape[1]
+    by_group = values.expand(inside * op.groups).reshape(op.groups, 1, inside)
+    return by_group.expand(-1, len(op.weight) // op.groups, -1).reshape(-1, inside)
+
+
 @on_integers(Convolution)
 def _on_integers(op: Convolution, x: Tensor) -> Tensor:
     return op(x)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spikemorph.graph import Graph, Input, Node, Op
 from spikemorph.graph.grid import Grid
-from spikemorph.graph.interpret import integer_compute, shapes, walk
+from spikemorph.graph.interpret import integer_compute, on_reals, shapes, walk
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift, per_channel
 from spikemorph.layers.convolution import Convolution
@@ -19,11 +19,11 @@ from spikemorph.layers.readout import Readout
 
 from .ladders import build_ladder
 from .observe import choose_steps
-from .plan import Plan
+from .plan import Plan, plain_ratio
 from .prepare import WEIGHTED, relay_sums, split_analog, whole_factors
 from .rates import RATE_WEIGHTS, RateCoding, rate_steps
 from .settings import Quantisation
-from .units import Scale, as_factors, as_reals, common, simple, widened
+from .units import Scale, as_factors, as_reals, common, widened
 
 CORRECTION_SAMPLES = 256
 _FINER = 64  # a shift folded into a ladder is kept to this share of an accumulator's unit
@@ -54,9 +54,7 @@ def quantise_graph(graph: Graph, calibration: Tensor, grid: Grid, settings: Quan
     UnsupportedError
         Naming every node without integer meaning.
     """
-    x = grid.to_values(grid.to_integers(calibration))
-    body, analog = split_analog(graph)
-    body = relay_sums(whole_factors(body))
+    body, analog, x = _prepared(graph, calibration, grid)
     steps = choose_steps(body, x, settings)
     plan = Plan(body, shapes(body), grid.step, steps, settings.largest_weight)
     built = _Builder(body, plan, grid).build(analog)
@@ -71,12 +69,19 @@ def rate_graph(graph: Graph, calibration: Tensor, grid: Grid, settings: RateCodi
     A spike of a layer is worth its threshold; nothing is exact (exactness.md, section 3bis). Raises
     as `quantise_graph` does.
     """
-    x = grid.to_values(grid.to_integers(calibration))
-    body, analog = split_analog(graph)
-    body = relay_sums(whole_factors(body))
+    body, analog, x = _prepared(graph, calibration, grid)
     steps = rate_steps(body, x, settings)
     plan = Plan(body, shapes(body), grid.step, steps, RATE_WEIGHTS)
     return _Builder(body, plan, grid).build(analog)
+
+
+def _prepared(
+    graph: Graph, calibration: Tensor, grid: Grid
+) -> tuple[Graph, tuple[Op, ...], Tensor]:
+    """The graph ready for integers, its analog end, and calibration samples as the grid has them."""
+    x = grid.to_values(grid.to_integers(calibration))
+    body, analog = split_analog(graph)
+    return relay_sums(whole_factors(body)), analog, x
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,7 @@ class _Builder:
             and node.name not in self.graph.outputs
         ):
             self._absorb(node, gain, shift)
-        elif self.plan.scale(node.name) == tuple(s * _plain_ratio(op) for s in scale):
+        elif self.plan.scale(node.name) == tuple(s * plain_ratio(op) for s in scale):
             self.reads[node.name] = self.reads.get(source, source)
         else:
             own = as_reals(self.plan.scale(node.name))
@@ -247,11 +252,7 @@ def correct_biases(body: Graph, integer: Graph, plan: Plan, x: Tensor, grid: Gri
         return found + along_channels(step, found)
 
     with torch.no_grad():
-        reals = (
-            (node, value)
-            for node, value in walk(body, x, lambda n, *inputs: n.op(*inputs))
-            if node.name in wanted
-        )
+        reals = ((node, value) for node, value in walk(body, x, on_reals) if node.name in wanted)
         for _ in walk(integer, grid.to_integers(x), measure):
             pass
     return integer.map(lambda node: replace(node, op=corrected.get(node.name, node.op)))
@@ -270,12 +271,6 @@ def narrow(values: Tensor) -> Tensor:
 
 def _wide(values: Tensor, rank: int) -> Tensor:
     return values.reshape(-1, *[1] * (rank - 1)) if len(values) > 1 else values.reshape(())
-
-
-def _plain_ratio(op: ScaleShift) -> Fraction:
-    """The factor of a pure positive scale, 0 where the op is more than that."""
-    plain = op.gain.numel() == 1 and not bool((op.shift != 0).any()) and float(op.gain) > 0
-    return simple(float(op.gain)) if plain else Fraction(0)
 
 
 def _short(value: Fraction) -> Fraction:

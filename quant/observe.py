@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, InputError
-from spikemorph.graph.interpret import walk
+from spikemorph.graph.interpret import on_reals, walk
 from spikemorph.layers.activation import Activation
 
 from .calibrators import Max
@@ -63,7 +63,7 @@ def observe(graph: Graph, x: Tensor) -> dict[str, Seen]:
     share = max(1, KEPT // -(-len(x) // _BATCH))
     with torch.no_grad():
         for batch in x.split(_BATCH):
-            for node, value in walk(graph, batch, lambda n, *inputs: n.op(*inputs)):
+            for node, value in walk(graph, batch, on_reals):
                 if isinstance(node.op, Activation):
                     rows = value.transpose(0, 1).flatten(1)
                     stride = max(1, rows.numel() // share)

@@ -13,7 +13,7 @@ from torch import Tensor
 from spikemorph.graph import Graph, Node
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift, per_channel
-from spikemorph.layers.convolution import Convolution
+from spikemorph.layers.convolution import Convolution, by_row
 from spikemorph.layers.joining import Add, Concat
 from spikemorph.layers.linear import Linear
 
@@ -78,13 +78,9 @@ class Plan:
         assert isinstance(op, Convolution | Linear)
         source = as_reals(self.scale(node.inputs[0]))
         weight = op.weight.double()
-        if len(source) == 1:
+        if len(source) == 1 or isinstance(op, Linear):
             return weight * source
-        if isinstance(op, Linear):
-            return weight * source
-        inside = op.weight.shape[1]
-        by_group = source.reshape(op.groups, 1, inside)
-        rows = by_group.expand(-1, len(weight) // op.groups, -1).reshape(len(weight), inside)
+        rows = by_row(op, source)
         return weight * rows.reshape(*rows.shape, *[1] * op.axes)
 
     def _own_scale(self, node: Node) -> Scale:
@@ -115,8 +111,7 @@ class Plan:
         if gain is None:
             peak = float(op.gain.abs().max()) * float(as_reals(source).max())
             return (snapped(peak / 2**DIAGONAL_BITS, up=True),)
-        if len(gain) == 1 and not bool((op.shift != 0).any()) and float(gain) > 0:
-            ratio = simple(float(gain))
+        if ratio := plain_ratio(op):
             return tuple(s * ratio for s in source)
         size = max(len(source), len(gain))
         peaks = as_reals(widened(source, size)) * gain.abs().double()
@@ -153,6 +148,12 @@ class Plan:
 
     def _elastic(self, name: str) -> bool:
         return isinstance(self.graph[name].op, WEIGHTED) and self.graph.only_user(name) is not None
+
+
+def plain_ratio(op: ScaleShift) -> Fraction:
+    """The factor of a pure positive scale, 0 where the op is more than that."""
+    plain = op.gain.numel() == 1 and not bool((op.shift != 0).any()) and float(op.gain) > 0
+    return simple(float(op.gain)) if plain else Fraction(0)
 
 
 def _fit(base: Fraction | None, ideal: Fraction | None, spikes: bool) -> tuple[Fraction, int]:

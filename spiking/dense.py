@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import GraphError, Input, InputError, Node
-from spikemorph.graph.interpret import require_rows, shapes
+from spikemorph.graph.interpret import flow, require_rows, shapes
 from spikemorph.graph.tables import on_increments, on_integers
 from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.convolution import Convolution
@@ -145,31 +145,31 @@ class _Run:
 
     def _chunk(self, steps: int) -> None:
         network = self.network
-        edges: dict[str, Tensor] = {}
-        coding, grid = network.coding, network.grid
-        waiting = {node.name: len(network.graph.users(node.name)) for node in network.graph.nodes}
         active = torch.zeros((steps, len(self.points)), dtype=torch.bool, device=self.points.device)
-        for node in network.graph.nodes:
-            sources = [edges[name] for name in node.inputs]
+
+        def compute(node: Node, *sources: Tensor) -> Tensor:
             if isinstance(node.op, Input):
-                when = range(self.done + 1, self.done + steps + 1)
-                out = torch.stack([coding.at(self.points, step, grid) for step in when])
-                active |= out.flatten(2).ne(0).any(2)
-                out = out.to(self.engine._plans[node.name].kind)
-            elif isinstance(node.op, Ladder):
-                out = self._fire(node, sources[0])
-                active |= self._count(node.name, out)
-            else:
-                out = self._pass_on(node, sources)
-            edges[node.name] = out
-            for name in dict.fromkeys(node.inputs):
-                waiting[name] -= 1
-                if not waiting[name]:
-                    del edges[name]
-        out = edges[network.graph.outputs[0]].to(torch.int64).cumsum(0)
+                return self._inject(node, active)
+            if isinstance(node.op, Ladder):
+                spikes = self._fire(node, sources[0])
+                active.logical_or_(self._count(node.name, spikes))
+                return spikes
+            return self._pass_on(node, list(sources))
+
+        edges = flow(network.graph, compute)
+        (last,) = [edge for node, edge in edges if node.name == network.graph.outputs[0]]
+        out = last.to(torch.int64).cumsum(0)
         self.outputs.append(out + self.outputs[-1][-1] if self.outputs else out)
         self._note_activity(active, steps)
         self.done += steps
+
+    def _inject(self, node: Node, active: Tensor) -> Tensor:
+        """What enters, (step, sample, ...); samples that receive something are marked active."""
+        when = range(self.done + 1, self.done + len(active) + 1)
+        coding, grid = self.network.coding, self.network.grid
+        out = torch.stack([coding.at(self.points, step, grid) for step in when])
+        active.logical_or_(out.flatten(2).ne(0).any(2))
+        return out.to(self.engine._plans[node.name].kind)
 
     def _pass_on(self, node: Node, sources: list[Tensor]) -> Tensor:
         """Increments through a node that is no neuron, (step, sample, ...)."""
