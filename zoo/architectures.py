@@ -125,9 +125,19 @@ def fashion_resnet() -> nn.Module:
     return ResidualNet(widths=(16, 32, 64), classes=10)
 
 
+def cifar_vgg() -> nn.Module:
+    """Six convolutions (64 to 256 wide) with max pools for 32x32 colour images, halved early."""
+    layers = _unit(1, 3, 64)
+    layers += [("pool1", nn.MaxPool2d(2)), *_unit(2, 64, 128), *_unit(3, 128, 128)]
+    layers += [("pool2", nn.MaxPool2d(2)), *_unit(4, 128, 256), *_unit(5, 256, 256)]
+    layers += [("pool3", nn.MaxPool2d(2)), *_unit(6, 256, 256), ("pool4", nn.MaxPool2d(2))]
+    layers += [("flatten", nn.Flatten()), ("head", nn.Linear(256 * 2 * 2, 10))]
+    return nn.Sequential(OrderedDict(layers))
+
+
 ARCHITECTURES: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
     {
         build.__name__: build
-        for build in (digits_mlp, digits_cnn, digits_resnet, fashion_vgg, fashion_resnet)
+        for build in (digits_mlp, digits_cnn, digits_resnet, fashion_vgg, fashion_resnet, cifar_vgg)
     }
 )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 from spikemorph.train import FlipAndShift, TrainSettings
 
@@ -17,6 +18,7 @@ class Recipe:
     augment: FlipAndShift | None
     held_out: int  # training samples kept for validation
     smoothing: float = 0.1
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"  # of the arithmetic; weights are 32-bit
 
 
 _DIGITS_SHIFT = FlipAndShift(flip=False, pixels=1)
@@ -31,6 +33,14 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             Recipe("fashion_vgg", "fashion-mnist", TrainSettings(epochs=12), FlipAndShift(), 5000),
             Recipe(
                 "fashion_resnet", "fashion-mnist", TrainSettings(epochs=30), FlipAndShift(), 5000
+            ),
+            Recipe(
+                "cifar_vgg",
+                "cifar10",
+                TrainSettings(epochs=12, rate=0.15),
+                FlipAndShift(pixels=3),
+                5000,
+                precision="bf16-mixed",
             ),
         )
     }

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
 from spikemorph.graph.errors import InputError
@@ -64,6 +65,7 @@ def train_recipe(
         augment=recipe.augment,
         checkpoint=checkpoint,
         on_epoch=on_epoch,
+        fabric=Fabric(accelerator="cpu", devices=1, precision=recipe.precision),
     )
     return model, records
 

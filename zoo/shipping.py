@@ -72,4 +72,5 @@ def settings_of(recipe: Recipe) -> dict[str, object]:
         "smoothing": recipe.smoothing,
         "augment": augment,
         "held_out": recipe.held_out,
+        "precision": recipe.precision,
     }

@@ -1,0 +1,1 @@
+"""Graph in, graph with fewer weights out: masks, scores, schedules, rewiring."""
