@@ -107,8 +107,12 @@ def open_linears(graph: Graph) -> Graph:
             continue
         axes = len(source) - 1
         ones, zero = (1,) * axes, pairs(0, axes)
-        weight = node.op.weight.reshape(*node.op.weight.shape, *ones)
-        cell = Convolution(weight, node.op.bias, ones, zero, ones)
+        weight, mask = (
+            None if t is None else t.reshape(*t.shape, *ones)
+            for t in (node.op.weight, node.op.mask)
+        )  # fmt: skip
+        assert weight is not None
+        cell = Convolution(weight, node.op.bias, ones, zero, ones, mask=mask)
         turned, mixed = graph.fresh(f"{node.name}.turned"), graph.fresh(f"{node.name}.mixed")
         graph = graph.substitute(
             node.name,

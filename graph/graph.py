@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -19,10 +19,19 @@ class Op(Record):
 
     Called with batched tensors (first dimension: sample) it returns a batched tensor; it works on
     real values, differentiably, and takes its tensors to the dtype and device of its input.
+    `learns` names the fields that training changes by gradients, `remembers` those that it changes
+    by what it sees (running statistics).
     """
+
+    learns: ClassVar[tuple[str, ...]] = ()
+    remembers: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, *inputs: Any, **options: Any) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} has no meaning on real values")
+
+    def in_training(self, *inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The output while training, and the new values of the fields in `remembers`."""
+        return self(*inputs), {}
 
 
 @dataclass(frozen=True, eq=False)

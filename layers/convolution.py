@@ -23,8 +23,11 @@ class Convolution(Op):
     """``y = weight * x + bias``.
 
     ``weight`` is (out, in / groups, *kernel); ``bias`` is (out,), or (out, *output size) where a
-    shift before zero padding was folded in.
+    shift before zero padding was folded in. ``mask``, bool and shaped like the weight, says which
+    weights are kept (`masks.py`); None where nothing was pruned.
     """
+
+    learns = ("weight", "bias")
 
     weight: Tensor
     bias: Tensor | None
@@ -32,6 +35,7 @@ class Convolution(Op):
     padding: Pairs
     dilation: Sizes
     groups: int = 1
+    mask: Tensor | None = None
 
     @property
     def axes(self) -> int:

@@ -20,11 +20,15 @@ aten: Any = torch.ops.aten
 class Linear(Op):
     """``y = x weight^T + bias``: weight (out, in), bias (out,), over the last axis of `x`.
 
-    In canonical and integer graphs that is the only axis of a sample.
+    In canonical and integer graphs that is the only axis of a sample. ``mask``, bool and shaped like
+    the weight, says which weights are kept (`masks.py`); None where nothing was pruned.
     """
+
+    learns = ("weight", "bias")
 
     weight: Tensor
     bias: Tensor | None
+    mask: Tensor | None = None
 
     def products(self, x: Tensor) -> Tensor:
         """The product without the bias, in the number type of `x`."""

@@ -12,11 +12,15 @@ from spikemorph.graph.calls import Call, Refusal
 from spikemorph.graph.tables import reads_onnx, reads_torch
 
 aten: Any = torch.ops.aten
+MOMENTUM = 0.1  # of running statistics, torch's default
 
 
 @dataclass(frozen=True, eq=False)
 class BatchNorm(Op):
     """``y = gain (x - mean) / sqrt(variance + eps) + shift``, each of them (channel,)."""
+
+    learns = ("gain", "shift")
+    remembers = ("mean", "variance")
 
     mean: Tensor
     variance: Tensor
@@ -29,6 +33,15 @@ class BatchNorm(Op):
             t.to(x) for t in (self.mean, self.variance, self.gain, self.shift)
         )
         return F.batch_norm(x, mean, variance, gain, shift, eps=self.eps)
+
+    def in_training(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Normalised by the batch's own statistics, which the running ones are moved towards.
+
+        A tenth of the way, to the mean and the unbiased variance, as torch does by default.
+        """
+        mean, variance = self.mean.clone(), self.variance.clone()
+        y = F.batch_norm(x, mean, variance, self.gain, self.shift, True, MOMENTUM, self.eps)
+        return y, {"mean": mean, "variance": variance}
 
 
 @reads_torch(

@@ -1,1 +1,19 @@
 """Graph in, graph with fewer weights out: masks, scores, schedules, rewiring."""
+
+from . import hydra, magnitude, rewiring  # noqa: F401  imported for the methods they enter
+from .allocation import Allocation, ErdosRenyi, Given, Lamp, Ranked, Uniform
+from .methods import prune_graph
+from .task import Lesson, PruneTask, layer_sparsities
+
+__all__ = [
+    "Allocation",
+    "ErdosRenyi",
+    "Given",
+    "Lamp",
+    "Lesson",
+    "PruneTask",
+    "Ranked",
+    "Uniform",
+    "layer_sparsities",
+    "prune_graph",
+]

@@ -13,7 +13,6 @@ from spikemorph.graph.errors import InputError
 from spikemorph.train import (
     CrossEntropy,
     DataTensors,
-    EpochRecord,
     FlipAndShift,
     TrainSettings,
     accuracy,
@@ -21,6 +20,7 @@ from spikemorph.train import (
     hold_out,
     initialised,
 )
+from spikemorph.train.loop import EpochRecord
 from spikemorph.train.checkpoint import load_checkpoint
 from spikemorph.train.loop import DivergenceError
 

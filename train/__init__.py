@@ -1,9 +1,10 @@
-"""One training loop; objectives, augmentations, masks and attacks plug into it."""
+"""One training loop; objectives, augmentations, companions and attacks plug into it."""
 
 from .augment import FlipAndShift
 from .data import DataTensors, hold_out
+from .graph_module import GraphModule
 from .initialise import initialised
-from .loop import EpochRecord, fit
+from .loop import fit
 from .measure import accuracy
 from .objectives import CrossEntropy, Objective
 from .settings import TrainSettings
@@ -11,8 +12,8 @@ from .settings import TrainSettings
 __all__ = [
     "CrossEntropy",
     "DataTensors",
-    "EpochRecord",
     "FlipAndShift",
+    "GraphModule",
     "Objective",
     "TrainSettings",
     "accuracy",

@@ -16,6 +16,7 @@ from torch.optim import SGD
 from spikemorph.graph.errors import InputError, SpikemorphError
 
 from .checkpoint import State, is_begun, load_checkpoint, save_checkpoint
+from .companion import Companion, Moment
 from .data import DataTensors
 from .objectives import CrossEntropy, Objective
 from .settings import TrainSettings
@@ -45,6 +46,7 @@ class _Plugged:
     objective: Objective
     augment: Augment | None
     project: Project | None
+    companion: Companion | None
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,9 @@ class _Run:
         losses = []
         self.spread.train()
         for step, index in enumerate(torch.split(order, batch)):
-            rate = self.settings.rate_at((before + step + 0.5) / (self.settings.epochs * steps))
-            losses.append(self._update(self.train.rows(index), rate))
+            moment = self._moment(before + step + 1, self.settings.epochs * steps)
+            rate = moment.rate
+            losses.append(self._update(self.train.rows(index), moment))
             if not math.isfinite(losses[-1]):
                 raise DivergenceError(
                     f"epoch {number}, step {step + 1}: the loss is {losses[-1]} at learning rate "
@@ -117,7 +120,11 @@ class _Run:
         seconds = time.perf_counter() - start
         return EpochRecord(number, math.fsum(losses) / steps, rate, seconds)
 
-    def _update(self, batch: DataTensors, rate: float) -> float:
+    def _moment(self, step: int, steps: int) -> Moment:
+        rate = self.settings.rate_at((step - 0.5) / steps)
+        return Moment(self.model, self.optimizer, self.generator, step, steps, rate)
+
+    def _update(self, batch: DataTensors, moment: Moment) -> float:
         """Descend on this process's share of the batch; the mean loss over all shares.
 
         Where that is no number, the weights are left alone.
@@ -130,10 +137,14 @@ class _Run:
         mean = cast(Tensor, self.fabric.all_reduce(loss.detach(), reduce_op="mean")).item()
         if math.isfinite(mean):
             for group in self.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = moment.rate
             self.optimizer.zero_grad()
             self.fabric.backward(loss)
-            self.optimizer.step()
+            companion = self.plugged.companion
+            if companion is None or companion.before_update(moment):
+                self.optimizer.step()
+            if companion is not None:
+                companion.after_update(moment)
             if project is not None:
                 project(self.model)
         return mean
@@ -153,7 +164,7 @@ def _begin(
     model: nn.Module, train: DataTensors, settings: TrainSettings, plugged: _Plugged, fabric: Fabric
 ) -> _Run:
     optimizer = SGD(
-        model.parameters(),
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=settings.rate,
         momentum=settings.momentum,
         nesterov=settings.momentum > 0,
@@ -172,6 +183,7 @@ def fit(
     objective: Objective | None = None,
     augment: Augment | None = None,
     project: Project | None = None,
+    companion: Companion | None = None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     fabric: Fabric | None = None,
@@ -179,7 +191,8 @@ def fit(
     """Train `model` in place, and leave it in evaluation mode.
 
     The `objective` (cross-entropy if none is given) is made small on each batch, which `augment`
-    may vary first; `project` is called after every update, to keep masks or bounds. The
+    may vary first; `project` is called after every update, to keep bounds; the `companion` sees
+    every step before and after its update (rewiring, noise) and may leave the update out. The
     `checkpoint` is written after every epoch, then `on_epoch` is called, which may raise to stop.
     Where the checkpoint exists, the run goes on from it and ends with the very weights of a run
     that was never stopped. `fabric` gives device, precision and processes, already launched, and
@@ -187,7 +200,7 @@ def fit(
     """
     begun = is_begun(checkpoint)
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
-    plugged = _Plugged(objective or CrossEntropy(), augment, project)
+    plugged = _Plugged(objective or CrossEntropy(), augment, project, companion)
     run = _begin(model, train, settings, plugged, fabric)
     records = run.restore(checkpoint) if checkpoint and begun else []
     while len(records) < settings.epochs:

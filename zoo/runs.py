@@ -12,12 +12,12 @@ from spikemorph.graph.errors import InputError
 from spikemorph.train import (
     CrossEntropy,
     DataTensors,
-    EpochRecord,
     accuracy,
     fit,
     hold_out,
     initialised,
 )
+from spikemorph.train.loop import EpochRecord
 
 from .architectures import ARCHITECTURES
 from .recipes import Recipe

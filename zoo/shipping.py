@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import nn
 
 from spikemorph.graph.saving import write_bytes
-from spikemorph.train import EpochRecord
+from spikemorph.train.loop import EpochRecord
 
 from .cards import ModelCard
 from .entry import DataSet

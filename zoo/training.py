@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from spikemorph.graph.errors import SpikemorphError
-from spikemorph.train import EpochRecord
+from spikemorph.train.loop import EpochRecord
 
 from .datasets import data_catalogue, load_data
 from .home import made

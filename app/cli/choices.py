@@ -1,11 +1,13 @@
 """Names that users give neurons, calibrators, codings and engines, and the values they stand for."""
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 
 from spikemorph.graph import InputError
+from spikemorph.prune import Allocation, ErdosRenyi, Lamp, Ranked, Uniform
+from spikemorph.prune.methods import methods
 from spikemorph.quant import MSE, Max, Percentile, RateCoding
 from spikemorph.quant.calibrators import Calibrator
 from spikemorph.spiking import (
@@ -38,7 +40,33 @@ CODINGS: Mapping[str, Callable[[], Coding]] = {
     "bit-plane": BitPlane,
     "thermometer": Thermometer,
 }
+METHODS = tuple(sorted(methods))
+ALLOCATIONS: Mapping[str, Allocation] = {
+    "uniform": Uniform(),
+    "erk": ErdosRenyi(),
+    "lamp": Lamp(),
+    "global": Ranked(),
+}
+PRECISIONS: Mapping[str, Literal["32-true", "bf16-mixed"]] = {
+    "32-true": "32-true",
+    "bf16-mixed": "bf16-mixed",
+}
 SCHEDULES = {"free": Schedule.FREE, "wait": Schedule.WAIT}
+
+
+def method(name: str) -> str:
+    """The pruning method of that name."""
+    return _choice({known: known for known in METHODS}, name, "--method")
+
+
+def allocation(name: str | None) -> Allocation | None:
+    """The allocation of that name; None leaves it to the method."""
+    return None if name is None else _choice(ALLOCATIONS, name, "--allocation")
+
+
+def precision(name: str) -> Literal["32-true", "bf16-mixed"]:
+    """The arithmetic of training."""
+    return _choice(PRECISIONS, name, "--precision")
 
 
 def neuron(name: str) -> Neuron:

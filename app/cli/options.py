@@ -17,6 +17,7 @@ from torch import Tensor
 
 from spikemorph.graph import InputError
 from spikemorph.graph.saving import write_bytes
+from spikemorph.train.loop import EpochRecord
 from spikemorph.zoo import Samples, load_data
 
 JsonOption = Annotated[
@@ -121,6 +122,12 @@ def made_folder(path: Path) -> None:
         raise InputError(
             f"{path}: cannot be made: {error.strerror}; choose another --out"
         ) from error
+
+
+def tell_epoch(record: EpochRecord) -> None:
+    """One line on the error stream for an epoch of training."""
+    line = f"epoch {record.epoch}: loss {record.loss:.4f} ({record.seconds:.1f} s)"
+    progress_console.print(line, highlight=False)
 
 
 def read_data(spec: str) -> Samples:

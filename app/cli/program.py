@@ -8,7 +8,7 @@ import typer
 
 from spikemorph.graph import SpikemorphError, UnsupportedError
 
-from . import certify, convert, data, demo, evaluate, inspect, zoo
+from . import certify, convert, data, demo, evaluate, inspect, prune, zoo
 
 # typer carries its own click or uses the installed one; either way this is the base of usage errors
 USAGE: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -24,6 +24,7 @@ program.command("inspect")(inspect.inspect)
 program.command("convert")(convert.convert)
 program.command("certify")(certify.certify_network)
 program.command("evaluate")(evaluate.evaluate_network)
+program.command("prune")(prune.prune)
 program.add_typer(data.program, name="data")
 program.add_typer(zoo.program, name="zoo")
 

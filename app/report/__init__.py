@@ -5,6 +5,8 @@ from .text import (
     curve_table,
     inspection_table,
     plain_certificate,
+    prune_lines,
+    sparsity_table,
     summary_lines,
 )
 
@@ -13,5 +15,7 @@ __all__ = [
     "curve_table",
     "inspection_table",
     "plain_certificate",
+    "prune_lines",
+    "sparsity_table",
     "summary_lines",
 ]

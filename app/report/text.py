@@ -5,6 +5,7 @@ from rich.text import Text
 
 from spikemorph.convert import Certificate
 
+from ..pruning import PruneResult
 from ..results import EvaluationResult, Inspection
 
 
@@ -116,6 +117,33 @@ def inspection_table(result: Inspection) -> Table:
         shape = "" if node.shape is None else "x".join(map(str, node.shape))
         table.add_row(Text(node.name), node.op, shape, mark, Text(node.reason))
     return table
+
+
+def sparsity_table(result: PruneResult) -> Table:
+    """How many weights every layer keeps."""
+    table = Table(title=f"{result.model} pruned by {result.method}")
+    for heading in ("layer", "weights", "kept", "sparsity %", "mask"):
+        table.add_column(heading, justify="left" if heading in ("layer", "mask") else "right")
+    for layer in result.layers:
+        table.add_row(
+            Text(layer.node), f"{layer.weights:,}", f"{layer.kept:,}",
+            _percent(100 * layer.sparsity), layer.mask_hash,
+        )  # fmt: skip
+    return table
+
+
+def prune_lines(result: PruneResult) -> list[str]:
+    """How sparse it became, and what that cost on held-out samples."""
+    total = sum(layer.weights for layer in result.layers)
+    kept = sum(layer.kept for layer in result.layers)
+    lines = [f"{kept:,} of {total:,} weights kept ({100 * result.zeros:.2f} % are zero)"]
+    if result.validation_after is not None:
+        change = _difference(result.validation_after, result.validation_before)
+        lines.append(
+            f"held-out accuracy: {_percent(result.validation_before)} % -> "
+            f"{_percent(result.validation_after)} % ({change}), {result.seconds:.0f} s"
+        )
+    return lines
 
 
 def _percent(value: float | None) -> str:

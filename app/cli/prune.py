@@ -1,0 +1,100 @@
+"""``spikemorph prune``: a sparse network from a trained one, fine-tuned under its masks."""
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from lightning_fabric import Fabric
+
+from spikemorph.graph import InputError
+from spikemorph.graph.saving import save_graph
+from spikemorph.prune import Lesson, PruneTask
+from spikemorph.train import CrossEntropy, FlipAndShift, TrainSettings, hold_out
+from spikemorph.train.data import DataTensors
+
+from ..models import Model, load_graph
+from ..pruning import prune_model
+from ..report import prune_lines, sparsity_table
+from . import choices, options
+from .options import out as console
+
+OutOption = Annotated[Path, typer.Option("--out", help="Where to save the pruned model.")]
+
+
+def prune(
+    model: Annotated[
+        str, typer.Argument(help=".onnx, .pt2, .safetensors, zoo:NAME, or module:factory")
+    ],
+    out: OutOption,
+    sparsity: Annotated[float, typer.Option(help="Share of weights to remove, 0 <= share < 1.")],
+    method: Annotated[str, typer.Option(help=", ".join(choices.METHODS))] = "magnitude",
+    data: Annotated[
+        str | None, typer.Option("--data", help="To train on: digits:train, FILE.npz, folder.")
+    ] = None,
+    allocation: Annotated[
+        str | None, typer.Option(help="How layers share it: uniform, erk, lamp, global.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Of training, all phases together.")] = 5,
+    rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 0.05,
+    decay: Annotated[float, typer.Option(help="Weight decay.")] = 5e-4,
+    smoothing: Annotated[float, typer.Option(help="Label smoothing.")] = 0.1,
+    shift: Annotated[int, typer.Option(help="Vary images: move by up to so many pixels.")] = 0,
+    flip: Annotated[bool, typer.Option(help="Vary images: mirror them.")] = False,
+    held_out: Annotated[int, typer.Option(help="Samples kept for validation.")] = 0,
+    precision: Annotated[str, typer.Option(help="32-true or bf16-mixed")] = "32-true",
+    allow_empty: Annotated[bool, typer.Option(help="A layer may lose all its weights.")] = False,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="To resume from when stopped; removed at the end.")
+    ] = None,
+    input_range: options.RangeOption = None,
+    input_shape: options.ShapeOption = None,
+    weights: options.WeightsOption = None,
+    json_file: options.JsonOption = None,
+    seed: options.SeedOption = 0,
+    device: options.DeviceOption = "cpu",
+) -> None:
+    """Mask weights and fine-tune under the mask; print the sparsity of every layer."""
+    where = options.device(device)
+    found = load_graph(model, input_shape=options.shape(input_shape), weights=weights)
+    task = PruneTask(found.graph, sparsity, choices.allocation(allocation), None, seed, allow_empty)
+    chosen = choices.method(method)
+    validation = None
+    if data is not None:
+        ends = options.input_range(input_range, found.input_range)
+        train, validation = _samples(data, found, ends, held_out, seed)
+        settings = TrainSettings(epochs=epochs, rate=rate, decay=decay, seed=seed)
+        vary = FlipAndShift(flip, shift) if flip or shift else None
+        fabric = Fabric(accelerator=where.type, devices=1, precision=choices.precision(precision))
+        task = PruneTask(
+            found.graph,
+            sparsity,
+            task.allocation,
+            Lesson(
+                train, settings, CrossEntropy(smoothing), vary, checkpoint,
+                on_epoch=options.tell_epoch, fabric=fabric,
+            ),
+            seed,
+            allow_empty,
+        )  # fmt: skip
+    graph, result = prune_model(found.name, chosen, task, validation)
+    save_graph(out, graph)
+    options.write_json(json_file, result.to_dict())
+    if checkpoint is not None:
+        for leftover in checkpoint.parent.glob(f"{checkpoint.name}*"):
+            leftover.unlink()
+    console.print(sparsity_table(result))
+    options.say(*prune_lines(result), f"saved {out}")
+
+
+def _samples(
+    data: str, model: Model, ends: tuple[float, float], held_out: int, seed: int
+) -> tuple[DataTensors, DataTensors | None]:
+    """What is learnt from, and what is held out of it."""
+    samples = options.read_data(data)
+    if samples.y is None:
+        raise InputError(f"{samples.name}: no labels to learn from; give samples with labels")
+    whole = DataTensors(options.values(samples, ends, model.input_shape), samples.y)
+    if held_out == 0:
+        return whole, None
+    return hold_out(whole, held_out, torch.Generator().manual_seed(seed))

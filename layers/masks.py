@@ -1,0 +1,92 @@
+"""Masks of weights: which weights of a layer are kept, as a value of the graph.
+
+A mask is the `mask` field of a weighted op: bool, shaped like its weight, True where kept, None where
+nothing was pruned. Outside it the weight is zero, in float, integer and spiking graphs alike.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from spikemorph.graph import Graph, GraphError, Node
+
+from .convolution import Convolution
+from .linear import Linear
+
+Weighted = Convolution | Linear
+Masks = Mapping[str, Tensor]  # node name -> bool tensor, shaped like the node's weight
+
+
+def weighted_nodes(graph: Graph) -> list[Node]:
+    """The nodes that hold weights, in running order."""
+    return [node for node in graph.nodes if isinstance(node.op, Weighted)]
+
+
+def weight_of(node: Node) -> Tensor:
+    """The weight of a weighted node."""
+    assert isinstance(node.op, Weighted)
+    return node.op.weight
+
+
+def masks_of(graph: Graph) -> dict[str, Tensor]:
+    """The masks that a graph holds, by node; nodes that were not pruned are left out."""
+    return {
+        node.name: node.op.mask
+        for node in graph.nodes
+        if isinstance(node.op, Weighted) and node.op.mask is not None
+    }
+
+
+def with_masks(graph: Graph, masks: Masks) -> Graph:
+    """The graph with these masks, and zero weights outside them; other nodes are left alone.
+
+    Raises
+    ------
+    GraphError
+        If a mask is for no weighted node, or has another shape than the weight.
+    """
+    holders = {node.name for node in weighted_nodes(graph)}
+    if odd := sorted(set(masks) - holders):
+        raise GraphError(f"masks for {odd}: there are no weighted nodes of these names")
+
+    def masked(node: Node) -> Node:
+        if node.name not in masks:
+            return node
+        assert isinstance(node.op, Weighted)
+        mask, weight = masks[node.name], node.op.weight
+        if mask.shape != weight.shape:
+            raise GraphError(
+                f"node {node.name!r}: a mask of shape {tuple(mask.shape)} for a weight of shape "
+                f"{tuple(weight.shape)}; give one bool for every weight"
+            )
+        kept = torch.where(mask, weight, torch.zeros_like(weight))
+        return replace(node, op=replace(node.op, weight=kept, mask=mask))
+
+    return graph.map(masked)
+
+
+def broken_masks(graph: Graph) -> list[str]:
+    """One line for every node with a weight that is not zero outside its mask; none if all hold."""
+    found = []
+    for node in weighted_nodes(graph):
+        assert isinstance(node.op, Weighted)
+        if node.op.mask is not None and bool((node.op.weight[~node.op.mask] != 0).any()):
+            count = int((node.op.weight[~node.op.mask] != 0).sum())
+            found.append(f"node {node.name!r}: {count} weights outside its mask are not zero")
+    return found
+
+
+def mask_hash(mask: Tensor) -> str:
+    """SHA-256, shortened, of a mask's bits in order; the same for a layer's mask in any graph."""
+    flat = mask.detach().cpu().reshape(-1).to(torch.uint8).numpy().tobytes()
+    return hashlib.sha256(flat).hexdigest()[:16]
+
+
+def sparsity(graph: Graph) -> float:
+    """The share of weights that are zero, over all weighted nodes, 0..1."""
+    weights = [weight_of(node) for node in weighted_nodes(graph)]
+    total = sum(weight.numel() for weight in weights)
+    return 1 - sum(int((weight != 0).sum()) for weight in weights) / max(1, total)

@@ -1,0 +1,171 @@
+"""What is to be pruned, how far, and what may be learnt from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from spikemorph.graph import Graph, GraphError, InputError
+from spikemorph.layers.masks import broken_masks, mask_hash, masks_of, weight_of, weighted_nodes
+from spikemorph.train import CrossEntropy, DataTensors, Objective, TrainSettings
+from spikemorph.train.loop import Augment, EpochRecord
+
+from .allocation import Allocation
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Data, objective and settings of the training that goes with pruning.
+
+    The objective is clean or adversarial, whatever the caller gives. `checkpoint` names a file; each
+    phase of a method keeps its own beside it.
+    """
+
+    train: DataTensors
+    settings: TrainSettings
+    objective: Objective = field(default_factory=CrossEntropy)
+    augment: Augment | None = None
+    checkpoint: Path | None = None
+    on_epoch: Callable[[EpochRecord], None] | None = None
+    fabric: Fabric | None = None
+
+    def phase(self, name: str, share: float = 1.0) -> "Lesson":
+        """The lesson of one phase: a share of the epochs (at least one), a checkpoint of its own."""
+        epochs = max(1, round(self.settings.epochs * share))
+        path = self.checkpoint
+        return replace(
+            self,
+            settings=replace(self.settings, epochs=epochs),
+            checkpoint=None if path is None else path.with_name(f"{path.name}.{name}"),
+        )
+
+
+@dataclass(frozen=True)
+class PruneTask:
+    """A float graph and how sparse it is to become.
+
+    Parameters
+    ----------
+    graph : Graph
+        A float graph, trained.
+    sparsity : float
+        The share of weights to remove, 0 <= sparsity < 1, over all weighted layers together.
+    allocation : Allocation, optional
+        How that is spread over the layers; each method has its own default.
+    lesson : Lesson, optional
+        What is trained on, for methods that train; none for one shot.
+    seed : int
+        Of what a method draws apart from training.
+    allow_empty : bool
+        Whether a layer may lose all its weights.
+
+    Raises
+    ------
+    InputError
+        If the sparsity is outside [0, 1), or the graph has no weights.
+    """
+
+    graph: Graph
+    sparsity: float
+    allocation: Allocation | None = None
+    lesson: Lesson | None = None
+    seed: int = 0
+    allow_empty: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sparsity < 1:
+            raise InputError(
+                f"sparsity {self.sparsity:g}: give the share of weights to remove, 0 <= share < 1"
+            )
+        if not self.weights():
+            raise InputError("the network has no weighted layers: nothing to prune")
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weight of every weighted node; a weight that nodes share is listed once."""
+        seen: set[int] = set()
+        found: dict[str, Tensor] = {}
+        for node in weighted_nodes(self.graph):
+            weight = weight_of(node)
+            if id(weight) not in seen:
+                seen.add(id(weight))
+                found[node.name] = weight
+        return found
+
+    def magnitudes(self) -> dict[str, Tensor]:
+        """The absolute value of every weight, float64."""
+        return {name: weight.detach().double().abs() for name, weight in self.weights().items()}
+
+    def taught(self, method: str) -> Lesson:
+        """The lesson of a method that cannot do without.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        if self.lesson is None:
+            raise InputError(f"method {method} learns from data: give training data (--data)")
+        return self.lesson
+
+    def generator(self) -> torch.Generator:
+        """A fresh generator of the task's seed."""
+        return torch.Generator().manual_seed(self.seed)
+
+    def allocated(self, scores: dict[str, Tensor], default: Allocation) -> dict[str, Tensor]:
+        """Masks by the task's allocation, or by `default`; see `checked`."""
+        return self.checked((self.allocation or default).masks(scores, self.sparsity))
+
+    def checked(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The masks, if no layer lost all its weights or that is allowed.
+
+        Raises
+        ------
+        InputError
+            Naming every such layer.
+        """
+        empty = [name for name, mask in masks.items() if not bool(mask.any())]
+        if empty and not self.allow_empty:
+            raise InputError(
+                f"layers {empty} would lose all their weights at sparsity {self.sparsity:g}: prune "
+                "less, choose another allocation (erk, lamp), or allow it (--allow-empty)"
+            )
+        return masks
+
+
+@dataclass(frozen=True)
+class LayerSparsity:
+    """How many weights one layer has and keeps; the hash names the mask in any graph."""
+
+    node: str
+    weights: int
+    kept: int
+    nonzero: int
+    mask_hash: str
+
+    @property
+    def sparsity(self) -> float:
+        """The share removed, 0..1."""
+        return 1 - self.kept / self.weights
+
+
+def layer_sparsities(graph: Graph) -> tuple[LayerSparsity, ...]:
+    """One row for every weighted node, pruned or not.
+
+    Raises
+    ------
+    GraphError
+        If a weight outside a mask is not zero; all such nodes are named.
+    """
+    if broken := broken_masks(graph):
+        raise GraphError("; ".join([*broken, "the masks were not kept: this is a defect"]))
+    masks = masks_of(graph)
+    rows = []
+    for node in weighted_nodes(graph):
+        weight = weight_of(node)
+        mask = masks.get(node.name, torch.ones_like(weight, dtype=torch.bool))
+        count, nonzero = int(mask.sum()), int((weight != 0).sum())
+        rows.append(LayerSparsity(node.name, weight.numel(), count, nonzero, mask_hash(mask)))
+    return tuple(rows)

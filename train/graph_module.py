@@ -1,0 +1,116 @@
+"""A float graph as a torch module that can be trained, and made a graph again."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from spikemorph.graph import Graph, GraphError, Node
+from spikemorph.graph.interpret import walk
+
+
+class GraphModule(nn.Module):
+    """What ops learn becomes parameters, what they remember becomes buffers.
+
+    Tensors that nodes share stay one parameter.
+
+    Parameters
+    ----------
+    graph : Graph
+        A float graph with one input and one output.
+    transforms : mapping of str to Module, optional
+        By node: what computes the weight that is used from the weight that is learnt (a mask, a
+        quantiser). Nodes that share a weight share its transform; name one of them.
+
+    Raises
+    ------
+    GraphError
+        If a transform is for a node that learns no weight, or two are for one weight.
+    """
+
+    def __init__(self, graph: Graph, transforms: Mapping[str, nn.Module] | None = None) -> None:
+        super().__init__()
+        self._graph = graph
+        self._keys: dict[tuple[str, str], str] = {}  # (node, field) -> name of parameter or buffer
+        owners: dict[int, str] = {}
+        for index, node in enumerate(graph.nodes):
+            for field in (*node.op.learns, *node.op.remembers):
+                value = getattr(node.op, field)
+                if value is not None:
+                    key = owners.setdefault(id(value), f"{index}_{field}")
+                    self._keys[node.name, field] = key
+                    self._keep(key, value, learnt=field in node.op.learns)
+        self.transforms = nn.ModuleDict()
+        for name, transform in (transforms or {}).items():
+            self._transform(name, transform)
+
+    def _keep(self, key: str, value: Tensor, *, learnt: bool) -> None:
+        if key in self._parameters or key in self._buffers:
+            return
+        own = value.detach().to(torch.float32, copy=True)
+        if learnt:
+            self.register_parameter(key, nn.Parameter(own))
+        else:
+            self.register_buffer(key, own)
+
+    def _transform(self, name: str, transform: nn.Module) -> None:
+        key = self._keys.get((name, "weight"))
+        if key is None:
+            raise GraphError(f"node {name!r} learns no weight: nothing to transform")
+        if key in self.transforms:
+            raise GraphError(f"node {name!r}: its weight is shared and has a transform already")
+        self.transforms[key] = transform
+
+    def weight(self, name: str) -> nn.Parameter:
+        """The weight that a node learns, before its transform."""
+        value = getattr(self, self._keys[name, "weight"])
+        assert isinstance(value, nn.Parameter)
+        return value
+
+    def transform(self, name: str) -> nn.Module | None:
+        """The transform of a node's weight, if it has one."""
+        key = self._keys[name, "weight"]
+        return self.transforms[key] if key in self.transforms else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The graph's output; while training, with the statistics of this batch."""
+        used = {key: transform(getattr(self, key)) for key, transform in self.transforms.items()}
+        (wanted,) = self._graph.outputs
+        result = x
+        for node, output in walk(self._graph, x, lambda *a: self._compute(used, *a)):
+            if node.name == wanted:
+                result = output
+        return result
+
+    def _compute(self, used: Mapping[str, Tensor], node: Node, *inputs: Tensor) -> Tensor:
+        op = replace(node.op, **self._fields(used, node))
+        if not self.training:
+            return op(*inputs)
+        output, seen = op.in_training(*inputs)
+        for field, value in seen.items():
+            getattr(self, self._keys[node.name, field]).copy_(value)
+        return output
+
+    def _fields(self, used: Mapping[str, Tensor], node: Node) -> dict[str, Tensor]:
+        keys = {
+            field: self._keys[node.name, field]
+            for field in (*node.op.learns, *node.op.remembers)
+            if (node.name, field) in self._keys
+        }
+        return {f: used[key] if key in used else getattr(self, key) for f, key in keys.items()}
+
+    @torch.no_grad()
+    def to_graph(self) -> Graph:
+        """The graph with what was learnt, weights as they are used; shared tensors stay shared."""
+        used = {key: transform(getattr(self, key)) for key, transform in self.transforms.items()}
+        frozen: dict[str, Tensor] = {}
+
+        def learnt(node: Node) -> Node:
+            values = {}
+            for field, value in self._fields(used, node).items():
+                key = self._keys[node.name, field]
+                values[field] = frozen.setdefault(key, value.detach().clone().contiguous())
+            return replace(node, op=replace(node.op, **values)) if values else node
+
+        return self._graph.map(learnt)
