@@ -5,8 +5,9 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,9 +16,11 @@ from torch import Tensor
 
 from .errors import GraphError, InputError
 from .graph import Graph, Node, Op
+from .packing import pack, unpack
 from .records import Plain, decode, encode
 
-FORMAT = "spikemorph-1"
+FORMAT = "spikemorph-2"
+_FAMILY = FORMAT.rstrip("0123456789")
 
 
 class TensorStore:
@@ -98,20 +101,22 @@ def content_hash(plain: Plain, tensors: Mapping[str, Tensor]) -> str:
 def write_file(path: Path, kind: str, plain: Plain, tensors: Mapping[str, Tensor]) -> None:
     """Write one safetensors file of the given kind, whole or not at all.
 
+    Every tensor is stored in its smallest form (`packing`); the hash is of what they hold.
+
     Raises
     ------
     InputError
         If the file cannot be written (no folder, no permission, no space); nothing is left behind.
     """
+    stored, packing = pack(tensors)
     header = {
         "format": FORMAT,
         "kind": kind,
         "structure": json.dumps(plain, sort_keys=True),
         "sha256": content_hash(plain, tensors),
+        "packing": json.dumps(packing, separators=(",", ":")),
     }
-    # Tensors that share memory are stored as they are named: each once, by its own bytes.
-    own = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
-    write_bytes(path, save(own, header))
+    write_bytes(path, save(stored, header))
 
 
 def read_file(path: Path, kind: str) -> tuple[Plain, dict[str, Tensor]]:
@@ -122,14 +127,15 @@ def read_file(path: Path, kind: str) -> tuple[Plain, dict[str, Tensor]]:
     InputError
         If the file is missing, damaged, of another kind, or was changed after it was written.
     """
-    header, tensors = _read_safetensors(path)
+    header = read_header(path)
     if header.get("format") != FORMAT or header.get("kind") != kind:
         found = header.get("kind", "a plain safetensors file")
         raise InputError(f"{path}: this is not a spikemorph {kind} but {found}")
     try:
-        plain = json.loads(header["structure"])
+        plain, packing = json.loads(header["structure"]), json.loads(header["packing"])
     except (KeyError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: its structure cannot be read; write it again") from error
+    tensors = unpack(_read_tensors(path), packing, str(path))
     if content_hash(plain, tensors) != header.get("sha256"):
         raise InputError(f"{path}: its hash does not match its content; convert the model again")
     return plain, tensors
@@ -137,7 +143,7 @@ def read_file(path: Path, kind: str) -> tuple[Plain, dict[str, Tensor]]:
 
 def file_kind(path: Path) -> str | None:
     """What a safetensors file holds: a kind that `write_file` was given, or None."""
-    header, _ = _read_safetensors(path)
+    header = read_header(path)
     return header.get("kind") if header.get("format") == FORMAT else None
 
 
@@ -177,11 +183,35 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise InputError(f"{path}: cannot be written: {reason}; choose another --out") from error
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+def read_header(path: Path) -> dict[str, str]:
+    """The text that a safetensors file holds beside its tensors.
+
+    Raises
+    ------
+    InputError
+        If it is no safetensors file, or an earlier version of spikemorph wrote it.
+    """
+    with _opened(path) as file:
+        header: dict[str, str] = file.metadata() or {}
+    found = header.get("format", "")
+    if found.startswith(_FAMILY) and found != FORMAT:
+        raise InputError(
+            f"{path}: its format is {found}, this version reads {FORMAT}; convert the model again"
+        )
+    return header
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    with _opened(path) as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no dict)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
         with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no dict)
+            yield file
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable safetensors file ({error})") from error
