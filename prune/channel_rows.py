@@ -1,0 +1,218 @@
+"""What each kind of layer does with channels: how it carries them, and what of it belongs to them.
+
+Three tables, keyed by op class. `carries`: the channels of the output from those of the inputs; an op
+without a row, or whose row refuses, keeps every channel that it reads. `cuts`: the tensors that hold a
+value for each channel. `shrinks`: the settings that change when channels go.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from spikemorph.graph import Op
+from spikemorph.graph.calls import Refusal
+from spikemorph.graph.tables import Table
+from spikemorph.layers.activation import Activation, Clip, LeakyReLU, Relay, ReLU, Sigmoid, Tanh
+from spikemorph.layers.affine import ScaleShift
+from spikemorph.layers.convolution import Convolution
+from spikemorph.layers.joining import Add, Concat
+from spikemorph.layers.linear import Linear
+from spikemorph.layers.narrowing import Narrow
+from spikemorph.layers.normalisation import BatchNorm
+from spikemorph.layers.pooling import AveragePool, GlobalAverage, GlobalMax, MaxPool, SumPool
+from spikemorph.layers.shape import Identity, Pad, Reshape, Transpose
+
+from .carrying import Carried, Shape, Tracing
+
+Sources = Sequence[Carried]
+_POOLS = (MaxPool, SumPool, AveragePool, GlobalAverage, GlobalMax)
+_ACTIVATIONS = (ReLU, Clip, LeakyReLU, Relay, Sigmoid, Tanh)
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """One axis of one tensor of an op, with the channel that each of its positions belongs to.
+
+    `item` picks the tensor where the field is a tuple. Removing a channel takes its positions away;
+    masking it sets them to zero where `zeroed`.
+    """
+
+    field: str
+    axis: int
+    channels: Tensor
+    item: int | None = None
+    zeroed: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What is kept of a node's channels: one bool for every group."""
+
+    kept: Tensor
+    sources: Sources
+    output: Carried
+
+    def of(self, channels: Tensor) -> int:
+        """How many of these positions are kept."""
+        return int(self.kept[channels].sum())
+
+
+# Row: (op, tracing, its inputs' channels, one output sample's shape) -> its output's channels.
+carries: Table[Callable[..., Carried]] = Table("carries")
+
+# Row: (op, its inputs' channels, its output's channels) -> the cuts.
+cuts: Table[Callable[..., tuple[Cut, ...]]] = Table("cuts")
+
+# Row: (op, change) -> the op with other settings; its tensors are cut already.
+shrinks: Table[Callable[..., Op]] = Table("shrinks")
+
+
+@carries(Convolution)
+def _convolve(op: Convolution, tracing: Tracing, sources: Sources, shape: Shape) -> Carried:
+    """Every output channel is new; with groups, all channels into and out of one go together."""
+    inside, made = tracing.along(sources[0], 0), tracing.fresh(len(op.weight))
+    if op.groups > 1:
+        by_group = made.reshape(op.groups, -1)
+        for channels in (inside.reshape(op.groups, -1), by_group):
+            tracing.unite(channels, by_group[:, :1])
+    return Carried(shape, 0, made)
+
+
+@carries(Linear)
+def _multiply(op: Linear, tracing: Tracing, sources: Sources, shape: Shape) -> Carried:
+    last = len(shape) - 1
+    tracing.along(sources[0], last)
+    return Carried(shape, last, tracing.fresh(len(op.weight)))
+
+
+@carries(BatchNorm, *_POOLS)
+def _by_channel(op: Op, tracing: Tracing, sources: Sources, shape: Shape) -> Carried:
+    return Carried(shape, 0, tracing.along(sources[0], 0))
+
+
+@carries(ScaleShift, Identity)
+def _hand_on(op: Op, tracing: Tracing, sources: Sources, shape: Shape) -> Carried:
+    return sources[0]
+
+
+@carries(*_ACTIVATIONS)
+def _activate(op: Activation, tracing: Tracing, sources: Sources, shape: Shape) -> Carried:
+    """A channel that is zero must stay so: it cannot be removed through a sigmoid."""
+    at_zero = float(op(torch.zeros(1)))
+    if at_zero != 0:
+        raise Refusal(f"it makes {at_zero:g} of zero")
+    return sources[0]
+
+
+@carries(Add)
+def _add(op: Add, tracing: Tracing, sources: Sources, shape: Shape) -> Carried:
+    first, *others = sources
+    for other in others:
+        tracing.unite(first.channels, tracing.along(other, first.axis))
+    return first
+
+
+@carries(Concat, Reshape, Transpose, Narrow)
+def _move(op: Op, tracing: Tracing, sources: Sources, shape: Shape) -> Carried:
+    return tracing.settled(op(*(source.everywhere()[None] for source in sources))[0])
+
+
+@carries(Pad)
+def _pad(op: Pad, tracing: Tracing, sources: Sources, shape: Shape) -> Carried:
+    """Zeros around positions belong to the channel; zeros beside the channels are channels."""
+    (source,) = sources
+    before, after = _padding_of(op, source)
+    parts = [tracing.fresh(before), source.channels, tracing.fresh(after)]
+    return Carried(shape, source.axis, torch.cat(parts))
+
+
+def _padding_of(op: Pad, source: Carried) -> tuple[int, int]:
+    """The padding along the channels' axis."""
+    index = source.axis - (len(source.shape) - len(op.padding))
+    return op.padding[index] if index >= 0 else (0, 0)
+
+
+@cuts(Convolution)
+def _filters(op: Convolution, sources: Sources, output: Carried) -> tuple[Cut, ...]:
+    rows = output.channels
+    found = [Cut(field, 0, rows) for field in ("weight", "mask", "bias")]
+    if op.groups == 1:
+        found += [Cut(field, 1, sources[0].along(0)) for field in ("weight", "mask")]
+    return _present(op, found)
+
+
+@cuts(Linear)
+def _matrix(op: Linear, sources: Sources, output: Carried) -> tuple[Cut, ...]:
+    rows, columns = output.channels, sources[0].along(len(sources[0].shape) - 1)
+    found = [Cut(field, 0, rows) for field in ("weight", "mask", "bias")]
+    return _present(op, [*found, *(Cut(field, 1, columns) for field in ("weight", "mask"))])
+
+
+def _present(op: Op, found: list[Cut]) -> tuple[Cut, ...]:
+    return tuple(cut for cut in found if getattr(op, cut.field) is not None)
+
+
+@cuts(BatchNorm)
+def _statistics(op: BatchNorm, sources: Sources, output: Carried) -> tuple[Cut, ...]:
+    """A masked channel keeps its statistics: a variance of zero would be another network."""
+    learnt = [Cut(field, 0, output.channels) for field in ("gain", "shift")]
+    kept = [Cut(field, 0, output.channels, zeroed=False) for field in ("mean", "variance")]
+    return (*learnt, *kept)
+
+
+@cuts(ScaleShift)
+def _constants(op: ScaleShift, sources: Sources, output: Carried) -> tuple[Cut, ...]:
+    spread = (("gain", op.gain), ("shift", op.shift))
+    return tuple(
+        Cut(field, output.axis, output.channels) for field, t in spread if _is_spread(t, output)
+    )
+
+
+@cuts(Add)
+def _factors(op: Add, sources: Sources, output: Carried) -> tuple[Cut, ...]:
+    return tuple(
+        Cut("factors", output.axis, output.channels, item, zeroed=False)
+        for item, factor in enumerate(op.factors)
+        if _is_spread(factor, output)
+    )
+
+
+def _is_spread(constant: Tensor, output: Carried) -> bool:
+    """Whether a constant, () or with as many axes as a sample, has a value for each channel."""
+    return constant.dim() > 0 and constant.shape[output.axis] > 1
+
+
+@shrinks(Convolution)
+def _fewer_groups(op: Convolution, change: Change) -> Op:
+    of_all = len(change.output.channels)
+    return replace(op, groups=max(1, op.groups * change.of(change.output.channels) // of_all))
+
+
+@shrinks(Reshape)
+def _smaller(op: Reshape, change: Change) -> Op:
+    shape = list(op.shape)
+    if shape:
+        shape[change.output.axis] = change.of(change.output.channels)
+    return replace(op, shape=tuple(shape))
+
+
+@shrinks(Narrow)
+def _closer(op: Narrow, change: Change) -> Op:
+    channels = change.sources[0].along(op.axis - 1)
+    start, part = channels[: op.start], channels[op.start : op.start + op.length]
+    return replace(op, start=change.of(start), length=change.of(part))
+
+
+@shrinks(Pad)
+def _fewer_zeros(op: Pad, change: Change) -> Op:
+    (source,), channels = change.sources, change.output.channels
+    before, after = _padding_of(op, source)
+    if not before and not after:
+        return op
+    padding = list(op.padding)
+    end = len(channels) - after
+    index = source.axis - (len(source.shape) - len(op.padding))
+    padding[index] = change.of(channels[:before]), change.of(channels[end:])
+    return replace(op, padding=tuple(padding))
