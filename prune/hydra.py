@@ -59,7 +59,7 @@ class Scored(nn.Module):
         return largest(self.scores, self.kept)
 
     def forward(self, weight: Tensor) -> Tensor:
-        chosen: Tensor = _TopK.apply(self.scores, self.kept)  # type: ignore[no-untyped-call]
+        chosen: Tensor = _TopK.apply(self.scores.abs(), self.kept)  # type: ignore[no-untyped-call]
         return weight.detach() * chosen
 
 
