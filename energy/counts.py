@@ -32,15 +32,17 @@ class LayerCounts:
         Neurons of a ladder; those that fired for no sample; channels of which all did.
     mac_dense, mac_masked : int
         The twin's products, through all weights and through those that are not zero.
-    adds_dense : int
-        The twin's additions outside weighted layers: pools (a comparison counts as one) and joins.
+    adds_dense, scalings_dense : int
+        The twin's additions outside weighted layers, in pools (a comparison counts as one) and joins;
+        its products with constants that are no weights.
     mac_active, mac_effective : int
         The twin's products with activations that are not zero: through all weights, and through those
         that are not zero.
     mac_bits, mac_bits_dense_weights : int
         The same, each counted once for every set bit of the activation (a bit-serial machine).
-    active_inputs, adds_active : int
-        The twin's activations that are not zero; its additions of terms that are not zero.
+    active_inputs, adds_active, scalings_active : int
+        The twin's activations that are not zero (at weighted layers); its additions and scalings of
+        terms that are not zero.
     analog_macs, analog_macs_dense_weights : int
         Products with input that has passed no neuron, as the coding injects it.
     analog_macs_once, analog_macs_once_dense_weights : int
@@ -52,7 +54,7 @@ class LayerCounts:
     synop_bits, synop_bits_dense_weights : int
         Synaptic operations, each counted once for every set bit of its event.
     analog_events, spikes_in : int
-        Cells that are not zero at this node's input: of input that passed no neuron, and others.
+        Events that a weighted layer reads: of input that passed no neuron, and others.
     spikes_out, negative_spikes, graded_spikes : int
         Spikes sent; those below zero; those of a size above 1. Every spike resets its neuron.
     updates_driven, updates_idle : int
@@ -80,6 +82,7 @@ class LayerCounts:
     mac_dense: int = 0
     mac_masked: int = 0
     adds_dense: int = 0
+    scalings_dense: int = 0
 
     mac_active: int = 0
     mac_effective: int = 0
@@ -87,6 +90,7 @@ class LayerCounts:
     mac_bits_dense_weights: int = 0
     active_inputs: int = 0
     adds_active: int = 0
+    scalings_active: int = 0
     analog_macs: int = 0
     analog_macs_dense_weights: int = 0
     analog_macs_once: int = 0
@@ -129,7 +133,7 @@ _NAMES = tuple(f.name for f in fields(LayerCounts))
 PER_SAMPLE = _NAMES[_NAMES.index("mac_active") :]
 ADDITIVE = (
     "weights", "nonzero_weights", "biases", "neurons", "silent_neurons", "silent_channels",
-    "mac_dense", "mac_masked", "adds_dense", *PER_SAMPLE,
+    "mac_dense", "mac_masked", "adds_dense", "scalings_dense", *PER_SAMPLE,
 )  # fmt: skip
 
 
