@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
-from .packing_bits import Bytes, Words, sign_extended, width
+from .packing_bits import Words, sign_extended, width
 from .packing_codecs import Layout, decode, encode, layouts_for, places_of, smallest
 from .records import Plain
 
@@ -107,7 +107,7 @@ def pack(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Pl
         else:
             base = packing.relative_to
             content = tensor if base is None else _difference(tensor, tensors[base])
-            stored[key] = torch.from_numpy(_packed(content, packing))
+            stored[key] = pack_tensor(content, packing)
             header[key] = packing.to_plain()
     return stored, header
 
@@ -129,7 +129,7 @@ def unpack(stored: Mapping[str, Tensor], header: Plain, where: str) -> dict[str,
     for key, entry in header.items():
         try:
             packing = Packing.from_plain(entry)
-            tensors[key] = _unpacked(packing, stored[key])
+            tensors[key] = unpack_tensor(packing, stored[key])
             if packing.relative_to is not None:
                 relative[key] = packing.relative_to
         except ValueError as error:
@@ -178,6 +178,23 @@ def packing_of(tensor: Tensor, format: str | None = None) -> Packing:
     return Packing(layout, str(tensor.dtype).removeprefix("torch."), signed)
 
 
+def pack_tensor(tensor: Tensor, packing: Packing) -> Tensor:
+    """The tensor's content as (byte,) uint8; for a relative packing, give the difference."""
+    content = encode(packing.layout, _words(tensor))
+    return torch.from_numpy(np.pad(content, (0, packing.byte_count - len(content))))
+
+
+def unpack_tensor(packing: Packing, stored: Tensor) -> Tensor:
+    """What `pack_tensor` was given. ValueError where the bytes are not of this packing."""
+    if stored.dtype is not torch.uint8 or tuple(stored.shape) != (packing.byte_count,):
+        raise ValueError(f"{packing.byte_count} bytes are announced, {stored.numel()} are there")
+    kind, layout = _KINDS[packing.kind], packing.layout
+    words = decode(layout, stored.numpy(), kind.itemsize)
+    if packing.signed:
+        words = sign_extended(words, layout.value_bits)
+    return torch.from_numpy(words.view(np.uint8)).view(kind).reshape(layout.shape)
+
+
 def _packings(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor, Packing | None]]:
     """Every tensor with how it is packed; None where a plain tensor is smaller, header included."""
     bases: dict[torch.Size, str] = {}
@@ -202,22 +219,6 @@ def _packable(tensor: Tensor) -> bool:
     if not known or not tensor.numel() or tensor.dim() > 64:
         return False
     return tensor.dtype is not torch.bool or int(_words(tensor).max()) <= 1
-
-
-def _packed(tensor: Tensor, packing: Packing) -> Bytes:
-    content = encode(packing.layout, _words(tensor))
-    return np.pad(content, (0, packing.byte_count - len(content)))
-
-
-def _unpacked(packing: Packing, stored: Tensor) -> Tensor:
-    """The tensor, or for a relative one its difference. ValueError where the bytes do not fit."""
-    if stored.dtype is not torch.uint8 or tuple(stored.shape) != (packing.byte_count,):
-        raise ValueError(f"{packing.byte_count} bytes are announced, {stored.numel()} are there")
-    kind, layout = _KINDS[packing.kind], packing.layout
-    words = decode(layout, stored.numpy(), kind.itemsize)
-    if packing.signed:
-        words = sign_extended(words, layout.value_bits)
-    return torch.from_numpy(words.view(np.uint8)).view(kind).reshape(layout.shape)
 
 
 def _difference(mask: Tensor, base: Tensor) -> Tensor:
