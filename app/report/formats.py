@@ -18,7 +18,7 @@ def count(value: Value) -> str:
     """
     if value is None:
         return NONE
-    if isinstance(value, int) or abs(value) >= 1000:
+    if value == int(value) or abs(value) >= 1000:
         return _minus(f"{value:,.0f}")
     return significant(value)
 
@@ -26,8 +26,8 @@ def count(value: Value) -> str:
 def significant(value: Value, digits: int = 3) -> str:
     """A number to so many significant digits, never in scientific notation below a million.
 
-    >>> significant(0.000123456), significant(19.97), significant(4.0)
-    ('0.000123', '20', '4')
+    >>> significant(0.000123456), significant(19.97), significant(4.0), significant(512.6)
+    ('0.000123', '20.0', '4.00', '513')
     """
     if value is None:
         return NONE
@@ -37,8 +37,20 @@ def significant(value: Value, digits: int = 3) -> str:
     rounded = round(value, places)
     if abs(rounded) >= 1e6 or abs(rounded) < 1e-6:
         return _minus(f"{value:.{digits - 1}e}")
-    text = f"{rounded:,.{max(places, 0)}f}"
-    return _minus(text.rstrip("0").rstrip(".") if "." in text else text)
+    places = digits - 1 - math.floor(math.log10(abs(rounded)))  # 9.996 has become 10.0
+    return _minus(f"{rounded:,.{max(places, 0)}f}")
+
+
+def tick(value: float) -> str:
+    """A round value on an axis, no longer than it must be.
+
+    >>> tick(0.5), tick(20.0), tick(2500), tick(-1e-9)
+    ('0.5', '20', '2,500', '−1e-09')
+    """
+    if value and not 1e-5 <= abs(value) < 1e7:
+        return _minus(f"{value:.3g}")
+    text = f"{value:,.6f}"
+    return _minus(text.rstrip("0").rstrip("."))
 
 
 def percent(value: Value) -> str:
@@ -62,7 +74,7 @@ def energy(microjoule: Value) -> str:
     """An energy, in the unit that keeps its number between 1 and 1000.
 
     >>> energy(0.0123), energy(4500.0), energy(0)
-    ('12.3 nJ', '4.5 mJ', '0 µJ')
+    ('12.3 nJ', '4.50 mJ', '0 µJ')
     """
     if microjoule is None:
         return NONE
@@ -76,7 +88,7 @@ def size(bits: Value) -> str:
     """A storage size, from bits.
 
     >>> size(8 * 1536), size(4)
-    ('1.5 KiB', '4 bits')
+    ('1.50 KiB', '4 bits')
     """
     if bits is None:
         return NONE

@@ -85,6 +85,12 @@ def plain_certificate(certificate: Certificate) -> list[str]:
     else:
         first = "No certificate: this spiking network does not always compute what the integer one does."
     lines = [first, *(f"  {line}" for line in certificate.refusals)]
+    if certificate.masks:
+        zeros = sum(mask.weights - mask.nonzero for mask in certificate.masks)
+        lines.append(
+            f"Masks of {len(certificate.masks)} layers are kept: every weight outside them is zero "
+            f"({zeros:,} of {sum(mask.weights for mask in certificate.masks):,} weights are zero)."
+        )
     widest = max((layer.sum_bits for layer in certificate.layers), default=0)
     if widest:
         lines.append(

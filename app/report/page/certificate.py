@@ -1,0 +1,89 @@
+"""The section on what is proved: the certificate in plain words, and layer by layer."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+
+from spikemorph.convert import Certificate
+from spikemorph.convert.certificate import LayerProof
+
+from .. import formats
+from ..blocks import Block, Cell, Facts, Prose, Table
+from ..shapes import TEXT, WHOLE, ListOf, Maybe, Plain, Shape
+from ..text import plain_certificate
+
+SHAPE: Shape = {
+    "level": Maybe(TEXT),
+    "steps_required": Maybe(WHOLE),
+    "steps_used": Maybe(WHOLE),
+    "input_steps": Maybe(WHOLE),
+    "layers": ListOf(
+        {
+            "node": TEXT,
+            "neuron": TEXT,
+            "smin": WHOLE,
+            "smax": Maybe(WHOLE),
+            "gate": WHOLE,
+            "takes": Maybe(WHOLE),
+            "final": Maybe(WHOLE),
+            "sum_bits": WHOLE,
+            "ladder_hash": TEXT,
+        }
+    ),
+    "network_hash": TEXT,
+    "refusals": ListOf(TEXT),
+}
+
+
+def certificate(parts: Mapping[str, Plain]) -> list[Block]:
+    """What is proved, of what, and how it can be checked."""
+    part = parts["certificate"]
+    first, *rest = plain_certificate(read_certificate(part))
+    blocks: list[Block] = [Prose(first, "good" if part["level"] == "A" else "warn")]
+    blocks += [Prose(line.strip(), "note") for line in rest]
+    blocks.append(Facts(_facts(part)))
+    if part["layers"]:
+        blocks.append(_table(part["layers"]))
+    return blocks
+
+
+def read_certificate(part: Plain) -> Certificate:
+    """The certificate that a checked part of a run describes."""
+    proofs = tuple(
+        LayerProof(**{f.name: layer.get(f.name) for f in fields(LayerProof)})
+        for layer in part["layers"]
+    )
+    known = {f.name: part.get(f.name) for f in fields(Certificate)}
+    return Certificate(**{**known, "layers": proofs, "refusals": tuple(part["refusals"])})
+
+
+def _facts(part: Plain) -> tuple[tuple[str, str], ...]:
+    used, required = part["steps_used"], part["steps_required"]
+    return (
+        ("Steps that all inputs need", "no bound" if required is None else formats.count(required)),
+        ("Steps it is run for", formats.count(used)),
+        ("The input is complete after step", formats.count(part["input_steps"])),
+        ("Network hash (SHA-256)", part["network_hash"]),
+    )
+
+
+def _table(layers: list[Plain]) -> Table:
+    rows = []
+    for layer in layers:
+        top = "no end" if layer["smax"] is None else str(layer["smax"])
+        rows.append(
+            (
+                layer["node"], layer["neuron"], f"{layer['smin']} to {top}", str(layer["gate"]),
+                _known(layer["takes"]), _known(layer["final"]), str(layer["sum_bits"] or "–"),
+                Cell(layer["ladder_hash"], "code"),
+            )
+        )  # fmt: skip
+    return Table(
+        "What is proved of every neuron layer, for all inputs",
+        ("<Layer", "<Neuron", "Levels", "May fire from step", "Takes steps", "Final by step",
+         "Bits of its sums", "<Ladder"),
+        tuple(rows),
+    )  # fmt: skip
+
+
+def _known(value: int | None) -> str | Cell:
+    return Cell("no bound", "bad") if value is None else str(value)

@@ -1,0 +1,138 @@
+"""The head of the report: its title, one sentence, and the key figures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .. import formats
+from ..shapes import Plain
+from .sparsity import totals
+
+Parts = Mapping[str, Plain]
+
+
+@dataclass(frozen=True)
+class KeyFigure:
+    """A number that decides; a `value` of None says that the run has it not."""
+
+    label: str
+    value: str | None
+    note: str = ""
+    tone: str = ""
+    target: str = ""
+
+
+def title(parts: Parts) -> str:
+    """The model's name."""
+    found = (
+        parts[name].get("model") for name in ("evaluation", "model", "energy") if name in parts
+    )
+    return next((name for name in found if name), "A run without a name")
+
+
+def subtitle(parts: Parts) -> str:
+    """What this is, in one sentence."""
+    layers = len(parts["certificate"]["layers"]) if "certificate" in parts else None
+    if layers is None and "activity" in parts:
+        layers = len(parts["activity"]["layers"])
+    of = "" if layers is None else f" with {formats.plural(layers, 'neuron layer')}"
+    text = f"A spiking network{of}"
+    if "evaluation" in parts:
+        part = parts["evaluation"]
+        where = f"{formats.plural(part['n'], 'sample')} of {part['data']}"
+        text = f"A spiking network of {part['neuron']} neurons{of}, measured on {where}"
+    return f"{text}."
+
+
+def key_figures(parts: Parts) -> list[KeyFigure]:
+    """What a reader wants first."""
+    return [
+        _accuracy(parts), _mismatches(parts), _level(parts), _steps(parts), _sparsity(parts),
+        _synops(parts), _stored(parts), _verdict(parts),
+    ]  # fmt: skip
+
+
+def _accuracy(parts: Parts) -> KeyFigure:
+    part = parts.get("evaluation")
+    found = None if part is None else part["settled"]["accuracy"]
+    if part is None or found is None:
+        return KeyFigure("Accuracy", None, target="accuracy")
+    floats = part["float_accuracy"]
+    note = "" if floats is None else f"float network {formats.percent(floats)}"
+    return KeyFigure("Accuracy", formats.percent(found), note, target="accuracy")
+
+
+def _mismatches(parts: Parts) -> KeyFigure:
+    part = parts.get("evaluation")
+    found = None if part is None else part["settled"]["mismatching_logits"]
+    if part is None or found is None:
+        return KeyFigure("Mismatching logits", None, target="accuracy")
+    tone = "good" if found == 0 else "warn"
+    note = f"of {formats.count(part['n'] * part['outputs'])}"
+    return KeyFigure("Mismatching logits", formats.count(found), note, tone, "accuracy")
+
+
+def _proof(parts: Parts) -> Plain:
+    return parts.get("certificate") or parts.get("evaluation", {}).get("certificate")
+
+
+def _level(parts: Parts) -> KeyFigure:
+    part = _proof(parts)
+    if part is None:
+        return KeyFigure("Certificate", None, target="certificate")
+    notes = {"A": "exact for all inputs", "B": "exact once silent"}
+    level = part["level"]
+    note = notes.get(level or "", "nothing proved")
+    return KeyFigure(
+        "Certificate", level or "none", note, "good" if level == "A" else "warn", "certificate"
+    )
+
+
+def _steps(parts: Parts) -> KeyFigure:
+    proof, part = _proof(parts), parts.get("evaluation")
+    used = None if proof is None else proof.get("steps_used")
+    if used is None and part is not None and part["curve"]:
+        used = part["curve"][-1]["steps"]
+    mean = None if part is None else part["settled"]["steps_mean"]
+    note = "" if mean is None else f"settled after {formats.significant(mean)} on average"
+    return KeyFigure("Time steps", None if used is None else str(used), note, target="accuracy")
+
+
+def _sparsity(parts: Parts) -> KeyFigure:
+    part = parts.get("sparsity")
+    if part is None or not totals(part)[0]:
+        return KeyFigure("Sparsity", None, target="sparsity")
+    weights, left = totals(part)
+    note = f"{formats.count(left)} of {formats.count(weights)} weights"
+    return KeyFigure(
+        "Sparsity", formats.percent(100 * (1 - left / weights)), note, target="sparsity"
+    )
+
+
+def _synops(parts: Parts) -> KeyFigure:
+    counts = parts.get("energy", {}).get("counts") or {}
+    total, samples = counts.get("totals", {}).get("synops"), counts.get("samples")
+    if total is None or not samples:
+        return KeyFigure("Synaptic operations", None, target="energy")
+    return KeyFigure(
+        "Synaptic operations", formats.count(total / samples), "per inference", target="energy"
+    )
+
+
+def _stored(parts: Parts) -> KeyFigure:
+    part = parts.get("energy", {}).get("memory")
+    if part is None:
+        return KeyFigure("Stored size", None, target="memory")
+    dense = part.get("dense_fp32_bits")
+    note = f"dense float32 {formats.size(dense)}" if dense else ""
+    return KeyFigure("Stored size", formats.size(part["storage_bits"]), note, target="memory")
+
+
+def _verdict(parts: Parts) -> KeyFigure:
+    band = parts.get("energy", {}).get("band")
+    if band is None:
+        return KeyFigure("Energy verdict", None, target="energy")
+    tones = {"lower": "good", "higher": "bad"}
+    note = f"{formats.significant(band['min'])}–{formats.factor(band['max'])} of the baseline"
+    return KeyFigure(
+        "Energy verdict", band["verdict"], note, tones.get(band["verdict"], "warn"), "energy"
+    )

@@ -1,0 +1,58 @@
+"""The sections of the report: a table, and nothing but a table.
+
+To add one: a file in ``page/`` with a ``SHAPE`` and a function from the run's parts to blocks, and a
+row here. A section whose part is not in a run says so, and how to make it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from .blocks import Block
+from .page import accuracy, certificate, model, reproduce, sparsity, spikes
+from .shapes import Plain, Shape
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section.
+
+    Parameters
+    ----------
+    key, title : str
+        Its address in the page; its heading.
+    part : str
+        The part of a run that it needs: ``part.json`` in a run folder.
+    shape : mapping
+        What that part must look like.
+    blocks : callable
+        From all parts of a run, its own among them, to what is shown.
+    made_by : str
+        The command that makes the part.
+    """
+
+    key: str
+    title: str
+    part: str
+    shape: Shape
+    blocks: Callable[[Mapping[str, Plain]], list[Block]]
+    made_by: str
+
+
+_INSPECT = "spikemorph inspect MODEL --json RUN/model.json"
+_RUN = "spikemorph run RECIPE.toml"
+SECTIONS = (
+    Section("model", "The model", "model", model.SHAPE, model.model, _INSPECT),
+    Section("conversion", "Conversion", "model", model.SHAPE, model.conversion, _INSPECT),
+    Section(
+        "certificate", "Certificate", "certificate", certificate.SHAPE, certificate.certificate,
+        "spikemorph certify NETWORK --json RUN/certificate.json",
+    ),
+    Section(
+        "accuracy", "Accuracy over time", "evaluation", accuracy.SHAPE, accuracy.accuracy,
+        "spikemorph evaluate NETWORK --data DATA --json RUN/evaluation.json",
+    ),
+    Section("spikes", "Spikes per layer", "activity", spikes.SHAPE, spikes.spikes, _RUN),
+    Section("raster", "Raster of one sample", "activity", spikes.SHAPE, spikes.rasters, _RUN),
+    Section("sparsity", "Sparsity per layer", "sparsity", sparsity.SHAPE, sparsity.sparsity, _RUN),
+    Section("reproduce", "How to reproduce it", "reproduce", reproduce.SHAPE, reproduce.reproduce, _RUN),
+)  # fmt: skip
