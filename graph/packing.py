@@ -74,7 +74,7 @@ class Packing:
             case _:
                 raise ValueError("its header entry is incomplete")
         numbers = [*shape, width, stored, bits]
-        if not all(type(number) is int and 0 <= number < 2**48 for number in numbers):
+        if not all(type(number) is int and number >= 0 for number in numbers):
             raise ValueError("its header entry holds an impossible number")
         layout = Layout(name, tuple(shape), width, stored, bits - stored * width)
         base = rest.pop("relative_to", None)
@@ -86,7 +86,7 @@ class Packing:
     def _fits(self) -> bool:
         layout = self.layout
         widest = 1 if self.kind == "bool" else 8 * _KINDS[self.kind].itemsize
-        whole = 0 < prod(layout.shape) < 2**48 and len(layout.shape) <= 64
+        whole = len(layout.shape) <= 64 and 0 < prod(layout.shape) < 2**48
         return whole and int(self.signed) <= layout.value_bits <= widest and layout.consistent
 
 

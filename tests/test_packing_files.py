@@ -18,7 +18,7 @@ from torch import Tensor
 from spikemorph.convert import to_spiking
 from spikemorph.graph import Graph, InputError
 from spikemorph.graph.grid import Grid
-from spikemorph.graph.packing import pack, pack_tensor, packing_of, unpack, unpack_tensor
+from spikemorph.graph.packing import Packing, pack, pack_tensor, packing_of, unpack, unpack_tensor
 from spikemorph.graph.packing_listing import file_layouts, file_size, graph_layouts
 from spikemorph.graph.saving import (
     file_kind,
@@ -122,6 +122,7 @@ FORGERIES: dict[str, tuple[str, Forgery]] = {
     "a width less": ("w", lambda e: e.update(value_bits=4)),
     "a width that fits the bits": ("w", lambda e: e.update(
         value_bits=4, bits=e["bits"] - e["stored"])),
+    "a bit that nothing takes": ("w", lambda e: e.update(bits=e["bits"] + 1)),
     "a wider value than its type": ("d", lambda e: e.update(value_bits=9, bits=9 * e["stored"])),
     "no sign": ("w", lambda e: e.update(signed=False)),
     "a sign without a bit": ("zero", lambda e: e.update(signed=True)),
@@ -231,6 +232,41 @@ def test_any_bytes_are_read_or_refused(key: str, format: str, data: st.DataObjec
     except ValueError:
         return
     assert back.shape == tensor.shape and back.dtype == tensor.dtype
+
+
+def described(format: str, shape: list[int], width: int, stored: int, index: int) -> Packing:
+    bits = stored * width + index
+    entry = {"format": format, "dtype": "bool", "shape": shape, "value_bits": width}
+    return Packing.from_plain({**entry, "signed": False, "stored": stored, "bits": bits})
+
+
+def test_what_no_stored_bytes_can_bound_is_refused() -> None:
+    """A column of ones costs no bits each, so it could be of any length; gaps are 32 bits at most."""
+    described("csr", [4, 1], 0, 4, 5 * 3)
+    described("delta", [2**40], 1, 2, 2 * 32)
+    for odd in (("csr", [4, 1], 0, 2**46, 5 * 47), ("delta", [2**40], 1, 2, 2 * 33)):
+        with pytest.raises(ValueError, match="contradicts itself"):
+            described(*odd)
+
+
+@pytest.mark.parametrize(
+    ("packing", "stored", "reason"),
+    [
+        (described("bitmask", [8], 0, 1, 8), [0b11], "marks 2 values, 1 are stored"),
+        (described("bitmask", [8], 0, 2, 8), [0b1], "marks 1 values, 2 are stored"),
+        (described("delta", [8], 1, 2, 6), [0b100_011, 0b11], "past its end"),  # 3 + 1 + 4 + 1
+        (described("csr", [2, 4], 0, 2, 10), [0b10_10_01, 0], "row starts"),  # 1, 2, 2
+        (described("csr", [2, 4], 0, 2, 10), [0b01_01_00, 0], "row starts"),  # 0, 1, 1
+        (described("csr", [2, 4], 0, 2, 10), [0b10_11_00, 0], "row starts"),  # 0, 3, 2
+        (described("csr", [1, 3], 0, 1, 4), [0b10, 0b11], "column"),
+        (described("delta", [8], 1, 2, 6), [0], "2 bytes are announced"),
+    ],
+)
+def test_bytes_that_are_no_such_encoding_are_told(
+    packing: Packing, stored: list[int], reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        unpack_tensor(packing, torch.tensor(stored, dtype=torch.uint8))
 
 
 def test_a_file_of_nearly_nothing_stays_within_its_expansion(tmp_path: Path) -> None:
