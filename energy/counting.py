@@ -172,7 +172,7 @@ def _tally_constants(
 ) -> None:
     """What is done for every sample alike: biases, and the read-out's scalings."""
     times = steps if network.rate_coded else 1
-    _add(tally, "bias_adds", torch.full((samples,), site.constants * times))
+    _add(tally, "bias_adds", torch.full((samples,), site.still.bias_cells * times))
     for name in ("scalings", "scalings_active"):
         _add(tally, name, torch.full((samples,), site.reach.once))
 

@@ -21,11 +21,13 @@ class LayerCounts:
         The node's name; the class of its op.
     inputs, outputs, channels, kernel : int
         Cells read, cells made, output channels, cells of one kernel (1 for a linear layer).
-    weights, nonzero_weights, weight_bits, index_bits, biases : int
+    weights, nonzero_weights, weight_bits, index_bits : int
         What is stored: weights, those that are not zero, bits of one (with its sign), bits of a
-        stored weight's place in its row, biases that are not zero.
-    input_bits : int
-        Bits that hold every value the twin may read here.
+        stored weight's place in its row.
+    bias_cells : int
+        Output cells to which a bias or shift that is not zero is added.
+    input_bits, output_bits : int
+        Bits that hold every value the twin may read here, and make.
     event_levels : int
         How many different event values were read, zero included.
     neurons, silent_neurons, silent_channels : int
@@ -73,8 +75,9 @@ class LayerCounts:
     nonzero_weights: int = 0
     weight_bits: int = 0
     index_bits: int = 0
-    biases: int = 0
+    bias_cells: int = 0
     input_bits: int = 0
+    output_bits: int = 0
     event_levels: int = 0
     neurons: int = 0
     silent_neurons: int = 0
@@ -120,6 +123,11 @@ class LayerCounts:
         return self.synops_unit + self.synops_shifted + self.synops_graded
 
     @property
+    def convolves(self) -> bool:
+        """Whether weights are shared over positions."""
+        return self.op == "Convolution"
+
+    @property
     def resets(self) -> int:
         """Soft resets: one for every spike."""
         return self.spikes_out
@@ -132,7 +140,7 @@ class LayerCounts:
 _NAMES = tuple(f.name for f in fields(LayerCounts))
 PER_SAMPLE = _NAMES[_NAMES.index("mac_active") :]
 ADDITIVE = (
-    "weights", "nonzero_weights", "biases", "neurons", "silent_neurons", "silent_channels",
+    "weights", "nonzero_weights", "bias_cells", "neurons", "silent_neurons", "silent_channels",
     "mac_dense", "mac_masked", "adds_dense", "scalings_dense", *PER_SAMPLE,
 )  # fmt: skip
 

@@ -17,24 +17,33 @@ SPIKING_COLUMNS = (
     "snn", "snn_encoder_once", "snn_encoder_every_step",
 )  # fmt: skip
 COLUMNS = (*ANN_COLUMNS, *INTEGER_COLUMNS, *SPIKING_COLUMNS)
-PARTS = ("compute", "weight_memory", "state_memory", "spike_io", "addressing", "routing")
+PARTS = (
+    "compute", "weight_memory", "state_memory", "spike_io", "addressing", "routing", "static",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Parts:
     """One layer's energy in one column, pJ per inference, by what it is spent on."""
 
+    node: str
     compute: float = 0.0
     weight_memory: float = 0.0
     state_memory: float = 0.0
     spike_io: float = 0.0
     addressing: float = 0.0
     routing: float = 0.0
+    static: float = 0.0
 
     @property
     def total(self) -> float:
         """The sum of the parts, pJ."""
         return sum(getattr(self, name) for name in PARTS)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The node, and the parts that are not zero in uJ."""
+        spent = {name: getattr(self, name) * 1e-6 for name in PARTS if getattr(self, name)}
+        return {"node": self.node, **spent}
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ class PriceRow:
     in_band : bool
         Whether the band is made of it.
     layers : mapping of str to tuple of Parts
-        For every column that the model prices: one `Parts` for each layer of the counts, in order.
+        For every column that the model prices: one `Parts` for each layer, in running order.
     constants : tuple of mapping
         Every constant as plain data: name, value, unit, source, node, evidence.
     """
@@ -73,15 +82,12 @@ class PriceRow:
             return None
         return sum(part.total for part in self.layers[column]) * 1e-6
 
-    def to_dict(self, nodes: tuple[str, ...] = ()) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The row as plain data; layers, by column, list what is not zero in uJ."""
         plain = {key: getattr(self, key) for key in ("name", "title", "node", "evidence", "note")}
         columns = {column: self.energy_uj(column) for column in COLUMNS}
         by_layer = {
-            column: [
-                {"node": node, **{k: v * 1e-6 for k, v in asdict(part).items() if v}}
-                for node, part in zip(nodes, parts, strict=False)
-            ]
+            column: [part.to_dict() for part in parts if part.total]
             for column, parts in self.layers.items()
         }
         constants = [dict(constant) for constant in self.constants]
@@ -220,7 +226,6 @@ class EnergyResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain data."""
-        nodes = tuple(layer.node for layer in self.counts.layers)
         return {
             "model": self.model,
             "data": self.data,
@@ -228,7 +233,7 @@ class EnergyResult:
             "counts": self.counts.to_dict(),
             "dense_counts": None if self.dense_counts is None else self.dense_counts.to_dict(),
             "dense_source": self.dense_source,
-            "prices": [row.to_dict(nodes) for row in self.prices],
+            "prices": [row.to_dict() for row in self.prices],
             "band": asdict(self.band),
             "bands": [asdict(band) for band in self.bands],
             "break_even_spike_rate": self.break_even_spike_rate,

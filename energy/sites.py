@@ -37,15 +37,12 @@ class Site:
         What one cell that is not zero sets off.
     analog : tuple of Tensor
         For every input, which cells (*shape) have passed no neuron: bool.
-    constants : int
-        Biases and shifts that are not zero, one for every output cell they are added to.
     """
 
     node: Node
     still: LayerCounts
     reach: Reach
     analog: tuple[Tensor, ...]
-    constants: int
 
 
 def sites(network: SpikingNetwork, steps: int) -> dict[str, Site]:
@@ -71,15 +68,18 @@ def sites(network: SpikingNetwork, steps: int) -> dict[str, Site]:
             reach = replace(reach, adds=tuple(a * ~sums[name][0] for a, name in taken))
         constants = _constants(node, sizes)
         if reach != Reach() or constants or isinstance(node.op, Ladder):
-            still = _still(node, sizes, reach, max(bits[name] for name in node.inputs))
+            still = replace(
+                _still(node, sizes, reach),
+                bias_cells=constants,
+                input_bits=max(bits[name] for name in node.inputs),
+                output_bits=bits[node.name],
+            )
             flags = tuple(analog[name][0] for name in node.inputs)
-            found[node.name] = Site(node, still, reach, flags, constants)
+            found[node.name] = Site(node, still, reach, flags)
     return found
 
 
-def _still(
-    node: Node, sizes: Mapping[str, tuple[int, ...]], reach: Reach, input_bits: int
-) -> LayerCounts:
+def _still(node: Node, sizes: Mapping[str, tuple[int, ...]], reach: Reach) -> LayerCounts:
     shape = sizes[node.name]
     fixed = LayerCounts(
         node.name,
@@ -88,7 +88,6 @@ def _still(
         outputs=math.prod(shape),
         channels=shape[0],
         kernel=_kernel(node, sizes),
-        input_bits=input_bits,
         neurons=math.prod(shape) if isinstance(node.op, Ladder) else 0,
         mac_dense=_total(reach.dense),
         mac_masked=_total(reach.masked),
@@ -97,14 +96,13 @@ def _still(
     )
     if not isinstance(node.op, Weighted):
         return fixed
-    weight, bias = node.op.weight, node.op.bias
+    weight = node.op.weight
     return replace(
         fixed,
         weights=weight.numel(),
         nonzero_weights=int((weight != 0).sum()),
         weight_bits=int(weight.to(torch.int64).abs().max()).bit_length() + 1,
         index_bits=(weight[0].numel() - 1).bit_length(),
-        biases=0 if bias is None else int((bias != 0).sum()),
     )
 
 

@@ -1,0 +1,103 @@
+"""From a network and samples to counts, prices, band and break-even: the room's front door."""
+
+from torch import Tensor
+
+from spikemorph.spiking import SpikingNetwork
+
+from .bands import BASELINES, LITERATURE, band, break_even
+from .bitops import bits_of
+from .counting import count
+from .counts import Counts
+from .fits import fit_loihi
+from .loads import Widths
+from .memory_model import measure_memory
+from .prices import PriceList
+from .prices_chips import LOIHI_SANAFE, LOIHI_TABLE2, SPINNAKER2, TRUENORTH
+from .prices_compute import SYNOPS_FP32, SYNOPS_INT
+from .prices_devices import ARM, CPU, GPU
+from .prices_memory import MEM45_CLAMPED, MEM45_LINE
+from .prices_traffic import RATIOS, STEP, yan22
+from .results import EnergyResult
+
+PRICE_LISTS: tuple[PriceList, ...] = (
+    SYNOPS_FP32, SYNOPS_INT, MEM45_LINE, MEM45_CLAMPED, STEP, *(yan22(ratio) for ratio in RATIOS),
+    LOIHI_TABLE2, LOIHI_SANAFE, TRUENORTH, SPINNAKER2, CPU, GPU, ARM,
+)  # fmt: skip
+_WIDTHS = Widths()
+
+
+def estimate_energy(
+    network: SpikingNetwork,
+    x: Tensor,
+    steps: int,
+    *,
+    dense: SpikingNetwork | None = None,
+    widths: Widths = _WIDTHS,
+    price_lists: tuple[PriceList, ...] = PRICE_LISTS,
+    model: str = "",
+    data: str = "",
+) -> EnergyResult:
+    """Count what a network does on samples, and price it by many models.
+
+    Parameters
+    ----------
+    network : SpikingNetwork
+        The network; pruned weights are zero in it.
+    x : Tensor
+        (sample, *shape) real inputs on the network's grid.
+    steps : int
+        How many steps every sample is run for.
+    dense : SpikingNetwork, optional
+        The same network un-pruned. Without it, the columns of dense networks are the same spikes
+        through all weights.
+    widths : Widths
+        Assumed word lengths.
+    price_lists : tuple of PriceList
+        The models.
+    model, data : str
+        Names for the result.
+
+    Raises
+    ------
+    InputError
+        If there are no samples, no steps, or a value outside the input grid.
+    UnsupportedError
+        Naming every node whose work cannot be counted.
+    """
+    counts = count(network, x, steps)
+    other = None if dense is None else count(dense, x, steps)
+    return priced(network, counts, other, widths, price_lists, model=model, data=data)
+
+
+def priced(
+    network: SpikingNetwork,
+    counts: Counts,
+    dense: Counts | None = None,
+    widths: Widths = _WIDTHS,
+    price_lists: tuple[PriceList, ...] = PRICE_LISTS,
+    *,
+    model: str = "",
+    data: str = "",
+) -> EnergyResult:
+    """The result from counts that were made before; see `estimate_energy`."""
+    base = counts if dense is None else dense
+    rows = tuple(price.row(counts, base, widths) for price in price_lists)
+    bands = tuple(b for b in (band(rows, against) for against in BASELINES) if b is not None)
+    pairs = zip(price_lists, rows, strict=True)
+    evens = (break_even(p, row, counts, widths) for p, row in pairs if row.in_band)
+    return EnergyResult(
+        model=model,
+        data=data,
+        counts=counts,
+        dense_counts=dense,
+        dense_source="the same spikes through all weights"
+        if dense is None
+        else "measured on the dense network",
+        prices=rows,
+        bands=bands,
+        break_even=tuple(point for point in evens if point is not None),
+        literature=LITERATURE,
+        bits=bits_of(counts, base),
+        fit=fit_loihi(network.graph, counts),
+        memory=measure_memory(network, widths.state),
+    )
