@@ -46,7 +46,7 @@ def with_masks(graph: Graph, masks: Masks) -> Graph:
     Raises
     ------
     GraphError
-        If a mask is for no weighted node, or has another shape than the weight.
+        If a mask is for no weighted node, is not bool, or has another shape than the weight.
     """
     holders = {node.name for node in weighted_nodes(graph)}
     if odd := sorted(set(masks) - holders):
@@ -57,10 +57,10 @@ def with_masks(graph: Graph, masks: Masks) -> Graph:
             return node
         assert isinstance(node.op, Weighted)
         mask, weight = masks[node.name], node.op.weight
-        if mask.shape != weight.shape:
+        if mask.shape != weight.shape or mask.dtype != torch.bool:
             raise GraphError(
-                f"node {node.name!r}: a mask of shape {tuple(mask.shape)} for a weight of shape "
-                f"{tuple(weight.shape)}; give one bool for every weight"
+                f"node {node.name!r}: a mask of {mask.dtype} and shape {tuple(mask.shape)} for a "
+                f"weight of shape {tuple(weight.shape)}; give one bool for every weight"
             )
         kept = torch.where(mask, weight, torch.zeros_like(weight))
         return replace(node, op=replace(node.op, weight=kept, mask=mask))

@@ -34,11 +34,12 @@ class BatchNorm(Op):
         )
         return F.batch_norm(x, mean, variance, gain, shift, eps=self.eps)
 
-    def in_training(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def in_training(self, *inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Normalised by the batch's own statistics, which the running ones are moved towards.
 
         A tenth of the way, to the mean and the unbiased variance, as torch does by default.
         """
+        (x,) = inputs
         mean, variance = self.mean.clone(), self.variance.clone()
         y = F.batch_norm(x, mean, variance, self.gain, self.shift, True, MOMENTUM, self.eps)
         return y, {"mean": mean, "variance": variance}

@@ -1,6 +1,19 @@
 """Graph in, graph with fewer weights out: masks, scores, schedules, rewiring."""
 
-from . import hydra, magnitude, rewiring  # noqa: F401  imported for the methods they enter
+from . import (  # noqa: F401  imported for the methods they enter
+    bcs,
+    block,
+    deepr,
+    evolution,
+    gradual,
+    harp,
+    hydra,
+    magnitude,
+    nm,
+    rigl,
+    snip,
+    synflow,
+)
 from .allocation import Allocation, ErdosRenyi, Given, Lamp, Ranked, Uniform
 from .methods import prune_graph
 from .task import Lesson, PruneTask, layer_sparsities

@@ -34,7 +34,7 @@ def kept_of(count: float, sparsity: float) -> int:
 
 def best(scores: Tensor, kept: int) -> Tensor:
     """The mask of the `kept` highest scores; of equal ones, the first."""
-    mask = torch.zeros(scores.numel(), dtype=torch.bool)
+    mask = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
     order = torch.argsort(scores.detach().reshape(-1), descending=True, stable=True)
     mask[order[:kept]] = True
     return mask.reshape(scores.shape)
@@ -90,7 +90,9 @@ class Ranked:
         flat = torch.cat([s.detach().reshape(-1) for s in scores.values()])
         together = best(flat, kept_of(flat.numel(), sparsity))
         parts = together.split([s.numel() for s in scores.values()])
-        return {n: p.reshape(s.shape).clone() for (n, s), p in zip(scores.items(), parts, strict=True)}
+        return {
+            n: p.reshape(s.shape).clone() for (n, s), p in zip(scores.items(), parts, strict=True)
+        }
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Lamp:
     """One ranking by ``w^2 / sum of all squares not smaller in its layer`` (LAMP, ICLR 2021, eq. 4).
 
     The scores given are magnitudes; the largest weight of every layer scores 1, so that none is
-    emptied before all are down to one weight.
+    emptied before all are down to one weight. Scores below 0 count as 0.
     """
 
     def masks(self, scores: Scores, sparsity: float) -> dict[str, Tensor]:
@@ -107,7 +109,7 @@ class Lamp:
 
 def lamp_scores(magnitudes: Tensor) -> Tensor:
     """Layer-adaptive magnitude scores, shaped like the weight, float64."""
-    squares = magnitudes.detach().double().reshape(-1).square()
+    squares = magnitudes.detach().double().reshape(-1).clamp(min=0).square()
     order = torch.argsort(squares, stable=True)
     ascending = squares[order]
     remaining = ascending.flip(0).cumsum(0).flip(0)
@@ -139,13 +141,23 @@ def erdos_renyi_densities(
 
 
 def erdos_renyi_counts(sizes: Mapping[str, tuple[int, ...]], sparsity: float) -> dict[str, int]:
-    """Whole numbers of kept weights for `erdos_renyi_densities`: floors, the rest where most is lost."""
+    """Whole numbers of kept weights for `erdos_renyi_densities`."""
     densities = erdos_renyi_densities(sizes, sparsity)
-    exact = {name: densities[name] * math.prod(shape) for name, shape in sizes.items()}
-    kept = {name: math.floor(value + 1e-6) for name, value in exact.items()}
-    total = sum(math.prod(shape) for shape in sizes.values())
-    missing = kept_of(total, sparsity) - sum(kept.values())
-    lost = sorted(exact, key=lambda name: kept[name] - exact[name])
-    for name in lost[: max(0, missing)]:
-        kept[name] += 1
+    counts = {name: math.prod(shape) for name, shape in sizes.items()}
+    exact = {name: densities[name] * count for name, count in counts.items()}
+    return whole_counts(exact, counts, kept_of(sum(counts.values()), sparsity))
+
+
+def whole_counts(exact: Mapping[str, float], most: Mapping[str, int], total: int) -> dict[str, int]:
+    """Whole numbers that sum to `total`: floors, and the rest where the floor loses most.
+
+    `exact` sums to `total` but for rounding, and none of it is above its `most`.
+    """
+    kept = {name: min(math.floor(value + 1e-6), most[name]) for name, value in exact.items()}
+    while (missing := total - sum(kept.values())) != 0:
+        step = 1 if missing > 0 else -1
+        open_ = [n for n in kept if (kept[n] < most[n] if step > 0 else kept[n] > 0)]
+        lost = sorted(open_, key=lambda name: step * (kept[name] - exact[name]))
+        for name in lost[: abs(missing)]:
+            kept[name] += step
     return kept

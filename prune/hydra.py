@@ -2,27 +2,69 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from spikemorph.graph import Graph
-from spikemorph.train import GraphModule, fit
+from spikemorph.graph import Graph, InputError
+from spikemorph.train import GraphModule
+from spikemorph.train.companion import Companion
 
 from .allocation import Uniform
-from .masked import pruned, train_masked
+from .masked import by_channel, learn, pruned, train_masked
 from .methods import methods
 from .task import Lesson, PruneTask
 
-SCORE_SHARE = 0.4  # of the epochs go to the scores, the rest to the weights
-SCORE_RATE = 0.1  # learning rate of scores, as published
-SCORE_DECAY = 1e-4
+
+@dataclass(frozen=True)
+class Scoring:
+    """How scores are learnt, before the weights are.
+
+    Parameters
+    ----------
+    share : float
+        Of the epochs that goes to the scores, 0 < share < 1; the weights get the rest.
+    rate, decay : float
+        Highest learning rate and weight decay of the scores, in place of the lesson's.
+    """
+
+    share: float = 0.4
+    rate: float = 0.1
+    decay: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise InputError(
+                f"the scores' share of the epochs is {self.share:g}: give 0 < share < 1"
+            )
+
+
+@dataclass(frozen=True)
+class Hydra:
+    """Scores learnt under the lesson's objective, then the weights trained under the final mask.
+
+    Uniform unless the task says otherwise.
+    """
+
+    name: ClassVar[str] = "hydra"
+    scoring: Scoring = Scoring()
+
+    def __call__(self, task: PruneTask) -> Graph:
+        lesson = task.taught(self)
+        first = task.allocated(task.magnitudes(), Uniform())
+        weights = task.weights()
+        transforms = {n: Scored(weights[n], int(mask.sum())) for n, mask in first.items()}
+        module = scored_module(task.graph, transforms)
+        learn_scores(module, lesson, self.scoring)
+        masks = {name: transform.mask() for name, transform in transforms.items()}
+        graph = pruned(module.to_graph(), masks)
+        return train_masked(graph, task.checked(masks), weights_phase(lesson, self.scoring))
 
 
 class _TopK(torch.autograd.Function):
-    """1 where a score's size is among the k largest, else 0; its gradient passes straight through."""
+    """1 where a score is among the k largest, else 0; its gradient passes straight through."""
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, kept: int) -> Tensor:
@@ -41,17 +83,22 @@ def largest(scores: Tensor, kept: int) -> Tensor:
     return mask.reshape(scores.shape)
 
 
-class Scored(nn.Module):
-    """``weight * mask``, the mask being the `kept` largest scores (HYDRA, section 3).
+def first_scores(weight: Tensor) -> nn.Parameter:
+    """``sqrt(6 / fan_in) w / max |w|`` (HYDRA, equation 4), float32."""
+    fan_in = math.prod(weight.shape[1:])
+    start = math.sqrt(6 / fan_in) * weight.detach() / weight.detach().abs().max().clamp(1e-12)
+    return nn.Parameter(start.to(torch.float32))
 
-    Scores start at ``sqrt(6 / fan_in) w / max |w|``.
+
+class Scored(nn.Module):
+    """``weight * mask``, the mask being the `kept` scores that are largest in size.
+
+    The mask's gradient g reaches a score s as ``g sign(s)``, through its absolute value.
     """
 
     def __init__(self, weight: Tensor, kept: int) -> None:
         super().__init__()
-        fan_in = math.prod(weight.shape[1:])
-        start = math.sqrt(6 / fan_in) * weight.detach() / weight.detach().abs().max().clamp(1e-12)
-        self.scores = nn.Parameter(start.to(torch.float32))
+        self.scores = first_scores(weight)
         self.kept = kept
 
     def mask(self) -> Tensor:
@@ -63,48 +110,27 @@ class Scored(nn.Module):
         return weight.detach() * chosen
 
 
-def scored_module(graph: Graph, weights: Mapping[str, Tensor], kept: Mapping[str, int]) -> GraphModule:
+def scored_module(graph: Graph, transforms: Mapping[str, nn.Module]) -> GraphModule:
     """The graph with scores to learn; weights and biases stand still, batch norms go on learning."""
-    module = GraphModule(graph, {n: Scored(w, kept[n]) for n, w in weights.items()})
+    module = GraphModule(graph, transforms)
     still = {key for key, _ in module.named_parameters() if key.endswith(("_weight", "_bias"))}
     for key, parameter in module.named_parameters():
         parameter.requires_grad_(key not in still)
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from types
-    return module
+    return by_channel(module)
 
 
-@methods("hydra")
-def prune_by_hydra(task: PruneTask) -> Graph:
-    """Scores learnt under the lesson's objective, then the weights trained under the final mask.
-
-    Two fifths of the epochs go to the scores. Uniform unless the task says otherwise.
-    """
-    lesson = task.taught("hydra")
-    first = task.allocated(task.magnitudes(), Uniform())
-    kept = {name: int(mask.sum()) for name, mask in first.items()}
-    module = scored_module(task.graph, task.weights(), kept)
-    scoring = lesson.phase("scores", SCORE_SHARE)
-    learn_scores(module, scoring)
-    masks = {}
-    for name in kept:
-        transform = module.transform(name)
-        assert isinstance(transform, Scored)
-        masks[name] = transform.mask()
-    graph = pruned(module.to_graph(), masks)
-    return train_masked(graph, task.checked(masks), lesson.phase("weights", 1 - SCORE_SHARE))
+def learn_scores(
+    module: GraphModule, lesson: Lesson, scoring: Scoring, companion: Companion | None = None
+) -> None:
+    """Train what is not frozen, at the rate and decay of scores."""
+    phase = lesson.phase("scores", scoring.share)
+    own = replace(phase.settings, rate=scoring.rate, decay=scoring.decay)
+    learn(module, replace(phase, settings=own), companion)
 
 
-def learn_scores(module: GraphModule, lesson: Lesson) -> None:
-    """Train what is not frozen, at the published rate and decay of scores."""
-    settings = lesson.settings
-    own = replace(settings, rate=SCORE_RATE, decay=SCORE_DECAY)
-    fit(
-        module,
-        lesson.train,
-        own,
-        objective=lesson.objective,
-        augment=lesson.augment,
-        checkpoint=lesson.checkpoint,
-        on_epoch=lesson.on_epoch,
-        fabric=lesson.fabric,
-    )
+def weights_phase(lesson: Lesson, scoring: Scoring) -> Lesson:
+    """What is left of a lesson for the weights."""
+    return lesson.phase("weights", 1 - scoring.share)
+
+
+methods(Hydra.name)(Hydra())

@@ -1,67 +1,107 @@
 """Train a graph under masks that stay or move, and prove after every epoch that they were kept."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from spikemorph.graph import Graph, GraphError
-from spikemorph.layers.masks import mask_hash, weight_of, weighted_nodes, with_masks
+from spikemorph.layers.masks import Weighted, mask_hash, weight_of, weighted_nodes, with_masks
 from spikemorph.train import GraphModule, fit
-from spikemorph.train.companion import Companion
+from spikemorph.train.companion import Companion, Moment
 from spikemorph.train.loop import EpochRecord
 
-from .task import Lesson
+from .task import Lesson, Method, PruneTask
 
 
 class Masked(nn.Module):
     """``weight * mask``: gradients are masked on their way back, so before the momentum is formed.
 
-    The last gradient of all positions, kept or not, is left in `dense_gradient`.
+    Parameters
+    ----------
+    mask : Tensor
+        Bool, shaped like the weight.
+    noting : bool
+        Whether the gradient of all positions, kept or not, is summed up in `dense_gradient`, over
+        all uses of the weight, until `forget` is called.
     """
 
     mask: Tensor
 
-    def __init__(self, mask: Tensor) -> None:
+    def __init__(self, mask: Tensor, *, noting: bool = False) -> None:
         super().__init__()
         self.register_buffer("mask", mask.clone())
+        self.noting = noting
         self.dense_gradient: Tensor | None = None
 
     def forward(self, weight: Tensor) -> Tensor:
         used = weight * self.mask
-        if used.requires_grad:
+        if self.noting and used.requires_grad:
             used.register_hook(self._note)
         return used
 
     def _note(self, gradient: Tensor) -> None:
-        self.dense_gradient = gradient.detach()
+        seen, more = self.dense_gradient, gradient.detach()
+        self.dense_gradient = more if seen is None else seen + more
+
+    def forget(self) -> None:
+        """Start a new sum."""
+        self.dense_gradient = None
 
 
-def masked_module(graph: Graph, masks: Mapping[str, Tensor]) -> GraphModule:
+def masked_module(
+    graph: Graph, masks: Mapping[str, Tensor], *, noting: bool = False
+) -> GraphModule:
     """The graph as a module whose weights are masked, and zero outside their masks."""
-    module = GraphModule(graph, {name: Masked(mask) for name, mask in masks.items()})
+    module = GraphModule(graph, {n: Masked(mask, noting=noting) for n, mask in masks.items()})
     for name, mask in masks.items():
         with torch.no_grad():
             module.weight(name).mul_(mask)
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from types
+    return by_channel(module)
+
+
+def by_channel(module: GraphModule) -> GraphModule:
+    """The module with its image weights laid out channels last, which convolutions are fastest on."""
+    if all(value.dim() != 5 for value in module.parameters()):  # volumes have another layout
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in types
     return module
 
 
-def masks_in(module: GraphModule, names: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The masks that a masked module holds now."""
-    found = {}
-    for name in names:
-        transform = module.transform(name)
-        assert isinstance(transform, Masked)
-        found[name] = transform.mask.clone()
-    return found
+def mask_in(module: GraphModule, name: str) -> Tensor:
+    """The mask that a node's transform holds now; changing it moves the mask."""
+    mask = getattr(module.transform(name), "mask", None)
+    assert isinstance(mask, Tensor), f"node {name!r} has no mask"
+    return mask
 
 
-def train_masked(
-    graph: Graph, masks: Mapping[str, Tensor], lesson: Lesson, companion: Companion | None = None
+@torch.no_grad()
+def keep_only(moment: Moment, weight: Tensor, stays: Tensor) -> None:
+    """Zero a learnt weight and its momentum, except where it stays."""
+    weight.mul_(stays)
+    momentum = moment.optimizer.state[weight].get("momentum_buffer")
+    if momentum is not None:
+        momentum.mul_(stays)
+
+
+def one_shot(method: Method, task: PruneTask, masks: Mapping[str, Tensor]) -> Graph:
+    """The graph under masks that were found at once, trained under them where there is a lesson."""
+    lesson = task.lesson_for(method)
+    return pruned(task.graph, masks) if lesson is None else train_masked(task.graph, masks, lesson)
+
+
+def train_masked(graph: Graph, masks: Mapping[str, Tensor], lesson: Lesson) -> Graph:
+    """The graph after training under masks that stay; see `train_module`."""
+    return train_module(masked_module(graph, masks), masks, lesson)
+
+
+def train_module(
+    module: GraphModule,
+    masks: Mapping[str, Tensor],
+    lesson: Lesson,
+    companion: Companion | None = None,
 ) -> Graph:
-    """The graph after training under masks, which only a companion may move.
+    """The graph of a module whose transforms hold masks, trained; only a companion may move masks.
 
     Raises
     ------
@@ -69,7 +109,6 @@ def train_masked(
         If, after an epoch, a weight outside its mask is not zero, or a mask that nothing may move
         is not bit for bit what it was.
     """
-    module = masked_module(graph, masks)
     before = None if companion is not None else {n: mask_hash(m) for n, m in masks.items()}
 
     def check(record: EpochRecord) -> None:
@@ -77,6 +116,13 @@ def train_masked(
         if lesson.on_epoch is not None:
             lesson.on_epoch(record)
 
+    learn(module, replace(lesson, on_epoch=check), companion)
+    return pruned(module.to_graph(), {name: mask_in(module, name) for name in masks})
+
+
+def learn(module: GraphModule, lesson: Lesson, companion: Companion | None = None) -> None:
+    """Train a module by a lesson; it comes back to the device that it was on."""
+    home = next(module.parameters()).device
     fit(
         module,
         lesson.train,
@@ -85,15 +131,18 @@ def train_masked(
         augment=lesson.augment,
         companion=companion,
         checkpoint=lesson.checkpoint,
-        on_epoch=check,
+        on_epoch=lesson.on_epoch,
         fabric=lesson.fabric,
     )
-    return pruned(module.to_graph(), masks_in(module, masks))
+    module.to(home)
 
 
 def pruned(graph: Graph, masks: Mapping[str, Tensor]) -> Graph:
     """The graph with masks on every node that shares a masked weight."""
-    owner = {id(weight_of(graph[name])): mask for name, mask in masks.items()}
+    owner = {
+        id(weight_of(graph[name])): mask.clone(memory_format=torch.contiguous_format)
+        for name, mask in masks.items()
+    }
     spread = {
         node.name: owner[id(weight_of(node))]
         for node in weighted_nodes(graph)
@@ -107,17 +156,18 @@ def shared_again(masked: Graph, before: Graph) -> Graph:
     first: dict[int, Tensor] = {}
     nodes = []
     for node in masked.nodes:
-        if node in weighted_nodes(masked):
-            weight = first.setdefault(id(weight_of(before[node.name])), weight_of(node))
+        if isinstance(node.op, Weighted):
+            weight = first.setdefault(id(weight_of(before[node.name])), node.op.weight)
             node = replace(node, op=replace(node.op, weight=weight))
         nodes.append(node)
     return masked.with_nodes(nodes)
 
 
 def _check(
-    module: GraphModule, masks: Mapping[str, Tensor], before: Mapping[str, str] | None, epoch: int
+    module: GraphModule, names: Iterable[str], before: Mapping[str, str] | None, epoch: int
 ) -> None:
-    for name, mask in masks_in(module, masks).items():
+    for name in names:
+        mask = mask_in(module, name)
         if before is not None and mask_hash(mask) != before[name]:
             raise GraphError(f"node {name!r}: its mask moved in epoch {epoch}: this is a defect")
         if bool((module.weight(name)[~mask] != 0).any()):

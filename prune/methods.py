@@ -1,24 +1,24 @@
 """The pruning methods by name; each file of the room enters its own."""
 
-from collections.abc import Callable
-
 from spikemorph.graph import Graph, InputError
 from spikemorph.graph.tables import Table
 
-from .task import PruneTask
+from .task import Method, PruneTask
 
-# Key: the method's name. Row: task -> the pruned graph, trained where the task has a lesson.
-methods: Table[Callable[[PruneTask], Graph]] = Table("methods")
+# Key: the method's name. Row: the method with its published settings; others are made from Python.
+methods: Table[Method] = Table("methods")
 
 
-def prune_graph(method: str, task: PruneTask) -> Graph:
-    """Prune by a method's name.
+def prune_graph(method: str | Method, task: PruneTask) -> Graph:
+    """Prune by a method's name, or by a method with settings of one's own.
 
     Raises
     ------
     InputError
         If there is no such method, it needs data and has none, or a layer would be emptied.
     """
+    if not isinstance(method, str):
+        return method(task)
     if method not in methods:
         raise InputError(f"no pruning method {method!r}; known: {', '.join(sorted(methods))}")
     return methods[method](task)

@@ -1,4 +1,4 @@
-"""Sparse training whose masks move: drop the smallest weights, grow others (SET, RigL)."""
+"""Sparse training whose masks move: drop the smallest weights, grow others elsewhere."""
 
 import math
 from collections.abc import Callable
@@ -7,27 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spikemorph.graph import Graph
+from spikemorph.graph import Graph, InputError
 from spikemorph.train import GraphModule
 from spikemorph.train.companion import Moment
 
 from .allocation import ErdosRenyi, best
-from .masked import Masked, train_masked
-from .methods import methods
-from .task import PruneTask
+from .masked import Masked, keep_only, masked_module, train_module
+from .task import Method, PruneTask
 
 Growth = Callable[[Masked, torch.Generator], Tensor]  # a score for every position that may grow
-
-
-def by_gradient(layer: Masked, generator: torch.Generator) -> Tensor:
-    """RigL: where the loss's gradient is largest, zero weights included."""
-    assert layer.dense_gradient is not None
-    return layer.dense_gradient.abs()
-
-
-def at_random(layer: Masked, generator: torch.Generator) -> Tensor:
-    """SET: anywhere, all alike."""
-    return torch.rand(layer.mask.shape, generator=generator).to(layer.mask.device)
 
 
 @dataclass(frozen=True)
@@ -36,31 +24,35 @@ class Rewiring:
 
     The share falls as half a cosine from `share` to 0 at the share `end` of the run (RigL, ICML
     2020, section 3). Grown weights start at zero, without momentum; the step's own weight update is
-    left out, as there.
+    left out, as there. A weight that was just dropped is not grown again in the same step.
     """
 
-    names: tuple[str, ...]
     growth: Growth
-    every: int = 100
-    share: float = 0.3
-    end: float = 0.75
+    every: int
+    share: float
+    end: float
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or not 0 <= self.share <= 1 or not 0 < self.end <= 1:
+            raise InputError(
+                f"rewiring every {self.every} steps a share of {self.share:g} until {self.end:g} "
+                "of the run: give every >= 1, 0 <= share <= 1 and 0 < end <= 1"
+            )
 
     def before_update(self, moment: Moment) -> bool:
         """Rewire when it is time."""
-        module = moment.model
-        assert isinstance(module, GraphModule)
         last = moment.steps * self.end
         if moment.step % self.every or moment.step >= last:
             return True
         share = self.share * (1 + math.cos(math.pi * moment.step / last)) / 2
-        for name in self.names:
-            layer = module.transform(name)
-            assert isinstance(layer, Masked)
-            self._rewire(layer, module.weight(name), share, moment)
+        for layer, weight in _layers(moment):
+            self._rewire(layer, weight, share, moment)
         return False
 
     def after_update(self, moment: Moment) -> None:
-        """Nothing: what was dropped gets no gradient, so it stays zero."""
+        """Forget this step's gradient; what was dropped gets none, so it stays zero."""
+        for layer, _ in _layers(moment):
+            layer.forget()
 
     @torch.no_grad()
     def _rewire(self, layer: Masked, weight: Tensor, share: float, moment: Moment) -> None:
@@ -73,25 +65,23 @@ class Rewiring:
         scores = torch.where(old, -1.0, self.growth(layer, moment.generator))
         grown = best(scores, count)
         layer.mask.copy_(stays | grown)
-        weight.mul_(stays)
-        momentum = moment.optimizer.state[weight].get("momentum_buffer")
-        if momentum is not None:
-            momentum.mul_(stays)
+        keep_only(moment, weight, stays)
 
 
-def _rewired(task: PruneTask, method: str, growth: Growth) -> Graph:
+def _layers(moment: Moment) -> list[tuple[Masked, Tensor]]:
+    """The masks that move, each with the weight that is learnt under it."""
+    module = moment.model
+    assert isinstance(module, GraphModule)
+    found = []
+    for key, layer in module.transforms.items():
+        assert isinstance(layer, Masked)
+        found.append((layer, getattr(module, key)))
+    return found
+
+
+def rewired(method: Method, task: PruneTask, rewiring: Rewiring) -> Graph:
+    """The graph trained while it is rewired, started from the largest of the given weights."""
     lesson = task.taught(method)
     masks = task.allocated(task.magnitudes(), ErdosRenyi())
-    return train_masked(task.graph, masks, lesson, Rewiring(tuple(masks), growth))
-
-
-@methods("rigl")
-def prune_by_rigl(task: PruneTask) -> Graph:
-    """RigL (Evci et al., ICML 2020), started from the largest of the given weights."""
-    return _rewired(task, "rigl", by_gradient)
-
-
-@methods("set")
-def prune_by_set(task: PruneTask) -> Graph:
-    """SET (Mocanu et al., 2018), started from the largest of the given weights."""
-    return _rewired(task, "set", at_random)
+    module = masked_module(task.graph, masks, noting=True)
+    return train_module(module, masks, lesson, rewiring)

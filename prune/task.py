@@ -1,8 +1,9 @@
 """What is to be pruned, how far, and what may be learnt from."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from lightning_fabric import Fabric
@@ -14,6 +15,26 @@ from spikemorph.train import CrossEntropy, DataTensors, Objective, TrainSettings
 from spikemorph.train.loop import Augment, EpochRecord
 
 from .allocation import Allocation
+
+
+class Method(Protocol):
+    """A way to prune: a frozen dataclass whose fields are its settings."""
+
+    @property
+    def name(self) -> str:
+        """What users call it."""
+        ...
+
+    def __call__(self, task: "PruneTask") -> Graph:
+        """The pruned graph, trained where the task has a lesson."""
+        ...
+
+
+@dataclass(frozen=True)
+class PhaseSettings(TrainSettings):
+    """What fixes a training run, and what it is for: no checkpoint of another purpose is taken up."""
+
+    purpose: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,7 +86,7 @@ class PruneTask:
     Raises
     ------
     InputError
-        If the sparsity is outside [0, 1), or the graph has no weights.
+        If the sparsity is outside [0, 1), or the graph has no weights, or integers for weights.
     """
 
     graph: Graph
@@ -82,6 +103,8 @@ class PruneTask:
             )
         if not self.weights():
             raise InputError("the network has no weighted layers: nothing to prune")
+        if whole := [name for name, w in self.weights().items() if not w.is_floating_point()]:
+            raise InputError(f"layers {whole} hold integers: prune the network, then quantise it")
 
     def weights(self) -> dict[str, Tensor]:
         """The weight of every weighted node; a weight that nodes share is listed once."""
@@ -98,7 +121,7 @@ class PruneTask:
         """The absolute value of every weight, float64."""
         return {name: weight.detach().double().abs() for name, weight in self.weights().items()}
 
-    def taught(self, method: str) -> Lesson:
+    def taught(self, method: Method) -> Lesson:
         """The lesson of a method that cannot do without.
 
         Raises
@@ -106,9 +129,19 @@ class PruneTask:
         InputError
             If there is none.
         """
+        lesson = self.lesson_for(method)
+        if lesson is None:
+            raise InputError(f"method {method.name} learns from data: give training data (--data)")
+        return lesson
+
+    def lesson_for(self, method: Method) -> Lesson | None:
+        """The lesson, if there is one, for this method at this task's sparsity and allocation."""
         if self.lesson is None:
-            raise InputError(f"method {method} learns from data: give training data (--data)")
-        return self.lesson
+            return None
+        how = "" if self.allocation is None else f", allocation {self.allocation}"
+        purpose = f"{method}, sparsity {self.sparsity!r}{how}, drawn by seed {self.seed}"
+        settings = asdict(self.lesson.settings) | {"purpose": purpose}
+        return replace(self.lesson, settings=PhaseSettings(**settings))
 
     def generator(self) -> torch.Generator:
         """A fresh generator of the task's seed."""

@@ -26,19 +26,24 @@ class GraphModule(nn.Module):
     Raises
     ------
     GraphError
-        If a transform is for a node that learns no weight, or two are for one weight.
+        If a transform is for a node that learns no weight, or two are for one weight, or the graph
+        has more than one input or output.
     """
 
     def __init__(self, graph: Graph, transforms: Mapping[str, nn.Module] | None = None) -> None:
         super().__init__()
+        if (count := (len(graph.inputs), len(graph.outputs))) != (1, 1):
+            raise GraphError(
+                f"the graph has {count[0]} inputs and {count[1]} outputs: one each is expected"
+            )
         self._graph = graph
         self._keys: dict[tuple[str, str], str] = {}  # (node, field) -> name of parameter or buffer
-        owners: dict[int, str] = {}
+        owners: dict[tuple[int, str], str] = {}  # a tensor is shared in one role only
         for index, node in enumerate(graph.nodes):
             for field in (*node.op.learns, *node.op.remembers):
                 value = getattr(node.op, field)
                 if value is not None:
-                    key = owners.setdefault(id(value), f"{index}_{field}")
+                    key = owners.setdefault((id(value), field), f"{index}_{field}")
                     self._keys[node.name, field] = key
                     self._keep(key, value, learnt=field in node.op.learns)
         self.transforms = nn.ModuleDict()
@@ -55,23 +60,27 @@ class GraphModule(nn.Module):
             self.register_buffer(key, own)
 
     def _transform(self, name: str, transform: nn.Module) -> None:
-        key = self._keys.get((name, "weight"))
-        if key is None:
-            raise GraphError(f"node {name!r} learns no weight: nothing to transform")
+        key = self._key(name)
         if key in self.transforms:
             raise GraphError(f"node {name!r}: its weight is shared and has a transform already")
         self.transforms[key] = transform
 
     def weight(self, name: str) -> nn.Parameter:
         """The weight that a node learns, before its transform."""
-        value = getattr(self, self._keys[name, "weight"])
+        value = getattr(self, self._key(name))
         assert isinstance(value, nn.Parameter)
         return value
 
     def transform(self, name: str) -> nn.Module | None:
         """The transform of a node's weight, if it has one."""
-        key = self._keys[name, "weight"]
-        return self.transforms[key] if key in self.transforms else None
+        key = self._key(name)
+        return next((t for k, t in self.transforms.items() if k == key), None)
+
+    def _key(self, name: str) -> str:
+        key = self._keys.get((name, "weight"))
+        if key is None:
+            raise GraphError(f"node {name!r} learns no weight; name a weighted node")
+        return key
 
     def forward(self, x: Tensor) -> Tensor:
         """The graph's output; while training, with the statistics of this batch."""

@@ -83,7 +83,7 @@ class _Run:
         """Take up a stopped run where its last whole epoch ended."""
         state = load_checkpoint(path)
         for name, value in self.identity().items():
-            before = state["identity"].get(name)
+            before = state["identity"].get(name, value)  # older files say less
             if before != value:
                 raise InputError(
                     f"checkpoint {path}: made with {name} {before}, now {value}; "

@@ -1,0 +1,102 @@
+"""SynFlow: keep the weights that carry most flow from inputs to outputs, without any data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from spikemorph.graph import Graph, Input, InputError, Node
+from spikemorph.graph.interpret import walk
+from spikemorph.layers.activation import Activation
+from spikemorph.layers.affine import ScaleShift
+from spikemorph.layers.joining import Add
+from spikemorph.layers.masks import Weighted
+from spikemorph.layers.normalisation import BatchNorm
+from spikemorph.layers.readout import Softmax
+
+from .allocation import Ranked
+from .masked import one_shot
+from .methods import methods
+from .task import PruneTask
+
+_PASSES_ON = (Activation, BatchNorm, ScaleShift, Softmax)
+
+
+@dataclass(frozen=True)
+class SynFlow:
+    """Iterative synaptic flow pruning (Tanaka et al., NeurIPS 2020), then training under the mask.
+
+    After round k of n the share ``(1 - s)^(k / n)`` of all weights is left; what went stays out.
+    Ranked over all layers unless the task says otherwise.
+
+    Parameters
+    ----------
+    rounds : int
+        n.
+    """
+
+    name: ClassVar[str] = "synflow"
+    rounds: int = 100
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise InputError(f"synflow in {self.rounds} rounds: give 1 or more")
+
+    def __call__(self, task: PruneTask) -> Graph:
+        allocation, sizes = task.allocation or Ranked(), task.magnitudes()
+        masks = {name: torch.ones_like(size, dtype=torch.bool) for name, size in sizes.items()}
+        for round_ in range(1, self.rounds + 1):
+            left = (1 - task.sparsity) ** (round_ / self.rounds)
+            scores = synaptic_flow(task.graph, {n: sizes[n] * masks[n] for n in sizes})
+            scores = {n: torch.where(masks[n], scores[n], -1.0) for n in scores}
+            sparsity = task.sparsity if round_ == self.rounds else 1 - left
+            masks = allocation.masks(scores, sparsity)
+        return one_shot(self, task, task.checked(masks))
+
+
+def synaptic_flow(graph: Graph, sizes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``|w| dR/d|w|``, R being the sum of outputs for an input of ones; float64.
+
+    The network is made linear: weights are their sizes, biases are left out, and what bends or
+    scales (activations, batch norms, scales, a softmax) passes on what it gets. A weight's score is
+    then the sum over all paths through it of the product of the sizes along the path.
+
+    Parameters
+    ----------
+    graph : Graph
+        A float graph.
+    sizes : mapping of str to Tensor
+        By node, the absolute weights, zero where pruned; a weight that nodes share is given once.
+    """
+    learnt = {name: size.clone().requires_grad_() for name, size in sizes.items()}
+    shared = {id(_weight(graph[name])): size for name, size in learnt.items()}
+
+    def flow(node: Node, *inputs: Tensor) -> Tensor:
+        op = node.op
+        if isinstance(op, Weighted):
+            return replace(op, weight=shared[id(op.weight)], bias=None)(*inputs)
+        if isinstance(op, Add):
+            return replace(op, factors=tuple(factor.abs() for factor in op.factors))(*inputs)
+        return inputs[0] if isinstance(op, _PASSES_ON) else op(*inputs)
+
+    entry = graph[graph.inputs[0]].op
+    assert isinstance(entry, Input)
+    device = next(iter(sizes.values())).device
+    ones = torch.ones((1, *entry.shape), dtype=torch.float64, device=device)
+    outputs = {node.name: output for node, output in walk(graph, ones, flow)}
+    total = torch.stack([outputs[name].sum() for name in graph.outputs]).sum()
+    found = torch.autograd.grad(total, list(learnt.values()), allow_unused=True)
+    flows = {}
+    for (name, size), gradient in zip(learnt.items(), found, strict=True):
+        flows[name] = size.detach() * (0.0 if gradient is None else gradient)
+    return flows
+
+
+def _weight(node: Node) -> Tensor:
+    assert isinstance(node.op, Weighted)
+    return node.op.weight
+
+
+methods(SynFlow.name)(SynFlow())
