@@ -49,6 +49,7 @@ class Figure:
     """A plot as a function of its width in pixels; `keys` name the colours it uses.
 
     A `half` figure is drawn once, to stand beside another; others for wide and for narrow pages.
+    The keys show each series' ``sign``, ``line`` or ``bar``.
     """
 
     title: str
@@ -56,6 +57,7 @@ class Figure:
     reading: str = ""
     keys: tuple[str, ...] = ()
     half: bool = False
+    keyed_by: str = "sign"
     kind: str = "figure"
 
 

@@ -92,6 +92,8 @@ def size(bits: Value) -> str:
     """
     if bits is None:
         return NONE
+    if bits == 0:
+        return "0 B"
     stored = bits / 8
     for unit, name in _SIZES:
         if stored >= unit:

@@ -16,7 +16,7 @@ from spikemorph.graph.saving import write_bytes
 
 from .blocks import Block
 from .page.summary import key_figures, subtitle, title
-from .plots import COLOURS, symbol
+from .plots import SAMPLES
 from .record import PARTS, Report
 from .sections import SECTIONS, Section
 
@@ -54,7 +54,7 @@ def render_report(report: Report, sections: tuple[Section, ...] = SECTIONS) -> s
         style=Markup(style),
         script=Markup(script),
         script_hash=_source_hash(script),
-        signs=[symbol(11, 6, index) for index in range(COLOURS)],
+        samples=SAMPLES,
         widths={"wide": WIDE, "half": HALF, "narrow": NARROW},
     )  # fmt: skip
 

@@ -6,14 +6,14 @@ fills, light and dark. A mark is a group with a ``<title>``: what a reader sees 
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from . import formats
 
-LETTER = 6.4  # mean width of a letter, in pixels, at the size of labels
+LETTER = 7.0  # mean width of a letter, in pixels, at the size of labels
 COLOURS = 6
 
 
@@ -70,9 +70,20 @@ def symbol(x: float, y: float, index: int, size: float = 4.5) -> Markup:
         "x": x, "m": y, "s": size, "d": 2 * size, "l": x - size, "r": x + size, "t": y - size,
         "b": y + size, "u": y - wide, "w": y + wide, "v": x + wide, "z": x - wide,
     }  # fmt: skip
-    outline = shapes[index % len(shapes)].format(**{k: f"{v:.1f}" for k, v in place.items()})
-    style = f"sign c{index % COLOURS}" + (" open" if index % len(shapes) == 5 else "")
+    form = _turned(index)
+    outline = shapes[form].format(**{k: f"{v:.1f}" for k, v in place.items()})
+    style = f"sign c{index % COLOURS}" + (f" open l{index % COLOURS}" if form == 5 else "")
     return Markup('<path class="{}" d="{}"/>').format(style, outline)
+
+
+def stroke(index: int) -> str:
+    """The class of a series' line: its colour and its dashes."""
+    return f"curve l{index % COLOURS} d{_turned(index)}"
+
+
+def _turned(index: int) -> int:
+    """A second number that differs where colours repeat: 36 series can be told apart."""
+    return (index + index // COLOURS) % COLOURS
 
 
 def shortened(text: str, room: float) -> str:
@@ -124,9 +135,13 @@ def _decades(scale: Scale, wanted: int) -> list[float]:
     return [v for v in found if scale.low * 0.999 <= v <= scale.high * 1.001]
 
 
-def widened(values: Sequence[float], low: float | None = None) -> tuple[float, float]:
+def widened(
+    values: Sequence[float], low: float | None = None, *, log: bool = False
+) -> tuple[float, float]:
     """Ends for a scale that holds all values with some air; `low` fixes the lower one."""
-    bottom, top = (min(values), max(values)) if values else (0.0, 1.0)
+    bottom, top = (min(values), max(values)) if values else (0.1, 1.0)
+    if log:
+        return bottom / 1.15, top * 1.15
     air = (top - bottom) * 0.06 or abs(top) * 0.05 or 0.5
     return (bottom - air if low is None else low), top + air
 
@@ -145,3 +160,11 @@ def axis_left(scale: Scale, x: float, right: float) -> list[Markup]:
     parts = [line(x, scale(v), right, scale(v), "grid") for v in scale.ticks()]
     parts += [words(x - 6, scale(v) + 4, formats.tick(v), "tick end") for v in scale.ticks()]
     return parts
+
+
+# How the key of a plot shows a series, in 22 by 12 pixels.
+SAMPLES: Mapping[str, Callable[[int], Markup]] = {
+    "sign": lambda index: symbol(11, 6, index),
+    "line": lambda index: line(0, 6, 22, 6, stroke(index)),
+    "bar": lambda index: box(4, 1, 14, 10, f"bar c{index % COLOURS}"),
+}

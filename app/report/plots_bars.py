@@ -19,6 +19,7 @@ from .plots import (
 
 BREAKS = 520  # below this width a row's name stands above it
 FOOT = 44
+MOST = 40  # rows that are drawn; a table beside the plot has them all
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,15 @@ class Bars:
 
 @dataclass(frozen=True)
 class Ratios:
-    """Rows of (series index, ratio, what a reader sees) on a logarithmic axis, and the line at 1."""
+    """Rows of (series index, value, what a reader sees) on a logarithmic axis.
+
+    `sides` say what lies left and right of 1, where values are ratios; without them no line is drawn.
+    """
 
     label: str
     x_name: str
     rows: tuple[tuple[str, tuple[tuple[int, float, str], ...]], ...]
-    low_side: str
-    high_side: str
+    sides: tuple[str, str] | None = None
 
 
 def bars(plot: Bars, width: int) -> Markup:
@@ -73,13 +76,13 @@ def ratios(plot: Ratios, width: int) -> Markup:
     """Signs on a logarithmic axis: left of 1 is less, right of it more."""
     found = [ratio for _, signs in plot.rows for _, ratio, _ in signs if ratio > 0]
     rows = _Rows.of([name for name, _ in plot.rows], width, 16, top=24)
-    low, high = min([0.5, *found]) * 0.8, max([2.0, *found]) * 1.25
-    x = Scale(low, high, rows.left, rows.right, log=True)
-    parts = [box(x.start, rows.top, x(1) - x.start, rows.bottom - rows.top, "less")]
-    parts += axis_below(x, rows.bottom, plot.x_name, rows.top)
-    parts.append(line(x(1), rows.top - 6, x(1), rows.bottom, "one"))
-    parts.append(words(x(1) - 8, rows.top - 10, f"← {plot.low_side}", "note end"))
-    parts.append(words(x(1) + 8, rows.top - 10, f"{plot.high_side} →", "note"))
+    least = [0.5] if plot.sides else []
+    most = [2.0] if plot.sides else []
+    low, high = min([*least, *found], default=0.1), max([*most, *found], default=1.0)
+    x = Scale(low * 0.8, high * 1.25, rows.left, rows.right, log=True)
+    parts = axis_below(x, rows.bottom, plot.x_name, rows.top)
+    if plot.sides:
+        parts += _sides(x, rows, plot.sides)
     for index, (_, signs) in enumerate(plot.rows):
         y = rows.y(index)
         parts.append(rows.name(index))
@@ -91,6 +94,16 @@ def ratios(plot: Ratios, width: int) -> Markup:
                 area = box(x(ratio) - 9, y - 9, 18, 18, "area")
                 parts.append(mark(title, area, symbol(x(ratio), y, series)))
     return drawing(width, rows.bottom + FOOT, plot.label, parts)
+
+
+def _sides(x: Scale, rows: "_Rows", sides: tuple[str, str]) -> list[Markup]:
+    """The line at 1, and what lies left and right of it."""
+    return [
+        box(x.start, rows.top, x(1) - x.start, rows.bottom - rows.top, "less"),
+        line(x(1), rows.top - 6, x(1), rows.bottom, "one"),
+        words(x(1) - 8, rows.top - 10, f"← {sides[0]}", "note end"),
+        words(x(1) + 8, rows.top - 10, f"{sides[1]} →", "note"),
+    ]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from . import formats
-from .plots import Scale, axis_left, drawing, line, mark, path, symbol, widened, words
+from .plots import Scale, axis_left, drawing, line, mark, path, stroke, symbol, widened, words
 
 HEIGHT = 250
 
@@ -23,7 +23,7 @@ class Curves:
     """What is drawn.
 
     `levels` are named horizontal lines, `marks` named vertical ones; `doubling` spaces x by its
-    logarithm; `signs` is whether points are drawn.
+    logarithm, `log` spaces y so; `signs` is whether points are drawn.
     """
 
     label: str
@@ -36,6 +36,7 @@ class Curves:
     signs: bool = True
     low: float | None = None
     high: float | None = None
+    log: bool = False
 
 
 def curves(plot: Curves, width: int) -> Markup:
@@ -52,7 +53,7 @@ def curves(plot: Curves, width: int) -> Markup:
         parts.append(mark(name, line(left, y(value), right, y(value), "level")))
     for index, series in enumerate(plot.series):
         places = [(x(a), y(b)) for a, b, _ in series.points]
-        parts.append(path(places, f"curve c{index} d{index}"))
+        parts.append(path(places, stroke(index)))
     for index, series in enumerate(plot.series):
         parts += [_point(x(a), y(b), title, index, plot) for a, b, title in series.points]
     return drawing(width, HEIGHT, plot.label, parts)
@@ -62,12 +63,12 @@ def _scales(plot: Curves, ends: tuple[int, int, int, int]) -> tuple[Scale, Scale
     left, right, top, bottom = ends
     across = [p[0] for s in plot.series for p in s.points] + [v for _, v in plot.marks]
     up = [p[1] for s in plot.series for p in s.points] + [v for _, v in plot.levels]
-    low, high = widened(up, plot.low)
+    low, high = widened(up, plot.low, log=plot.log)
     if plot.high is not None:
         high = min(high, plot.high)
     first, last = (min(across), max(across)) if across else (0.0, 1.0)
     x = Scale(first, last, left + 8, right - 8, log=plot.doubling and first > 0)
-    return x, Scale(low, high, bottom, top)
+    return x, Scale(low, high, bottom, top, plot.log)
 
 
 def _steps(plot: Curves, x: Scale, bottom: float) -> list[Markup]:

@@ -8,7 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from .blocks import Block
-from .page import accuracy, certificate, model, reproduce, sparsity, spikes
+from .page import (
+    accuracy,
+    certificate,
+    comparison,
+    energy,
+    memory,
+    model,
+    reproduce,
+    sparsity,
+    spikes,
+)
 from .shapes import Plain, Shape
 
 
@@ -39,6 +49,7 @@ class Section:
 
 
 _INSPECT = "spikemorph inspect MODEL --json RUN/model.json"
+_ENERGY = "spikemorph energy NETWORK --data DATA --json RUN/energy.json"
 _RUN = "spikemorph run RECIPE.toml"
 SECTIONS = (
     Section("model", "The model", "model", model.SHAPE, model.model, _INSPECT),
@@ -53,6 +64,13 @@ SECTIONS = (
     ),
     Section("spikes", "Spikes per layer", "activity", spikes.SHAPE, spikes.spikes, _RUN),
     Section("raster", "Raster of one sample", "activity", spikes.SHAPE, spikes.rasters, _RUN),
+    Section("energy", "Energy", "energy", energy.SHAPE, energy.energy, _ENERGY),
+    Section("memory", "Memory", "energy", energy.SHAPE, memory.memory, _ENERGY),
     Section("sparsity", "Sparsity per layer", "sparsity", sparsity.SHAPE, sparsity.sparsity, _RUN),
+    Section("forms", "One network, every form", "energy", energy.SHAPE, comparison.forms, _ENERGY),
+    Section(
+        "comparison", "Several networks", "comparison", comparison.SHAPE, comparison.comparison,
+        "spikemorph compare NETWORK NETWORK --data DATA --json RUN/comparison.json",
+    ),
     Section("reproduce", "How to reproduce it", "reproduce", reproduce.SHAPE, reproduce.reproduce, _RUN),
 )  # fmt: skip

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 
 from spikemorph.convert import Certificate
-from spikemorph.convert.certificate import LayerProof
+from spikemorph.convert.certificate import LayerProof, MaskProof
 
 from .. import formats
 from ..blocks import Block, Cell, Facts, Prose, Table
@@ -29,6 +29,9 @@ SHAPE: Shape = {
             "ladder_hash": TEXT,
         }
     ),
+    "masks?": ListOf(
+        {"node": TEXT, "weights": WHOLE, "kept": WHOLE, "nonzero": WHOLE, "mask_hash": TEXT}
+    ),
     "network_hash": TEXT,
     "refusals": ListOf(TEXT),
 }
@@ -43,17 +46,23 @@ def certificate(parts: Mapping[str, Plain]) -> list[Block]:
     blocks.append(Facts(_facts(part)))
     if part["layers"]:
         blocks.append(_table(part["layers"]))
+    if part.get("masks"):
+        blocks.append(_masks(part["masks"]))
     return blocks
 
 
 def read_certificate(part: Plain) -> Certificate:
     """The certificate that a checked part of a run describes."""
-    proofs = tuple(
-        LayerProof(**{f.name: layer.get(f.name) for f in fields(LayerProof)})
-        for layer in part["layers"]
-    )
-    known = {f.name: part.get(f.name) for f in fields(Certificate)}
-    return Certificate(**{**known, "layers": proofs, "refusals": tuple(part["refusals"])})
+    rows = {
+        "layers": tuple(LayerProof(**_known_of(LayerProof, x)) for x in part["layers"]),
+        "masks": tuple(MaskProof(**_known_of(MaskProof, x)) for x in part.get("masks", ())),
+        "refusals": tuple(part["refusals"]),
+    }
+    return Certificate(**{**_known_of(Certificate, part), **rows})
+
+
+def _known_of(kind: type, plain: Plain) -> dict[str, Plain]:
+    return {f.name: plain.get(f.name) for f in fields(kind)}
 
 
 def _facts(part: Plain) -> tuple[tuple[str, str], ...]:
@@ -83,6 +92,21 @@ def _table(layers: list[Plain]) -> Table:
          "Bits of its sums", "<Ladder"),
         tuple(rows),
     )  # fmt: skip
+
+
+def _masks(masks: list[Plain]) -> Table:
+    rows = tuple(
+        (
+            mask["node"], formats.count(mask["weights"]), formats.count(mask["kept"]),
+            formats.count(mask["nonzero"]), Cell(mask["mask_hash"], "code"),
+        )
+        for mask in masks
+    )  # fmt: skip
+    return Table(
+        "Masks that the network keeps: every weight outside them is zero",
+        ("<Layer", "Weights", "Kept by the mask", "Not zero", "<Mask"),
+        rows,
+    )
 
 
 def _known(value: int | None) -> str | Cell:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from .. import formats
 from ..blocks import Block, Cell, Figure, Prose, Table
-from ..plots_bars import Bar, Bars, bars
+from ..plots_bars import MOST, Bar, Bars, bars
 from ..shapes import NUMBER, TEXT, WHOLE, ListOf, Maybe, Plain, Shape
 
 SHAPE: Shape = {
@@ -28,10 +28,15 @@ def sparsity(parts: Mapping[str, Plain]) -> list[Block]:
     )
     plot = Bars(
         "Weights left in every layer", "per cent of the layer's weights that are left",
-        tuple(_bar(layer) for layer in layers), most=100,
+        tuple(_bar(layer) for layer in layers[:MOST]), most=100,
     )  # fmt: skip
-    figure = Figure("Weights left per layer", lambda width: bars(plot, width))
+    figure = Figure("Weights left per layer", lambda width: bars(plot, width), drawn_of(layers))
     return [Prose(lead, "lead"), figure, _table(layers, weights, left)]
+
+
+def drawn_of(layers: list[Plain]) -> str:
+    """What to say where not all layers are drawn."""
+    return "" if len(layers) <= MOST else f"The first {MOST} of {len(layers)} layers."
 
 
 def totals(part: Plain) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from .. import formats
 from ..shapes import Plain
+from .forms import called
 from .sparsity import totals
 
 Parts = Mapping[str, Plain]
@@ -132,7 +133,8 @@ def _verdict(parts: Parts) -> KeyFigure:
     if band is None:
         return KeyFigure("Energy verdict", None, target="energy")
     tones = {"lower": "good", "higher": "bad"}
-    note = f"{formats.significant(band['min'])}–{formats.factor(band['max'])} of the baseline"
+    span = f"{formats.significant(band['min'])} to {formats.factor(band['max'])}"
+    note = f"{span} the {called(band['against'])}"
     return KeyFigure(
         "Energy verdict", band["verdict"], note, tones.get(band["verdict"], "warn"), "energy"
     )

@@ -1,0 +1,174 @@
+"""The section on energy: the verdict with its band, every price list, where the energy goes."""
+
+from collections.abc import Mapping
+
+from .. import formats
+from ..blocks import Block, Cell, Figure, Fold, Prose, Table
+from ..plots_bars import Ratios, ratios
+from ..shapes import ANYTHING, NUMBER, TEXT, TRUTH, WHOLE, ListOf, MapOf, Maybe, Plain, Shape
+from .energy_layers import PARTS, counted, layers
+from .energy_limits import BREAK_EVEN, FIT, break_even, chip, constants
+from .forms import ANN, DENSE_SPIKING, FORMS, MASKED, SHORT, called
+from .memory import SHAPE as MEMORY
+
+_BAND: Shape = {
+    "against": TEXT,
+    "min": NUMBER,
+    "median": NUMBER,
+    "max": NUMBER,
+    "verdict": TEXT,
+    "ratios?": MapOf(NUMBER),
+}
+_PRICE: Shape = {
+    "name": TEXT,
+    "title?": TEXT,
+    "node": TEXT,
+    "evidence": TEXT,
+    "note?": TEXT,
+    "in_band?": TRUTH,
+    **{f"{form}?": Maybe(NUMBER) for form in FORMS},
+    "layers?": MapOf(ListOf({"node": TEXT, **{f"{part}?": NUMBER for part in PARTS}})),
+    "constants?": ListOf(MapOf(ANYTHING)),
+}
+SHAPE: Shape = {
+    "model": TEXT,
+    "data?": TEXT,
+    "n": WHOLE,
+    "counts": {
+        "samples?": WHOLE,
+        "steps?": WHOLE,
+        "spike_rate?": NUMBER,
+        "spikes_per_synapse?": NUMBER,
+        "totals?": MapOf(NUMBER),
+        "layers?": ListOf({"node": TEXT, "op": TEXT, "synops?": WHOLE}),
+    },
+    "dense_source?": TEXT,
+    "prices": ListOf(_PRICE),
+    "band": _BAND,
+    "bands?": ListOf(_BAND),
+    "break_even_spike_rate?": Maybe(NUMBER),
+    "break_even?": ListOf(BREAK_EVEN),
+    "literature?": ListOf({"name": TEXT, "low": NUMBER, "high": NUMBER, "unit": TEXT}),
+    "bits?": MapOf(NUMBER),
+    "fit?": FIT,
+    "memory?": Maybe(MEMORY),
+}
+_DRAWN = (MASKED, "integer_dense", ANN, DENSE_SPIKING)  # baselines that the plot compares
+
+
+def energy(parts: Mapping[str, Plain]) -> list[Block]:
+    """The verdict; each price list's ratio; all prices; layers; break-even; what it rests on."""
+    part = parts["energy"]
+    bands = part.get("bands") or [part["band"]]
+    blocks: list[Block] = [
+        Prose(_verdict(part), _tone(part["band"]["verdict"])),
+        Prose(_caveat(part)),
+    ]
+    if any(band.get("ratios") for band in bands):
+        blocks.append(_figure(bands))
+    blocks += [_bands(bands), _prices(part), *_meanings(part), *layers(part)]
+    return [*blocks, *break_even(part), *chip(part), *counted(part), *constants(part)]
+
+
+def _tone(verdict: str) -> str:
+    return {"lower": "good", "higher": "bad"}.get(verdict, "warn")
+
+
+def _verdict(part: Plain) -> str:
+    band = part["band"]
+    against = called(band["against"])
+    low, middle, high = (formats.factor(band[key]) for key in ("min", "median", "max"))
+    count = len(band.get("ratios") or ()) or sum(p.get("in_band", False) for p in part["prices"])
+    lists = f"all {count} price lists" if count else "all price lists of the band"
+    start = {
+        "lower": f"Lower energy under {lists}",
+        "higher": f"Higher energy under {lists}",
+    }.get(band["verdict"], "Lower or higher energy depends on the price list")
+    return (
+        f"{start}: the sparse spiking network takes {low} to {high} (median {middle}) of what the "
+        f"baseline takes ({against})."
+    )
+
+
+def _caveat(part: Plain) -> str:
+    samples = formats.plural(part["n"], "sample")
+    return (
+        f"Operations are counted exactly, on {samples}; prices are published estimates, so all energies "
+        "are estimates and none was measured on a chip. The word is “lower” or “higher” only where every "
+        "price list of the band agrees."
+    )
+
+
+def _figure(bands: list[Plain]) -> Figure:
+    known = [band for band in bands if band.get("ratios")]
+    drawn = [band for band in known if band["against"] in _DRAWN] or known[:1]
+    names = list(dict.fromkeys(name for band in drawn for name in band["ratios"]))
+    rows = tuple(
+        (
+            name,
+            tuple(
+                (index, band["ratios"][name], _ratio_title(name, band))
+                for index, band in enumerate(drawn)
+                if name in band["ratios"]
+            ),
+        )
+        for name in names
+    )
+    plot = Ratios(
+        "Energy of the spiking network over that of each baseline, by price list",
+        "energy of the sparse SNN ÷ energy of the baseline", rows, ("less than the baseline", "more"),
+    )  # fmt: skip
+    keys = tuple(f"against {called(band['against'])}" for band in drawn)
+    reading = "Each row is one price list. Left of the line the spiking network takes less energy."
+    return Figure("The band", lambda width: ratios(plot, width), reading, keys)
+
+
+def _ratio_title(name: str, band: Plain) -> str:
+    return f"{name}: {formats.factor(band['ratios'][name])} of {called(band['against'])}"
+
+
+def _bands(bands: list[Plain]) -> Table:
+    rows = tuple(
+        (
+            called(band["against"]), *(formats.factor(band[k]) for k in ("min", "median", "max")),
+            Cell(band["verdict"], {"lower": "good", "higher": "bad"}.get(band["verdict"], "")),
+        )
+        for band in bands
+    )  # fmt: skip
+    return Table(
+        "Sparse SNN against each baseline",
+        ("<Baseline", "Least", "Median", "Most", "<Energy of the SNN"),
+        rows,
+    )
+
+
+def _prices(part: Plain) -> Table:
+    rows = []
+    for price in part["prices"]:
+        found = [price.get(form) for form in SHORT]
+        cells = [Cell(formats.energy(value), "" if value is not None else "dim") for value in found]
+        rows.append((price["name"], *cells, _basis(price)))
+    return Table(
+        "Energy of one inference under every price list",
+        ("<Price list", *SHORT.values(), "<Rests on"),
+        tuple(rows),
+        note="A dash: the list prices no such network. A list rests on its weakest constant.",
+    )
+
+
+def _basis(price: Plain) -> str:
+    return ", ".join(text for text in (price["node"], price["evidence"]) if text not in ("", "-"))
+
+
+def _meanings(part: Plain) -> list[Block]:
+    """What each price list prices, and what must be said beside it."""
+    rows = tuple(
+        (
+            price["name"], price.get("title") or formats.NONE,
+            "yes" if price.get("in_band") else "no", price.get("note") or formats.NONE,
+        )
+        for price in part["prices"]
+    )  # fmt: skip
+    headings = ("<Price list", "<What it prices", "<In the band", "<To be said beside it")
+    table = Table("What each price list prices, and leaves out", headings, rows)
+    return [Fold("What each price list prices, and leaves out", (table,))]

@@ -1,0 +1,131 @@
+"""Part of the section on energy: where the energy goes, layer by layer, and what was counted."""
+
+from .. import formats
+from ..blocks import Block, Figure, Fold, Table
+from ..plots_bars import MOST, Bar, Bars, bars
+from ..shapes import Plain
+from .forms import SPIKING
+
+PARTS = ("compute", "weight_memory", "state_memory", "spike_io", "addressing", "routing")
+_COLUMNS = 7  # price lists beside each other: as many as a sheet of paper holds
+
+
+def layers(part: Plain) -> list[Block]:
+    """The spiking network's energy by layer and by purpose."""
+    priced = [price for price in part["prices"] if (price.get("layers") or {}).get(SPIKING)]
+    if not priced:
+        return []
+    tables = tuple(_table(priced[k : k + _COLUMNS]) for k in range(0, len(priced), _COLUMNS))
+    return [_figure(_fullest(priced)), Fold("Energy per layer under every price list", tables)]
+
+
+def _fullest(priced: list[Plain]) -> Plain:
+    """The price list that tells most purposes apart, of the band if it can be."""
+
+    def purposes(price: Plain) -> tuple[bool, int]:
+        rows = price["layers"][SPIKING]
+        return bool(price.get("in_band")), len({k for row in rows for k in PARTS if row.get(k)})
+
+    return max(priced, key=purposes)
+
+
+def _figure(price: Plain) -> Figure:
+    rows = price["layers"][SPIKING]
+    used = [key for key in PARTS if any(row.get(key) for row in rows)]
+    drawn = tuple(_bar(row, used) for row in rows if _total(row))[:MOST]
+    unit, factor = _unit(max((_total(row) for row in rows), default=1.0))
+    scaled = tuple(
+        Bar(bar.name, tuple((v * factor, title) for v, title in bar.parts), bar.end)
+        for bar in drawn
+    )
+    plot = Bars(f"Energy per layer under {price['name']}", f"{unit} per inference", scaled)
+    title = f"Energy per layer under {price['name']}, by what it is spent on"
+    keys = tuple(key.replace("_", " ") for key in used)
+    return Figure(
+        title, lambda width: bars(plot, width), price.get("title") or "", keys, keyed_by="bar"
+    )
+
+
+def _unit(most: float) -> tuple[str, float]:
+    """The unit of an axis up to `most` microjoules, and the factor to it."""
+    steps = ((1e3, "mJ", 1e-3), (1.0, "µJ", 1.0), (1e-3, "nJ", 1e3))
+    return next(((name, by) for least, name, by in steps if most >= least), ("pJ", 1e6))
+
+
+def _bar(row: Plain, used: list[str]) -> Bar:
+    parts = tuple(
+        (
+            row.get(key, 0.0),
+            f"{row['node']}: {formats.energy(row.get(key, 0.0))} {key.replace('_', ' ')}",
+        )
+        for key in used
+    )
+    return Bar(row["node"], parts, formats.energy(_total(row)))
+
+
+def _total(row: Plain) -> float:
+    return float(sum(row.get(key, 0.0) for key in PARTS))
+
+
+def _table(priced: list[Plain]) -> Table:
+    nodes = list(dict.fromkeys(r["node"] for price in priced for r in price["layers"][SPIKING]))
+    by_node = [{r["node"]: _total(r) for r in price["layers"][SPIKING]} for price in priced]
+    rows = tuple(
+        (
+            node,
+            *(formats.energy(found[node]) if node in found else formats.NONE for found in by_node),
+        )
+        for node in nodes
+    )
+    totals = (formats.energy(sum(found.values())) for found in by_node)
+    return Table(
+        "Energy of one inference of the sparse SNN",
+        ("<Layer", *(price["name"] for price in priced)),
+        rows,
+        ("All layers", *totals),
+    )
+
+
+def counted(part: Plain) -> list[Block]:
+    """Synaptic operations and the other counts, per inference."""
+    counts = part["counts"]
+    rows, samples = counts.get("layers") or [], counts.get("samples")
+    if not rows or not samples:
+        return []
+    names = {
+        "weights": ("Weights", 1), "nonzero_weights": ("Not zero", 1), "mac_dense": ("ANN products", 1),
+        "mac_effective": ("of them not by zero", samples), "synops": ("Synaptic operations", samples),
+        "synops_dense_weights": ("with dense weights", samples),
+        "analog_macs": ("Analog products", samples), "spikes_out": ("Spikes out", samples),
+        "updates_driven": ("Neuron updates", samples), "updates_idle": ("Idle neuron steps", samples),
+    }  # fmt: skip
+    kept = {key: label for key, label in names.items() if all(key in row for row in rows)}
+    body = tuple(
+        (row["node"], *(formats.count(row[key] / by) for key, (_, by) in kept.items()))
+        for row in rows
+    )
+    totals = (formats.count(sum(row[key] for row in rows) / by) for key, (_, by) in kept.items())
+    table = Table(
+        f"Counts of one inference, mean over {formats.plural(samples, 'sample')}",
+        ("<Node", *(label for label, _ in kept.values())),
+        body,
+        ("All", *totals),
+        "A synaptic operation is an event that reaches a weight that is not zero.",
+    )
+    return [Fold("What was counted", (table, *_bits(part)))]
+
+
+def _bits(part: Plain) -> list[Table]:
+    """Bit operations, which have no unit of energy."""
+    names = {
+        "ace_integer_dense": "Quantised ANN, dense (ACE)",
+        "ace_integer_masked": "Quantised ANN, same mask (ACE)",
+        "s_ace_dense": "Dense SNN, every product (S-ACE)",
+        "s_ace_masked": "Sparse SNN, every product (S-ACE)",
+        "ns_ace_dense": "Dense SNN, products of spikes (NS-ACE)",
+        "ns_ace_masked": "Sparse SNN, products of spikes (NS-ACE)",
+    }
+    bits = part.get("bits") or {}
+    rows = tuple((names.get(key, key), formats.count(value)) for key, value in bits.items())
+    headings = ("<Form", "Bit operations")
+    return [Table("Bit operations of one inference", headings, rows)] if rows else []

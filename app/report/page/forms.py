@@ -1,0 +1,34 @@
+"""The forms of a network that price lists price, and what they are called in the report."""
+
+from collections.abc import Mapping
+
+ANN, MASKED, DENSE_SPIKING, SPIKING = "ann", "integer_masked_skipping", "snn_dense", "snn"
+FORMS: Mapping[str, str] = {
+    ANN: "ANN, float32",
+    "integer_dense": "quantised ANN, dense",
+    "integer_dense_skipping": "quantised ANN, dense, skips zeros",
+    "integer_masked": "quantised ANN, same mask",
+    MASKED: "quantised ANN, same mask, skips zeros",
+    "int8_dense": "int8 ANN, dense",
+    "int8_dense_skipping": "int8 ANN, dense, skips zeros",
+    "int8_masked": "int8 ANN, same mask",
+    "int8_masked_skipping": "int8 ANN, same mask, skips zeros",
+    DENSE_SPIKING: "dense SNN",
+    "snn_dense_encoder_once": "dense SNN, input layer computed once",
+    "snn_dense_encoder_every_step": "dense SNN, input layer at every step",
+    SPIKING: "sparse SNN",
+    "snn_encoder_once": "sparse SNN, input layer computed once",
+    "snn_encoder_every_step": "sparse SNN, input layer at every step",
+}
+SHORT: Mapping[str, str] = {
+    ANN: "ANN float32",
+    "integer_dense": "Quantised, dense",
+    MASKED: "Quantised, same mask, skips zeros",
+    DENSE_SPIKING: "Dense SNN",
+    SPIKING: "Sparse SNN",
+}
+
+
+def called(form: str) -> str:
+    """A form's name; one that is new keeps its own."""
+    return FORMS.get(form, form)
