@@ -200,7 +200,10 @@ def _smaller(op: Reshape, change: Change) -> Op:
 
 @shrinks(Narrow)
 def _closer(op: Narrow, change: Change) -> Op:
-    channels = change.sources[0].along(op.axis - 1)
+    (source,) = change.sources
+    if source.axis != op.axis - 1:
+        return op
+    channels = source.channels
     start, part = channels[: op.start], channels[op.start : op.start + op.length]
     return replace(op, start=change.of(start), length=change.of(part))
 

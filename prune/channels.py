@@ -43,10 +43,9 @@ def mask_channels(graph: Graph, removed: Channels, *, whole: bool = False) -> Gr
     cutting = _Cutting(kept, _zeroed)
 
     def masked(node: Node) -> Node:
-        output, *sources = coupling.outputs[node.name], *coupling.sources(node)
-        if all(bool(kept[carried.channels].all()) for carried in (output, *sources)):
+        if _untouched(node, coupling, kept):
             return node
-        node = replace(node, op=_with_places(node.op, output))
+        node = replace(node, op=_with_places(node.op, coupling.outputs[node.name]))
         return cutting.cut(node, [cut for cut in coupling.cuts(node) if cut.zeroed])
 
     return graph.map(masked)
@@ -66,6 +65,8 @@ def remove_channels(graph: Graph, removed: Channels, *, whole: bool = False) -> 
     cutting = _Cutting(kept, _taken)
 
     def smaller(node: Node) -> Node:
+        if _untouched(node, coupling, kept):
+            return node
         output, sources = coupling.outputs[node.name], coupling.sources(node)
         op = cutting.cut(node, coupling.cuts(node)).op
         if type(op) in shrinks:
@@ -80,19 +81,24 @@ def _planned(coupling: Coupling, removed: Channels, whole: bool) -> frozenset[in
     """The groups to remove, if the network can lose them."""
     groups = coupling.resolve(removed)
     emptied = coupling.emptied(groups)
-    if emptied and not whole:
-        raise InputError(
-            f"layer {emptied[0]!r} would lose all its channels: keep at least one"
-            + (f" (also in {emptied[1:]})" if emptied[1:] else "")
-        )
     for name in emptied:
+        first = coupling.groups[int(coupling.outputs[name].channels[0])]
+        fault = f"layer {next(iter(first.members), name)!r} would lose all its channels"
+        if not whole:
+            raise InputError(f"{fault} (at {name!r}): keep at least one")
         for reader in coupling.graph.users(name):
             if reader.name not in emptied and not isinstance(reader.op, Concat):
                 raise InputError(
-                    f"layer {name!r} would lose all its channels, but {reader.name!r} "
-                    f"({type(reader.op).__name__}) reads nothing else: keep at least one"
+                    f"{fault}, and {reader.name!r} ({type(reader.op).__name__}) reads nothing else: "
+                    "keep at least one"
                 )
     return groups
+
+
+def _untouched(node: Node, coupling: Coupling, kept: Tensor) -> bool:
+    """Whether a node loses nothing of what it reads and makes."""
+    around = (coupling.outputs[node.name], *coupling.sources(node))
+    return all(bool(kept[carried.channels].all()) for carried in around)
 
 
 class _Cutting:
