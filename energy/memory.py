@@ -179,7 +179,7 @@ class MemoryResult:
     @property
     def format(self) -> str:
         """The format of all layers, or ``mixed``."""
-        names = {layer.format for layer in self.layers if not layer.tied_to}
+        names = {layer.format for layer in self.layers}
         return names.pop() if len(names) == 1 else "mixed"
 
     @property

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,18 @@ def test_the_golden_table_to_its_last_digit(density: float) -> None:
             printed = row.split()[place]
             digits = len(printed.partition(".")[2])
             assert f"{layer.dense / size:.{digits}f}" == printed, (bits, row)
+
+
+def test_formulas_by_hand() -> None:
+    """2 x 8 with 4 values of 3 bits: 1 bit tells rows, 3 columns, 3 row starts 0..4; d = 1/4."""
+    matrix = SparseMatrix(2, 8, 4, 3)
+    assert (matrix.dense, matrix.bitmask, matrix.coo) == (48, 16 + 12, 4 * 7)
+    assert (matrix.csr, matrix.csr_indexed(64)) == (4 * 6 + 3 * 3, 4 * 67 + 3 * 64)
+    assert matrix.delta_with(1) == 4 / (1 - 0.75**2) * 4
+    assert matrix.delta == min(matrix.delta_with(k) for k in (1, 2, 3, 4))
+    assert matrix.entropy == pytest.approx(16 * (2 - 0.75 * math.log2(3)) + 12)
+    empty, full = SparseMatrix(2, 8, 0, 3), SparseMatrix(2, 8, 16, 3)
+    assert (empty.delta, empty.entropy, empty.csr, full.entropy) == (0, 0, 0, 48)
 
 
 @pytest.mark.parametrize(
@@ -186,6 +199,7 @@ def test_tied_weights_are_stored_once(chain: Build, even_ladder: Build) -> None:
     twice = measure_memory(to_spiking(chain((2,), *again, grid=GRID)))
     assert twice.model_bits == once.model_bits and twice.weights_total == 4
     assert [layer.tied_to for layer in twice.layers] == [None, "n0"]
+    assert twice.weights_nonzero == 3 and twice.factors == once.factors
     assert twice.state_bits == 2 * once.state_bits - 2 * 16  # one read-out, two neuron layers
 
 
@@ -211,6 +225,23 @@ def test_what_each_neuron_keeps_and_sends(
     assert (state.tracer_bits, state.spike_bits) == (tracer, spike)
 
 
+def test_a_tracer_is_needed_without_a_line_and_both_signs_widen_spikes(
+    chain: Build, even_ladder: Build
+) -> None:
+    """Levels -3..3 of both signs differ by up to 6: 13 spikes. What never fires sends nothing but 0."""
+    line = even_ladder(5, 1, 2, -3, 3)
+    layer = Linear(torch.tensor([[9, -9]]), None)
+    uneven = chain((2,), layer, replace(line, line=None), READ, grid=GRID)
+    assert measure_memory(to_spiking(uneven, IF(capped=False))).states[0].tracer_bits > 0
+    even = chain((2,), layer, line, READ, grid=GRID)
+    assert measure_memory(to_spiking(even, group(99))).states[0].spike_bits == 4
+    silent = chain(
+        (2,), Linear(layer.weight * 0, None), even_ladder(5, 1, 2, 0, 3), READ, grid=GRID
+    )
+    state = measure_memory(to_spiking(silent, replace(pow2(), capped=False))).states[0]
+    assert (state.cells, state.live, state.bits(16)) == (1, 0, 0)
+
+
 def test_max_pools_of_sums_keep_them_and_pools_of_spikes_read_the_tracers(
     chain: Build, even_ladder: Build
 ) -> None:
@@ -226,10 +257,14 @@ def test_max_pools_of_sums_keep_them_and_pools_of_spikes_read_the_tracers(
     assert [(s.role, s.cells) for s in before.states] == [
         ("pool", 48), ("neuron", 12), ("readout", 2),
     ]  # fmt: skip
+    traceless = to_spiking(chain((1, 4, 4), conv, ladder, pool, *ends, grid=GRID), burst(2))
+    assert [state.role for state in measure_memory(traceless).states][:2] == ["neuron", "pool"]
 
 
-def test_proved_widths_are_the_certificates(small: Graph) -> None:
-    network = to_spiking(small)
+@pytest.mark.parametrize("low", [-2, 0, 3])
+def test_proved_widths_are_the_certificates(chain: Build, even_ladder: Build, low: int) -> None:
+    layers = (Linear(torch.tensor([[5, low]]), None), even_ladder(5, 1, 2, 0, 7), READ)
+    network = to_spiking(chain((2,), *layers, grid=GRID))
     states = {state.node: state.sum_bits for state in measure_memory(network).states}
     assert [states[proof.node] for proof in certify(network).layers] == [
         proof.sum_bits for proof in certify(network).layers
@@ -242,6 +277,7 @@ def test_rate_coding_proves_no_width(chain: Build, even_ladder: Build) -> None:
     found = measure_memory(to_spiking(graph, IF(capped=False), Constant()))
     assert found.state_bits_proved is None and found.runtime_bits_proved is None
     assert found.states[0] == StateMemory("n1", "neuron", 1, 1, None, 0, 1)
+    assert found.states[1].sum_bits is None
     signed = measure_memory(to_spiking(graph, BIF(), Constant()))
     assert signed.states[0] == StateMemory("n1", "neuron", 1, 1, None, 16, 2)
     with pytest.raises(GraphError, match="'n1'"):
