@@ -278,6 +278,22 @@ def test_a_shift_brings_a_dead_channel_back(chain: Chain) -> None:
     assert removable_dead_channels(graph) == {"n0": (1,)}
 
 
+def test_a_gain_of_zero_kills_a_channel(chain: Chain) -> None:
+    """Gain 0 leaves the shift: -1 does not pass the ReLU, +1 does."""
+    gain, shift = torch.tensor([0.0, 0.0, 1.0]), torch.tensor([-1.0, 1.0, -1.0])
+    wide = [t.reshape(3, 1, 1) for t in (gain, shift)]
+    for op in (BatchNorm(torch.zeros(3), torch.ones(3), gain, shift, 0.1), ScaleShift(*wide)):
+        graph = chain((2, 4, 4), conv(3, 2), op, ReLU(), Reshape((48,)), linear(3, 48))
+        assert removable_dead_channels(graph) == {"n0": (0,)}
+
+
+def test_a_dead_channel_dies_through_a_depthwise_layer(chain: Chain) -> None:
+    """Channel 0 is zero into and out of the depthwise layer, 1 only into it, 2 only out of it."""
+    deep = silenced(conv(3, 3, groups=3), 0, 2)
+    graph = chain((2, 4, 4), silenced(conv(3, 2), 0, 1), deep, Reshape((48,)), linear(3, 48))
+    assert removable_dead_channels(graph) == {"n0": (0, 2), "n1": (0, 2)}
+
+
 def test_a_trained_network_has_dead_channels_once_its_weights_are_pruned() -> None:
     """1.5 % of the weights kept: the network without its dead channels has the same outputs."""
     model = load_graph("zoo:digits_cnn")
