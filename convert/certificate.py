@@ -17,6 +17,7 @@ from spikemorph.graph import InputError, Node, Op
 from spikemorph.graph.records import Record, encode
 from spikemorph.graph.saving import TensorStore, content_hash
 from spikemorph.layers.ladder import Ladder
+from spikemorph.layers.masks import broken_masks, mask_hash, masks_of, weight_of
 from spikemorph.layers.ranges import Range
 from spikemorph.quant.widths import bits
 from spikemorph.spiking import Schedule, SpikingNetwork, load_network
@@ -45,14 +46,32 @@ class LayerProof:
 
 
 @dataclass(frozen=True)
+class MaskProof:
+    """That every weight outside a layer's mask is zero; the hash is the mask's in any graph.
+
+    `nonzero` counts weights that are not zero: rounding may have taken some of those kept.
+    """
+
+    node: str
+    weights: int
+    kept: int
+    nonzero: int
+    mask_hash: str
+
+
+@dataclass(frozen=True)
 class Certificate:
-    """See the module's text. `refusals` says, one line a node, what breaks the proof."""
+    """See the module's text. `refusals` says, one line a node, what breaks the proof.
+
+    `masks` has a row for every layer that was pruned; a mask that is not kept is a refusal.
+    """
 
     level: str | None
     steps_required: int | None
     steps_used: int | None
     input_steps: int | None
     layers: tuple[LayerProof, ...]
+    masks: tuple[MaskProof, ...]
     network_hash: str
     refusals: tuple[str, ...]
 
@@ -60,6 +79,7 @@ class Certificate:
         """The certificate as plain data."""
         plain = asdict(self)
         plain["layers"] = [asdict(layer) for layer in self.layers]
+        plain["masks"] = [asdict(mask) for mask in self.masks]
         plain["refusals"] = list(self.refusals)
         return plain
 
@@ -69,7 +89,7 @@ def certify(network: SpikingNetwork, steps: int | None = None) -> Certificate:
 
     Takes a pass over the weights, no data.
     """
-    known, refusals = settling(network), []
+    known, refusals = settling(network), broken_masks(network.graph)
     bounds = None if network.rate_coded else ranges(network)
     for name, layer in known.items():
         if layer.final is None:
@@ -84,7 +104,9 @@ def certify(network: SpikingNetwork, steps: int | None = None) -> Certificate:
     level = None
     if not refusals and required is not None and used is not None:
         level = "A" if used >= required else "B"
-    return Certificate(level, required, used, last, layers, network_hash(network), tuple(refusals))
+    masks = tuple(_kept(network.graph[name], mask) for name, mask in masks_of(network.graph).items())
+    digest = network_hash(network)
+    return Certificate(level, required, used, last, layers, masks, digest, tuple(refusals))
 
 
 def network_hash(network: SpikingNetwork) -> str:
@@ -125,6 +147,11 @@ def _proof(
     return LayerProof(
         node.name, name, op.smin, op.smax, gate, known.takes, known.final, width, _hash(op)
     )
+
+
+def _kept(node: Node, mask: Tensor) -> MaskProof:
+    nonzero = int((weight_of(node) != 0).sum())
+    return MaskProof(node.name, mask.numel(), int(mask.sum()), nonzero, mask_hash(mask))
 
 
 def _hash(op: Op) -> str:

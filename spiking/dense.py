@@ -27,7 +27,7 @@ from .settling import WHOLE, membrane_peak, ranges, restless, settling
 from .staircase import Staircase, staircase
 from .trace import Trace, settled_at
 
-CHUNK = 16  # steps computed together
+CHUNK = 4  # steps computed together: most samples are silent soon, and small chunks stay in caches
 _CONSTANT = (Convolution, Linear, ScaleShift)  # ops that add something of their own
 
 
