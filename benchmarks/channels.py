@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
 from typing import Annotated
 
 import torch
@@ -32,14 +31,14 @@ from spikemorph.quant import Quantisation
 from spikemorph.spiking import DenseEngine, SpikingNetwork
 from spikemorph.zoo import load_data
 
-SAMPLES, ROUNDS = 32, 7
+SAMPLES, ROUNDS = 64, 15
 MODELS = ("fashion_resnet", "fashion_vgg")
 DATA = "fashion-mnist:sample"
 
 
 @dataclass(frozen=True)
 class Form:
-    """One form of a network: its size, and the median time of one batch."""
+    """One form of a network: its size, and the least time of one batch."""
 
     name: str
     weights: int
@@ -74,7 +73,10 @@ def macs(graph: Graph) -> int:
 
 
 def timed(runs: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """The median milliseconds of every run, after one to warm up; runs alternate: A B C A B C ..."""
+    """The least milliseconds of every run, after one to warm up; runs alternate: A B C A B C ...
+
+    The least, because whatever else the machine does can only add to it.
+    """
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for round_ in range(1 + ROUNDS):
         for name, call in runs.items():
@@ -82,7 +84,7 @@ def timed(runs: Mapping[str, Callable[[], object]]) -> dict[str, float]:
             call()
             if round_:
                 taken[name].append(1000 * (time.perf_counter() - began))
-    return {name: median(times) for name, times in taken.items()}
+    return {name: min(times) for name, times in taken.items()}
 
 
 def spiking(graph: Graph, calibration: Tensor) -> tuple[SpikingNetwork, str, int]:
