@@ -1,17 +1,36 @@
 """Prune a model on data: split off validation samples, prune, measure before and after."""
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from spikemorph.graph import Graph
+import torch
+from lightning_fabric import Fabric
+
+from spikemorph.graph import Graph, InputError
 from spikemorph.layers.masks import sparsity as zeros_of
 from spikemorph.prune import Lesson, PruneTask, layer_sparsities, prune_graph
 from spikemorph.prune.task import LayerSparsity
-from spikemorph.train import DataTensors, GraphModule, accuracy
+from spikemorph.train import (
+    CrossEntropy,
+    DataTensors,
+    FlipAndShift,
+    GraphModule,
+    TrainSettings,
+    accuracy,
+    hold_out,
+)
+from spikemorph.train.loop import EpochRecord
+from spikemorph.zoo import Samples
 
-Fit = Callable[[Lesson], Lesson]
+from .choices import precision
+from .models import Model
+from .recipe import TrainingChoice
+from .sampling import values
+
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -30,8 +49,12 @@ class PruneResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain data."""
-        layers = [asdict(layer) | {"sparsity": layer.sparsity} for layer in self.layers]
-        return asdict(self) | {"layers": layers}
+        return asdict(self) | {"layers": sparsity_rows(self.layers)}
+
+
+def sparsity_rows(layers: Sequence[LayerSparsity]) -> list[dict[str, Any]]:
+    """Rows of layers as plain data."""
+    return [asdict(layer) | {"sparsity": layer.sparsity} for layer in layers]
 
 
 def prune_model(
@@ -69,6 +92,36 @@ def _right(graph: Graph, data: DataTensors | None) -> float | None:
     return None if data is None else accuracy(GraphModule(graph).eval(), data)
 
 
-def with_epochs(lesson: Lesson, epochs: int) -> Lesson:
-    """The lesson with another number of epochs."""
-    return replace(lesson, settings=replace(lesson.settings, epochs=epochs))
+def lesson_of(
+    choice: TrainingChoice,
+    samples: Samples,
+    model: Model,
+    ends: tuple[float, float],
+    seed: int,
+    *,
+    checkpoint: Path | None = None,
+    device: torch.device = _CPU,
+    tell: Callable[[EpochRecord], None] | None = None,
+) -> tuple[Lesson, DataTensors | None]:
+    """What a training of the user's choice learns from, and the samples held out of it.
+
+    Raises
+    ------
+    InputError
+        If the samples have no labels, another shape than the model's input, or are too few.
+    """
+    if samples.y is None:
+        raise InputError(f"{samples.name}: no labels to learn from; give samples with labels")
+    train = DataTensors(values(samples, ends, model.input_shape), samples.y)
+    validation = None
+    if choice.held_out:
+        generator = torch.Generator().manual_seed(seed)
+        train, validation = hold_out(train, choice.held_out, generator)
+    settings = TrainSettings(
+        epochs=choice.epochs, batch=choice.batch, rate=choice.rate, decay=choice.decay, seed=seed
+    )
+    vary = FlipAndShift(choice.flip, choice.shift) if choice.flip or choice.shift else None
+    arithmetic = precision(choice.precision)
+    fabric = Fabric(accelerator=device.type, devices=1, precision=arithmetic)
+    objective = CrossEntropy(choice.smoothing)
+    return Lesson(train, settings, objective, vary, checkpoint, tell, fabric), validation

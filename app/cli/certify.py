@@ -7,9 +7,10 @@ import typer
 
 from spikemorph.convert import load_certified
 
+from .. import choices, sampling
 from ..evaluation import measure
 from ..report import certificate_table, plain_certificate
-from . import choices, options
+from . import options
 from .options import out as console
 
 
@@ -35,7 +36,7 @@ def certify_network(
         steps = certificate.steps_used or 32
         low, high = notes.get("input_range", (0.0, 1.0))
         samples = options.read_data(data)
-        x = options.values(samples, (low, high), spiking.entry.shape)
+        x = sampling.values(samples, (low, high), spiking.entry.shape)
         with options.progress(len(x), "comparing") as watch:
             found = measure(spiking, choices.engine(engine, spiking, where, steps), x, steps, watch)
         differing = found.mismatches(steps)

@@ -10,10 +10,11 @@ from spikemorph.graph.grid import Grid
 from spikemorph.quant import Quantisation
 from spikemorph.spiking import save_network
 
+from .. import choices, sampling
 from ..conversion import convert_graph, convert_rate_coded, normalised
 from ..models import load_graph
 from ..report import curve_table, plain_certificate, summary_lines
-from . import choices, options
+from . import options
 from .options import out as console
 from .running import evaluated
 
@@ -62,8 +63,8 @@ def convert(
     ends = options.input_range(input_range, found.input_range)
     grid = Grid.of(*ends, bits=input_bits)
     graph = _normalised(found.graph, mean, std)
-    pair = options.split_data(data, calibration, seed)
-    x = options.values(pair.calibration, ends, found.input_shape)
+    pair = sampling.split_data(data, calibration, seed, options.read_data)
+    x = sampling.values(pair.calibration, ends, found.input_shape)
     if rate_coded is None:
         result = convert_graph(
             graph, x, grid=grid, quantisation=settings,

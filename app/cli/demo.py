@@ -9,6 +9,7 @@ from spikemorph.graph.grid import Grid
 from spikemorph.quant import Quantisation
 from spikemorph.spiking import save_network
 
+from .. import sampling
 from ..conversion import convert_graph
 from ..models import load_graph
 from ..report import certificate_table, curve_table, plain_certificate, summary_lines
@@ -28,9 +29,9 @@ def demo(
     """Convert a bundled network on bundled data, certify it, and show accuracy over time steps."""
     where = options.device(device)
     model = load_graph(MODEL)
-    pair = options.split_data(DATA, None, seed)
+    pair = sampling.split_data(DATA, None, seed, options.read_data)
     ends = options.input_range(None, model.input_range)
-    calibration = options.values(pair.calibration, ends, model.input_shape)
+    calibration = sampling.values(pair.calibration, ends, model.input_shape)
     result = convert_graph(
         model.graph, calibration, grid=Grid.of(*ends), quantisation=Quantisation()
     )

@@ -7,10 +7,11 @@ import typer
 
 from spikemorph.convert import canonical, certify, load_certified
 
+from .. import choices, sampling
 from ..evaluation import curve_steps, evaluate, parsed_steps
 from ..models import load_graph
 from ..report import curve_table, plain_certificate, summary_lines
-from . import choices, options
+from . import options
 from .options import out as console
 
 
@@ -42,11 +43,11 @@ def evaluate_network(
     certificate = certify(spiking, max(points))
     low, high = notes.get("input_range", (0.0, 1.0))
     samples = options.read_data(data)
-    x = options.values(samples, (low, high), spiking.entry.shape)
+    x = sampling.values(samples, (low, high), spiking.entry.shape)
     held = None
     if calibration is not None:
-        drawn = options.drawn(options.read_data(calibration), seed)
-        held = options.values(drawn, (low, high), spiking.entry.shape)
+        drawn = sampling.drawn(options.read_data(calibration), seed)
+        held = sampling.values(drawn, (low, high), spiking.entry.shape)
     source = model or notes.get("source")
     floats = None if source is None else canonical(load_graph(source).graph)
     with options.progress(len(x), "evaluating") as watch:

@@ -5,7 +5,6 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +12,6 @@ import torch
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 
 from spikemorph.graph import InputError
 from spikemorph.graph.saving import write_bytes
@@ -133,78 +131,6 @@ def tell_epoch(record: EpochRecord) -> None:
 def read_data(spec: str) -> Samples:
     """Samples, telling on the error stream what is fetched."""
     return load_data(spec, tell=lambda line: progress_console.print(line, highlight=False))
-
-
-def values(samples: Samples, ends: tuple[float, float], wanted: tuple[int, ...]) -> Tensor:
-    """The samples' real values in a model's input range.
-
-    Raises
-    ------
-    InputError
-        If their shape is not the model's.
-    """
-    found = tuple(samples.x.shape[1:])
-    if found != wanted:
-        raise InputError(
-            f"{samples.name}: samples have shape {found}, the model takes {wanted}; "
-            "give the data set the model was made for"
-        )
-    return samples.values(*ends)
-
-
-@dataclass(frozen=True)
-class DataPair:
-    """Samples to calibrate on and samples to test on, never the same."""
-
-    calibration: Samples
-    test: Samples
-
-
-CALIBRATION_SAMPLES = 2000
-
-
-def split_data(data: str, calibration: str | None, seed: int) -> DataPair:
-    """Which samples a conversion is calibrated on, and which it is tested on.
-
-    A named test split is calibrated on its set's train split and the other way round; a file or a
-    folder is cut in halves. At most 2000 calibration samples are drawn, by the seed.
-    """
-    test = data
-    if calibration is None:
-        name, colon, rest = data.partition(":")
-        part = rest.partition(":")[0]
-        if not colon or Path(data).exists():
-            return _halves(read_data(data), seed)
-        calibration = data if part == "train" else f"{name}:train"
-        test = f"{name}:test" if part == "train" else data
-    return DataPair(drawn(read_data(calibration), seed), read_data(test))
-
-
-def drawn(samples: Samples, seed: int, most: int = CALIBRATION_SAMPLES) -> Samples:
-    """At most so many samples, drawn without order by the seed."""
-    if len(samples) <= most:
-        return samples
-    generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(samples), generator=generator)[:most]
-    return _picked(samples, chosen)
-
-
-def _halves(samples: Samples, seed: int) -> DataPair:
-    if len(samples) < 2:
-        raise InputError(f"{samples.name}: one sample cannot be split; give --calibration DATA")
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(samples), generator=generator)
-    half = len(samples) // 2
-    return DataPair(
-        drawn(_picked(samples, order[:half]), seed), _picked(samples, order[half:].sort().values)
-    )
-
-
-def _picked(samples: Samples, chosen: Tensor) -> Samples:
-    y = None if samples.y is None else samples.y[chosen]
-    return Samples(
-        samples.name, samples.x[chosen], y, samples.classes, samples.licence, samples.source
-    )
 
 
 @contextmanager

@@ -3,20 +3,17 @@
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
-from lightning_fabric import Fabric
 
-from spikemorph.graph import InputError
 from spikemorph.graph.saving import save_graph
-from spikemorph.prune import Lesson, PruneTask
-from spikemorph.train import CrossEntropy, FlipAndShift, TrainSettings, hold_out
-from spikemorph.train.data import DataTensors
+from spikemorph.prune import PruneTask
 
-from ..models import Model, load_graph
-from ..pruning import prune_model
+from .. import choices
+from ..models import load_graph
+from ..pruning import lesson_of, prune_model
+from ..recipe import TrainingChoice
 from ..report import prune_lines, sparsity_table
-from . import choices, options
+from . import options
 from .options import out as console
 
 OutOption = Annotated[Path, typer.Option("--out", help="Where to save the pruned model.")]
@@ -57,26 +54,20 @@ def prune(
     """Mask weights and fine-tune under the mask; print the sparsity of every layer."""
     where = options.device(device)
     found = load_graph(model, input_shape=options.shape(input_shape), weights=weights)
-    task = PruneTask(found.graph, sparsity, choices.allocation(allocation), None, seed, allow_empty)
-    chosen = choices.method(method)
-    validation = None
+    lesson, validation = None, None
     if data is not None:
-        ends = options.input_range(input_range, found.input_range)
-        train, validation = _samples(data, found, ends, held_out, seed)
-        settings = TrainSettings(epochs=epochs, rate=rate, decay=decay, seed=seed)
-        vary = FlipAndShift(flip, shift) if flip or shift else None
-        fabric = Fabric(accelerator=where.type, devices=1, precision=choices.precision(precision))
-        task = PruneTask(
-            found.graph,
-            sparsity,
-            task.allocation,
-            Lesson(
-                train, settings, CrossEntropy(smoothing), vary, checkpoint,
-                on_epoch=options.tell_epoch, fabric=fabric,
-            ),
-            seed,
-            allow_empty,
+        numbers = TrainingChoice(
+            epochs=epochs, rate=rate, decay=decay, smoothing=smoothing, shift=shift, flip=flip,
+            held_out=held_out, precision=precision,
         )  # fmt: skip
+        ends = options.input_range(input_range, found.input_range)
+        lesson, validation = lesson_of(
+            numbers, options.read_data(data), found, ends, seed,
+            checkpoint=checkpoint, device=where, tell=options.tell_epoch,
+        )  # fmt: skip
+    spread = choices.allocation(allocation)
+    task = PruneTask(found.graph, sparsity, spread, lesson, seed, allow_empty)
+    chosen = choices.method(method)
     graph, result = prune_model(found.name, chosen, task, validation)
     save_graph(out, graph)
     options.write_json(json_file, result.to_dict())
@@ -85,16 +76,3 @@ def prune(
             leftover.unlink()
     console.print(sparsity_table(result))
     options.say(*prune_lines(result), f"saved {out}")
-
-
-def _samples(
-    data: str, model: Model, ends: tuple[float, float], held_out: int, seed: int
-) -> tuple[DataTensors, DataTensors | None]:
-    """What is learnt from, and what is held out of it."""
-    samples = options.read_data(data)
-    if samples.y is None:
-        raise InputError(f"{samples.name}: no labels to learn from; give samples with labels")
-    whole = DataTensors(options.values(samples, ends, model.input_shape), samples.y)
-    if held_out == 0:
-        return whole, None
-    return hold_out(whole, held_out, torch.Generator().manual_seed(seed))

@@ -4,10 +4,11 @@ import torch
 
 from spikemorph.zoo import Samples
 
+from .. import choices, sampling
 from ..conversion import Conversion
 from ..evaluation import curve_steps, evaluate
 from ..results import EvaluationResult
-from . import choices, options
+from . import options
 
 
 def evaluated(
@@ -18,7 +19,7 @@ def evaluated(
     where: torch.device,
 ) -> EvaluationResult:
     """Accuracy over the steps that the certificate asks for, the float network's beside it."""
-    x = options.values(test, ends, result.network.entry.shape)
+    x = sampling.values(test, ends, result.network.entry.shape)
     steps = curve_steps(result.certificate)
     engine = choices.engine("auto", result.network, where, max(steps))
     with options.progress(len(x), "evaluating") as watch:

@@ -21,7 +21,7 @@ from spikemorph.spiking import (
 from spikemorph.spiking.coding import AnalogFirstStep, BitPlane, Repeated, Thermometer
 from spikemorph.spiking.neurons import BIF, IF, SNM, STBIF, burst, few_spikes, group, pow2
 
-from ..evaluation import Engine, ExitRule
+from .evaluation import Engine, ExitRule
 
 Choice = TypeVar("Choice")
 NEURONS: Mapping[str, Callable[[], Neuron]] = {

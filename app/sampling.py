@@ -1,0 +1,85 @@
+"""Which samples are shown to what: calibration and test never the same, drawn by a seed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from spikemorph.graph import InputError
+from spikemorph.zoo import Samples, load_data
+
+Read = Callable[[str], Samples]
+
+
+def values(samples: Samples, ends: tuple[float, float], wanted: tuple[int, ...]) -> Tensor:
+    """The samples' real values in a model's input range.
+
+    Raises
+    ------
+    InputError
+        If their shape is not the model's.
+    """
+    found = tuple(samples.x.shape[1:])
+    if found != wanted:
+        raise InputError(
+            f"{samples.name}: samples have shape {found}, the model takes {wanted}; "
+            "give the data set the model was made for"
+        )
+    return samples.values(*ends)
+
+
+@dataclass(frozen=True)
+class DataPair:
+    """Samples to calibrate on and samples to test on, never the same."""
+
+    calibration: Samples
+    test: Samples
+
+
+CALIBRATION_SAMPLES = 2000
+
+
+def split_data(data: str, calibration: str | None, seed: int, read: Read = load_data) -> DataPair:
+    """Which samples a conversion is calibrated on, and which it is tested on; `read` gets both.
+
+    A named test split is calibrated on its set's train split and the other way round; a file or a
+    folder is cut in halves. At most 2000 calibration samples are drawn, by the seed.
+    """
+    test = data
+    if calibration is None:
+        name, colon, rest = data.partition(":")
+        part = rest.partition(":")[0]
+        if not colon or Path(data).exists():
+            return _halves(read(data), seed)
+        calibration = data if part == "train" else f"{name}:train"
+        test = f"{name}:test" if part == "train" else data
+    return DataPair(drawn(read(calibration), seed), read(test))
+
+
+def drawn(samples: Samples, seed: int, most: int = CALIBRATION_SAMPLES) -> Samples:
+    """At most so many samples, drawn without order by the seed."""
+    if len(samples) <= most:
+        return samples
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(samples), generator=generator)[:most]
+    return _picked(samples, chosen)
+
+
+def _halves(samples: Samples, seed: int) -> DataPair:
+    if len(samples) < 2:
+        raise InputError(f"{samples.name}: one sample cannot be split; give --calibration DATA")
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(samples), generator=generator)
+    half = len(samples) // 2
+    return DataPair(
+        drawn(_picked(samples, order[:half]), seed), _picked(samples, order[half:].sort().values)
+    )
+
+
+def _picked(samples: Samples, chosen: Tensor) -> Samples:
+    y = None if samples.y is None else samples.y[chosen]
+    return Samples(
+        samples.name, samples.x[chosen], y, samples.classes, samples.licence, samples.source
+    )

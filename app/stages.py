@@ -1,0 +1,153 @@
+"""The stages that a recipe goes through for one network, each from files to files of its folder."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spikemorph.convert import certify, load_certified
+from spikemorph.energy import estimate_energy
+from spikemorph.graph import InputError
+from spikemorph.graph.grid import Grid
+from spikemorph.graph.interpret import run_integers
+from spikemorph.graph.saving import load_graph_file, save_graph, write_bytes
+from spikemorph.prune import PruneTask, layer_sparsities
+from spikemorph.quant import Quantisation
+from spikemorph.spiking import DenseEngine, SpikingNetwork, load_network, save_network
+from spikemorph.zoo import Samples
+
+from . import choices
+from .activity import activity
+from .conversion import convert_graph
+from .evaluation import curve_steps, evaluate, float_classes, share
+from .inspection import inspect_graph
+from .models import Model
+from .pruning import lesson_of, prune_model, sparsity_rows
+from .recipe import NetworkChoice, Recipe
+from .sampling import drawn, values
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the stages of one network work with."""
+
+    recipe: Recipe
+    network: NetworkChoice
+    model: Model
+    train: Samples
+    test: Samples
+    folder: Path
+    dense: Path | None  # the folder of the recipe's un-pruned network, made before this one
+    tell: Tell
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The range of the model's inputs."""
+        return self.model.input_range or (0.0, 1.0)
+
+    def write(self, part: str, plain: Any) -> None:
+        """Write one part of the run as JSON."""
+        text = json.dumps(plain, indent=1) + "\n"
+        write_bytes(self.folder / f"{part}.json", text.encode())
+
+    def test_values(self, most: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The first test samples, all where `most` is 0."""
+        samples = self.test.take(min(most, len(self.test))) if most else self.test
+        return values(samples, self.ends, self.model.input_shape), samples.y
+
+
+def prune(bench: Bench) -> None:
+    """``model.safetensors`` and ``sparsity.json``: the float network, pruned and trained."""
+    choice, recipe, graph = bench.network, bench.recipe, bench.model.graph
+    if choice.method is None:
+        save_graph(bench.folder / "model.safetensors", graph)
+        bench.write("sparsity", {"layers": sparsity_rows(layer_sparsities(graph)), "method": None})
+        return
+    training = recipe.training_of(choice)
+    lesson, validation = lesson_of(
+        training, bench.train, bench.model, bench.ends, recipe.seed,
+        checkpoint=bench.folder / "checkpoint",
+        tell=lambda record: bench.tell(
+            f"{choice.name}: epoch {record.epoch}: loss {record.loss:.4f} ({record.seconds:.0f} s)"
+        ),
+    )  # fmt: skip
+    spread = choices.allocation(choice.allocation)
+    task = PruneTask(graph, choice.sparsity, spread, lesson, recipe.seed)
+    pruned, result = prune_model(bench.model.name, choices.method(choice.method), task, validation)
+    save_graph(bench.folder / "model.safetensors", pruned)
+    bench.write("sparsity", result.to_dict() | {"target": 100 * choice.sparsity})
+    for leftover in bench.folder.glob("checkpoint*"):
+        leftover.unlink()
+
+
+def convert(bench: Bench) -> None:
+    """``network.safetensors``, ``model.json``, ``certificate.json``: the spiking network, proved."""
+    how, graph = bench.recipe.convert, load_graph_file(bench.folder / "model.safetensors")
+    shown = drawn(bench.train, bench.recipe.seed)
+    result = convert_graph(
+        graph,
+        values(shown, bench.ends, bench.model.input_shape),
+        grid=Grid.of(*bench.ends),
+        quantisation=Quantisation(how.levels, how.weight_bits, choices.calibrator(how.calibrator)),
+        neuron=choices.neuron(how.neuron),
+        coding=choices.coding(how.coding),
+        schedule=choices.schedule(how.schedule),
+    )
+    notes = {"model": bench.network.name, "source": None, "input_range": list(bench.ends)}
+    notes["calibration"] = bench.train.name
+    save_network(bench.folder / "network.safetensors", result.network, result.notes(**notes))
+    about = {"Made from": bench.recipe.model, "Calibrated on": bench.train.name}
+    found = inspect_graph(bench.network.name, graph)
+    bench.write("model", found.to_dict() | {"about": about})
+    bench.write("certificate", result.certificate.to_dict())
+
+
+def measure(bench: Bench) -> None:
+    """``evaluation.json``: spikes on some test samples, float and integer accuracy on all."""
+    network, certificate, _ = load_certified(bench.folder / "network.safetensors")
+    graph = load_graph_file(bench.folder / "model.safetensors")
+    x, y = bench.test_values(bench.recipe.measure.spiking)
+    steps = curve_steps(certificate)
+    result = evaluate(
+        network, DenseEngine(network, most_steps=max(steps)), certify(network, max(steps)), x, y,
+        steps=steps, names=(bench.network.name, bench.test.name), float_graph=graph,
+    )  # fmt: skip
+    whole, labels = bench.test_values(0)
+    everything = {
+        "n": len(whole),
+        "float_accuracy": share(float_classes(graph, whole), labels),
+        "integer_accuracy": share(integer_classes(network, whole), labels),
+    }
+    bench.write("evaluation", result.to_dict() | {"whole": everything})
+
+
+def integer_classes(network: SpikingNetwork, x: torch.Tensor) -> torch.Tensor:
+    """(sample,) the classes of the integer network, in one pass over int64."""
+    found = []
+    for batch in x.split(100):
+        sums = run_integers(network.graph, network.grid.to_integers(batch))
+        found.append(network.readout.real(sums).flatten(1).argmax(1))
+    return torch.cat(found)
+
+
+def energy(bench: Bench) -> None:
+    """``energy.json`` and ``activity.json``: counts, prices, memory; spikes of every layer."""
+    network, certificate, _ = load_certified(bench.folder / "network.safetensors")
+    dense = None
+    if bench.dense is not None:
+        dense, _ = load_network(bench.dense / "network.safetensors")
+    steps = certificate.steps_used or max(curve_steps(certificate))
+    x, _ = bench.test_values(bench.recipe.measure.energy)
+    if not len(x):
+        raise InputError(f"{bench.test.name}: no samples to count energy on; give at least one")
+    result = estimate_energy(
+        network, x, steps, dense=dense, model=bench.network.name, data=bench.test.name
+    )
+    bench.write("energy", result.to_dict())
+    engine = DenseEngine(network, most_steps=steps)
+    bench.write("activity", activity(network, engine, x, steps).to_dict())

@@ -1,0 +1,146 @@
+"""Accuracy of pruned networks, float, integer and spiking: one row a method and sparsity, resumable.
+
+    OMP_NUM_THREADS=1 python benchmarks/sparse_networks.py fashion_vgg --out runs/fashion_vgg
+
+A row that stands in OUT is not made again; a pruning that was stopped goes on from its checkpoint.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from spikemorph import convert_graph, load_graph
+from spikemorph.evaluation import float_classes, measure, share
+from spikemorph.graph import Graph
+from spikemorph.graph.grid import Grid
+from spikemorph.graph.interpret import run_integers
+from spikemorph.graph.saving import write_bytes
+from spikemorph.layers.masks import sparsity as zeros_of
+from spikemorph.quant import Quantisation
+from spikemorph.spiking import DenseEngine, SpikingNetwork, save_network
+from spikemorph.zoo import Samples, load_data
+
+DATA = {"fashion_vgg": "fashion-mnist", "fashion_resnet": "fashion-mnist", "cifar_vgg": "cifar10"}
+SHIFT = {"fashion-mnist": "2", "cifar10": "3"}
+EPOCHS = {"fashion-mnist": {0.5: 2, 0.9: 4, 0.95: 5, 0.99: 8}, "cifar10": {0.9: 4, 0.99: 8}}
+ALLOCATION = {"magnitude": "lamp", "gradual": "lamp", "hydra": "lamp", "rigl": "erk"}
+SPIKING = 1000  # test samples that the simulation runs; the other accuracies are of all of them
+
+
+def settings(sparsity: float, epochs: int) -> list[str]:
+    """The options of one training: the sparser, the higher the rate and the weaker the penalties."""
+    rate, decay, smoothing = ("0.1", "1e-4", "0") if sparsity >= 0.95 else ("0.05", "5e-4", "0.1")
+    numbers = ["--epochs", str(epochs), "--rate", rate, "--decay", decay, "--smoothing", smoothing]
+    return [*numbers, "--flip", "--held-out", "5000", "--precision", "bf16-mixed"]
+
+
+def command(network: str, method: str, sparsity: float, epochs: int, path: Path) -> list[str]:
+    """The command that prunes."""
+    data = DATA[network]
+    return [
+        "spikemorph", "prune", f"zoo:{network}", "--method", method, "--sparsity", f"{sparsity:g}",
+        "--allocation", ALLOCATION.get(method, "lamp"), "--data", f"{data}:train", "--shift", SHIFT[data],
+        *settings(sparsity, epochs), "--checkpoint", str(path.with_suffix(".checkpoint")),
+        "--out", str(path), "--json", str(path.with_suffix(".prune.json")),
+    ]  # fmt: skip
+
+
+def converted(graph: Graph, train: Samples, test: Samples, out: Path) -> dict[str, Any]:
+    """Convert with default settings, certify, measure."""
+    drawn = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:2000]
+    calibration = train.values()[drawn]
+    result = convert_graph(graph, calibration, grid=Grid.of(0.0, 1.0), quantisation=Quantisation())
+    save_network(out, result.network, result.notes(input_range=[0.0, 1.0]))
+    x, steps = test.values(), result.certificate.steps_required
+    assert steps is not None
+    spiking = measure(result.network, DenseEngine(result.network), x[:SPIKING], steps)
+    y = None if test.y is None else test.y[:SPIKING]
+    return {
+        "float": share(float_classes(result.float_graph, x), test.y),
+        "integer": share(integer_classes(result.network, x), test.y),
+        "level": result.certificate.level,
+        "steps": steps,
+        "spiking_n": len(x[:SPIKING]),
+        "spiking": share(spiking.classes[-1], y),
+        "mismatching_logits": spiking.mismatches(steps),
+        "logits": spiking.counts * len(x[:SPIKING]),
+        "spikes_per_inference": float(spiking.spikes.sum(0).double().mean()),
+        "stored_bytes": out.stat().st_size,
+    }
+
+
+def integer_classes(network: SpikingNetwork, x: torch.Tensor) -> torch.Tensor:
+    """The integer network's classes."""
+    found = []
+    for batch in x.split(100):
+        sums = run_integers(network.graph, network.grid.to_integers(batch))
+        found.append(network.readout.real(sums).flatten(1).argmax(1))
+    return torch.cat(found)
+
+
+def row(network: str, method: str, sparsity: float, epochs: int, out: Path) -> dict[str, Any]:
+    """One row, made or read."""
+    stem = f"{method}-{100 * sparsity:g}"
+    path, done = out / f"{stem}.safetensors", out / f"{stem}.json"
+    if done.exists():
+        return dict(json.loads(done.read_text()))
+    line = command(network, method, sparsity, epochs, path)
+    began = time.perf_counter()
+    if method == "dense":
+        graph = load_graph(f"zoo:{network}").graph
+    else:
+        if not path.exists():
+            subprocess.run([sys.executable, "-m", *line], check=True)
+        graph = load_graph(str(path)).graph
+    train, test = (load_data(f"{DATA[network]}:{part}") for part in ("train", "test"))
+    pruned = path.with_suffix(".prune.json")
+    held = json.loads(pruned.read_text())["validation_after"] if pruned.exists() else None
+    found = {
+        "network": network, "method": method, "sparsity": sparsity, "epochs": epochs,
+        "zeros": zeros_of(graph), "held_out": held, "command": " ".join(line),
+        **converted(graph, train, test, out / f"{stem}.net.safetensors"),
+        "seconds": round(time.perf_counter() - began, 1),
+    }  # fmt: skip
+    write_bytes(done, (json.dumps(found, indent=2) + "\n").encode())
+    return found
+
+
+def main(
+    network: Annotated[str, typer.Argument(help=", ".join(DATA))],
+    out: Annotated[Path, typer.Option(help="Folder for all that is made.")],
+    methods: Annotated[str, typer.Option()] = "magnitude,rigl,hydra,gradual",
+    sparsities: Annotated[str, typer.Option(help="Default: all of the network.")] = "",
+) -> None:
+    """Make or read all rows of one network and print them as a table."""
+    out.mkdir(parents=True, exist_ok=True)
+    epochs = EPOCHS[DATA[network]]
+    wanted = [float(s) for s in sparsities.split(",") if s] or sorted(epochs, reverse=True)
+    print("| method | sparsity % | held out % | float % | integer % | spiking % | level | differing |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
+    plan = [("dense", 0.0), *((m, s) for s in wanted for m in methods.split(","))]
+    for method, sparsity in plan:
+        show(row(network, method, sparsity, epochs.get(sparsity, 0), out))
+
+
+def show(found: dict[str, Any]) -> None:
+    """One line of the table."""
+    held = "" if found["held_out"] is None else f"{found['held_out']:.2f}"
+    print(
+        f"| {found['method']} | {100 * found['zeros']:.2f} | {held} | {found['float']:.2f} | "
+        f"{found['integer']:.2f} | {found['spiking']:.2f} of {found['spiking_n']} | "
+        f"{found['level']}, {found['steps']} steps | {found['mismatching_logits']} of "
+        f"{found['logits']} |",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    typer.run(main)
