@@ -75,6 +75,11 @@ def write_report(report: Report, path: Path) -> None:
     write_bytes(path, page.encode())
 
 
+def missing_parts(report: Report, sections: tuple[Section, ...] = SECTIONS) -> tuple[str, ...]:
+    """The parts that sections need and the run lacks, in the page's order."""
+    return tuple(dict.fromkeys(s.part for s in sections if s.part not in report.parts))
+
+
 @cache
 def _environment() -> Environment:
     """Escapes everything, and refuses names that it does not know."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from .plots import (
+    COLOURS,
     LETTER,
     Scale,
     axis_below,
@@ -65,7 +66,9 @@ def bars(plot: Bars, width: int) -> Markup:
         parts.append(rows.name(index))
         for colour, (value, title) in enumerate(row.parts):
             if value > 0:
-                bar = box(x(at), y - 8, max(x(at + value) - x(at), 0.6), 16, f"bar c{colour}")
+                bar = box(
+                    x(at), y - 8, max(x(at + value) - x(at), 0.6), 16, f"bar c{colour % COLOURS}"
+                )
                 parts.append(mark(title, bar))
             at += value
         parts.append(words(x(at) + 6, y + 4, row.end, "amount"))

@@ -16,6 +16,8 @@ SHAPE: Shape = {
             "name": TEXT,
             "kind?": Maybe(TEXT),
             "accuracy?": Maybe(NUMBER),
+            "integer_accuracy?": Maybe(NUMBER),
+            "float_accuracy?": Maybe(NUMBER),
             "agreement?": Maybe(NUMBER),
             "mismatching_logits?": Maybe(WHOLE),
             "level?": Maybe(TEXT),
@@ -36,6 +38,8 @@ _MEASURES: tuple[
 _MEASURES = (
     ("kind", "What it is", str, None),
     ("accuracy", "Accuracy", formats.percent, max),
+    ("integer_accuracy", "Accuracy of its integer network", formats.percent, None),
+    ("float_accuracy", "Accuracy of its float network", formats.percent, None),
     ("agreement", "Agreement with its integer network", formats.percent, None),
     ("mismatching_logits", "Mismatching logits", formats.count, None),
     ("level", "Certificate", str, None),

@@ -6,7 +6,7 @@ from .. import formats
 from ..blocks import Block, Cell, Figure, Fold, Prose, Table
 from ..plots_bars import Ratios, ratios
 from ..shapes import ANYTHING, NUMBER, TEXT, TRUTH, WHOLE, ListOf, MapOf, Maybe, Plain, Shape
-from .energy_layers import PARTS, counted, layers
+from .energy_layers import ROW, counted, layers
 from .energy_limits import BREAK_EVEN, FIT, break_even, chip, constants
 from .forms import ANN, DENSE_SPIKING, FORMS, MASKED, SHORT, called
 from .memory import SHAPE as MEMORY
@@ -27,7 +27,7 @@ _PRICE: Shape = {
     "note?": TEXT,
     "in_band?": TRUTH,
     **{f"{form}?": Maybe(NUMBER) for form in FORMS},
-    "layers?": MapOf(ListOf({"node": TEXT, **{f"{part}?": NUMBER for part in PARTS}})),
+    "layers?": MapOf(ListOf(ROW)),
     "constants?": ListOf(MapOf(ANYTHING)),
 }
 SHAPE: Shape = {

@@ -3,10 +3,20 @@
 from .. import formats
 from ..blocks import Block, Figure, Fold, Table
 from ..plots_bars import MOST, Bar, Bars, bars
-from ..shapes import Plain
+from ..shapes import NUMBER, Kind, Plain
 from .forms import SPIKING
 
-PARTS = ("compute", "weight_memory", "state_memory", "spike_io", "addressing", "routing")
+_PURPOSES = (
+    "compute", "weight_memory", "state_memory", "spike_io", "addressing", "routing", "static",
+)  # fmt: skip
+ROW = Kind(
+    "a layer: its node, and microjoules by what they are spent on",
+    lambda v: (
+        isinstance(v, dict)
+        and isinstance(v.get("node"), str)
+        and all(NUMBER.holds(value) for key, value in v.items() if key != "node")
+    ),
+)
 _COLUMNS = 7  # price lists beside each other: as many as a sheet of paper holds
 
 
@@ -15,23 +25,29 @@ def layers(part: Plain) -> list[Block]:
     priced = [price for price in part["prices"] if (price.get("layers") or {}).get(SPIKING)]
     if not priced:
         return []
-    tables = tuple(_table(priced[k : k + _COLUMNS]) for k in range(0, len(priced), _COLUMNS))
+    order = [layer["node"] for layer in part["counts"].get("layers") or ()]
+    tables = tuple(_table(priced[k : k + _COLUMNS], order) for k in range(0, len(priced), _COLUMNS))
     return [_figure(_fullest(priced)), Fold("Energy per layer under every price list", tables)]
 
 
 def _fullest(priced: list[Plain]) -> Plain:
     """The price list that tells most purposes apart, of the band if it can be."""
 
-    def purposes(price: Plain) -> tuple[bool, int]:
-        rows = price["layers"][SPIKING]
-        return bool(price.get("in_band")), len({k for row in rows for k in PARTS if row.get(k)})
+    def told_apart(price: Plain) -> tuple[bool, int]:
+        return bool(price.get("in_band")), len(_purposes(price["layers"][SPIKING]))
 
-    return max(priced, key=purposes)
+    return max(priced, key=told_apart)
+
+
+def _purposes(rows: list[Plain]) -> list[str]:
+    """What energy is spent on, in the report's order; purposes that it does not know come last."""
+    found = {key for row in rows for key, value in row.items() if key != "node" and value}
+    return [*(key for key in _PURPOSES if key in found), *sorted(found.difference(_PURPOSES))]
 
 
 def _figure(price: Plain) -> Figure:
     rows = price["layers"][SPIKING]
-    used = [key for key in PARTS if any(row.get(key) for row in rows)]
+    used = _purposes(rows)
     drawn = tuple(_bar(row, used) for row in rows if _total(row))[:MOST]
     unit, factor = _unit(max((_total(row) for row in rows), default=1.0))
     scaled = tuple(
@@ -64,11 +80,12 @@ def _bar(row: Plain, used: list[str]) -> Bar:
 
 
 def _total(row: Plain) -> float:
-    return float(sum(row.get(key, 0.0) for key in PARTS))
+    return float(sum(value for key, value in row.items() if key != "node"))
 
 
-def _table(priced: list[Plain]) -> Table:
+def _table(priced: list[Plain], order: list[str]) -> Table:
     nodes = list(dict.fromkeys(r["node"] for price in priced for r in price["layers"][SPIKING]))
+    nodes.sort(key=lambda node: order.index(node) if node in order else len(order))
     by_node = [{r["node"]: _total(r) for r in price["layers"][SPIKING]} for price in priced]
     rows = tuple(
         (

@@ -1,7 +1,7 @@
 """Part of the section on energy: break-even spike rates, whether a chip holds it, price constants."""
 
 from .. import formats
-from ..blocks import Block, Cell, Figure, Fold, Prose, Table
+from ..blocks import Block, Figure, Fold, Prose, Table
 from ..plots_curves import Curves, Series, curves
 from ..shapes import NUMBER, TEXT, TRUTH, WHOLE, ListOf, Maybe, Plain, Shape
 from .forms import called
@@ -154,22 +154,21 @@ def chip(part: Plain) -> list[Block]:
 
 
 def constants(part: Plain) -> list[Block]:
-    """Every constant of every price list, with its unit, source, node and evidence."""
-    rows = []
+    """Every constant that prices rest on, once, with its source and the lists that use it."""
+    users: dict[tuple[str, ...], list[str]] = {}
     for price in part["prices"]:
         for constant in price.get("constants") or ():
-            value = constant.get("value")
-            number = formats.significant(value) if isinstance(value, int | float) else str(value)
-            told = [
-                str(constant.get(k) or formats.NONE) for k in ("name", "unit", "node", "evidence")
-            ]
-            source = str(constant.get("source") or formats.NONE)
-            rows.append((price["name"], told[0], Cell(number), told[1], told[2], told[3], source))
-    if not rows:
+            users.setdefault(_constant(constant), []).append(price["name"])
+    if not users:
         return []
-    table = Table(
-        "Constants of the price lists",
-        ("<Price list", "<Constant", "Value", "<Unit", "<Node", "<Evidence", "<Source"),
-        tuple(rows),
-    )
-    return [Fold(f"All {len(rows)} constants, with their sources", (table,))]
+    rows = tuple((*told, ", ".join(dict.fromkeys(names))) for told, names in users.items())
+    headings = ("<Constant", "Value", "<Unit", "<Node", "<Evidence", "<Source", "<Used by")
+    table = Table("Constants of the price lists", headings, rows)
+    return [Fold(f"All {len(rows)} constants of the price lists, with their sources", (table,))]
+
+
+def _constant(constant: Plain) -> tuple[str, ...]:
+    value = constant.get("value")
+    number = formats.significant(value) if NUMBER.holds(value) else str(value or formats.NONE)
+    told = [str(constant.get(k) or formats.NONE) for k in ("unit", "node", "evidence", "source")]
+    return (str(constant.get("name")), number, *told)

@@ -27,15 +27,21 @@ function hide() {
   tip.hidden = true;
 }
 
-function point(event) {
-  const mark = event.target.closest ? event.target.closest(".mark") : null;
-  if (mark && said.has(mark)) show(mark, event.clientX, event.clientY);
+function point(x, y) {
+  const under = document.elementFromPoint(x, y);
+  const mark = under ? under.closest(".mark") : null;
+  if (mark && said.has(mark)) show(mark, x, y);
   else hide();
 }
 
-document.addEventListener("pointermove", point);
-document.addEventListener("pointerdown", point);
-document.addEventListener("scroll", hide, { passive: true });
+let last = null; // where the pointer is; null while the keys are in use
+for (const kind of ["pointermove", "pointerdown"]) {
+  document.addEventListener(kind, (event) => {
+    last = [event.clientX, event.clientY];
+    point(...last);
+  });
+}
+document.addEventListener("scroll", () => (last ? point(...last) : hide()), { passive: true });
 
 // Within a plot the arrow keys go from mark to mark.
 document.addEventListener("keydown", (event) => {
@@ -46,6 +52,7 @@ document.addEventListener("keydown", (event) => {
   const marks = [...plot.querySelectorAll(".mark")];
   if (!marks.length) return;
   event.preventDefault();
+  last = null;
   const now = marks.indexOf(lit);
   const next = now < 0 ? (step > 0 ? 0 : marks.length - 1) : (now + step + marks.length) % marks.length;
   const box = marks[next].getBoundingClientRect();

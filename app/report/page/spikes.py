@@ -35,7 +35,7 @@ SHAPE: Shape = {
     ),
 }
 MOST_LAYERS = 32  # rasters drawn; the first and the last layers are kept
-MOST_STEPS = 40  # columns of the heat map
+MOST_STEPS, MOST_COLUMNS = 40, 128  # steps of the heat map, and of a raster
 
 
 def spikes(parts: Mapping[str, Plain]) -> list[Block]:
@@ -120,7 +120,10 @@ def rasters(parts: Mapping[str, Plain]) -> list[Block]:
         )
     if len(drawn) < len(layers):
         text += f" {len(layers) - len(drawn)} layers in the middle are left out."
-    figures = tuple(_raster(layer, part["steps"]) for layer in drawn)
+    steps = max(1, min(part["steps"], MOST_COLUMNS))
+    if steps < part["steps"]:
+        text += f" The first {steps} of {formats.count(part['steps'])} steps are drawn."
+    figures = tuple(_raster(layer, steps) for layer in drawn)
     return [Prose(text), Group(figures, "quarter")]
 
 
@@ -132,7 +135,7 @@ def _ends(layers: list[Plain]) -> list[Plain]:
 def _raster(layer: Plain, steps: int) -> Figure:
     by_neuron: dict[int, list[tuple[int, int]]] = {neuron: [] for neuron in layer["shown"]}
     for neuron, step, size in layer["spikes"]:
-        if neuron in by_neuron:
+        if neuron in by_neuron and 1 <= step <= steps:
             by_neuron[neuron].append((step, size))
     rows = tuple(RasterRow(_title(neuron, own), tuple(own)) for neuron, own in by_neuron.items())
     shown, neurons = len(layer["shown"]), layer["neurons"]
