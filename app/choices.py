@@ -5,6 +5,8 @@ from typing import Literal, TypeVar
 
 import torch
 
+from spikemorph.energy import PRICE_LISTS as _PRICES
+from spikemorph.energy import PriceList
 from spikemorph.graph import InputError
 from spikemorph.prune import Allocation, ErdosRenyi, Lamp, Ranked, Uniform
 from spikemorph.prune.methods import methods
@@ -40,6 +42,7 @@ CODINGS: Mapping[str, Callable[[], Coding]] = {
     "bit-plane": BitPlane,
     "thermometer": Thermometer,
 }
+PRICE_LISTS: Mapping[str, PriceList] = {price.name: price for price in _PRICES}
 METHODS = tuple(sorted(methods))
 ALLOCATIONS: Mapping[str, Allocation] = {
     "uniform": Uniform(),
@@ -62,6 +65,13 @@ def method(name: str) -> str:
 def allocation(name: str | None) -> Allocation | None:
     """The allocation of that name; None leaves it to the method."""
     return None if name is None else _choice(ALLOCATIONS, name, "--allocation")
+
+
+def price_lists(text: str) -> tuple[PriceList, ...]:
+    """``all``, or names with commas between them."""
+    if text == "all":
+        return tuple(PRICE_LISTS.values())
+    return tuple(_choice(PRICE_LISTS, name, "--models") for name in text.split(","))
 
 
 def precision(name: str) -> Literal["32-true", "bf16-mixed"]:

@@ -30,6 +30,17 @@ def values(samples: Samples, ends: tuple[float, float], wanted: tuple[int, ...])
     return samples.values(*ends)
 
 
+def first(samples: Samples, most: int) -> Samples:
+    """The first `most` samples, or all where there are fewer.
+
+    Raises
+    ------
+    InputError
+        If that is none.
+    """
+    return samples.take(max(0, min(most, len(samples))))
+
+
 @dataclass(frozen=True)
 class DataPair:
     """Samples to calibrate on and samples to test on, never the same."""

@@ -12,11 +12,11 @@ from spikemorph.convert import certify, load_certified
 from spikemorph.energy import estimate_energy
 from spikemorph.graph import InputError
 from spikemorph.graph.grid import Grid
-from spikemorph.graph.interpret import run_integers
 from spikemorph.graph.saving import load_graph_file, save_graph, write_bytes
 from spikemorph.prune import PruneTask, layer_sparsities
 from spikemorph.quant import Quantisation
-from spikemorph.spiking import DenseEngine, SpikingNetwork, load_network, save_network
+from spikemorph.spiking import DenseEngine, load_network, save_network
+from spikemorph.spiking.integer_pass import IntegerPass
 from spikemorph.zoo import Samples
 
 from . import choices
@@ -121,18 +121,9 @@ def measure(bench: Bench) -> None:
     everything = {
         "n": len(whole),
         "float_accuracy": share(float_classes(graph, whole), labels),
-        "integer_accuracy": share(integer_classes(network, whole), labels),
+        "integer_accuracy": share(IntegerPass(network).classes(whole), labels),
     }
     bench.write("evaluation", result.to_dict() | {"whole": everything})
-
-
-def integer_classes(network: SpikingNetwork, x: torch.Tensor) -> torch.Tensor:
-    """(sample,) the classes of the integer network, in one pass over int64."""
-    found = []
-    for batch in x.split(100):
-        sums = run_integers(network.graph, network.grid.to_integers(batch))
-        found.append(network.readout.real(sums).flatten(1).argmax(1))
-    return torch.cat(found)
 
 
 def energy(bench: Bench) -> None:

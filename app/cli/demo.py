@@ -1,10 +1,12 @@
-"""``spikemorph demo``: the main job on what comes with the installation."""
+"""``spikemorph demo``: the main job on what comes with the installation, then a sparse network."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from spikemorph.convert import load_certified
 from spikemorph.graph.grid import Grid
 from spikemorph.quant import Quantisation
 from spikemorph.spiking import save_network
@@ -12,12 +14,27 @@ from spikemorph.spiking import save_network
 from .. import sampling
 from ..conversion import convert_graph
 from ..models import load_graph
+from ..pipeline import run_recipe
+from ..recipe import recipe_of
 from ..report import certificate_table, curve_table, plain_certificate, summary_lines
+from ..report.costs import comparison_table
 from . import options
 from .options import out as console
 from .running import evaluated
 
 MODEL, DATA = "zoo:digits_cnn", "digits:test"
+RECIPE = {
+    "name": "demo",
+    "model": MODEL,
+    "data": {"train": "digits:train", "test": DATA},
+    "training": {
+        "epochs": 60, "rate": 0.1, "decay": 1e-4, "smoothing": 0.0, "shift": 1, "held_out": 200
+    },
+    "network": [
+        {"name": "dense"},
+        {"name": "sparse", "method": "gradual", "sparsity": 0.9},
+    ],
+}  # fmt: skip
 
 
 def demo(
@@ -26,7 +43,7 @@ def demo(
     seed: options.SeedOption = 0,
     device: options.DeviceOption = "cpu",
 ) -> None:
-    """Convert a bundled network on bundled data, certify it, and show accuracy over time steps."""
+    """Convert a bundled network, certify it, show accuracy over time; prune it; write the report."""
     where = options.device(device)
     model = load_graph(MODEL)
     pair = sampling.split_data(DATA, None, seed, options.read_data)
@@ -46,4 +63,22 @@ def demo(
     console.print(certificate_table(result.certificate))
     options.say(*summary_lines(measured), f"saved {saved}")
     console.print(curve_table(measured))
-    options.say(*plain_certificate(result.certificate))
+    options.say(*plain_certificate(result.certificate), "")
+    _sparse(out, seed)
+
+
+def _sparse(out: Path, seed: int) -> None:
+    """Prune the same network to a tenth of its weights, and report on it."""
+    recipe = recipe_of({**RECIPE, "seed": seed}, "the demo's recipe")
+    options.say("now with a tenth of the weights, trained for a few seconds:")
+    command = f"spikemorph demo --out {out}" + (f" --seed {seed}" if seed else "")
+    result = run_recipe(recipe, out, command, read=options.read_data)
+    _, certificate, _ = load_certified(out / "sparse" / "network.safetensors")
+    console.print(comparison_table(result))
+    band = json.loads((out / "sparse" / "energy.json").read_text())["band"]
+    options.say(
+        *plain_certificate(certificate)[:2],
+        "Energy of the sparse SNN against the quantised ANN with the same mask, skipping zeros: "
+        f"{band['verdict']} ({band['min']:.2f}x to {band['max']:.2f}x).",
+        f"report: {out / 'sparse' / 'report.html'}",
+    )

@@ -8,7 +8,20 @@ import typer
 
 from spikemorph.graph import SpikemorphError, UnsupportedError
 
-from . import certify, convert, data, demo, evaluate, inspect, prune, zoo
+from . import (
+    certify,
+    compare,
+    convert,
+    data,
+    demo,
+    energy,
+    evaluate,
+    inspect,
+    prune,
+    report,
+    run,
+    zoo,
+)
 
 # typer carries its own click or uses the installed one; either way this is the base of usage errors
 USAGE: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -25,6 +38,10 @@ program.command("convert")(convert.convert)
 program.command("certify")(certify.certify_network)
 program.command("evaluate")(evaluate.evaluate_network)
 program.command("prune")(prune.prune)
+program.command("energy")(energy.estimate)
+program.command("compare")(compare.compare)
+program.command("report")(report.report)
+program.command("run")(run.run)
 program.add_typer(data.program, name="data")
 program.add_typer(zoo.program, name="zoo")
 

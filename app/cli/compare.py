@@ -1,0 +1,42 @@
+"""``spikemorph compare``: networks side by side, and each in all its forms."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import choices
+from ..comparing import compare_networks
+from ..report.costs import comparison_table, cost_lines, price_table
+from . import options
+from .energy import SamplesOption
+from .options import out as console
+
+
+def compare(
+    networks: Annotated[list[Path], typer.Argument(help="Networks that convert saved.")],
+    data: Annotated[str, typer.Option("--data", help="digits:test, FILE.npz, folder")],
+    dense: Annotated[
+        Path | None, typer.Option("--dense", help="The un-pruned network, as a baseline of energy.")
+    ] = None,
+    samples: SamplesOption = 100,
+    models: Annotated[
+        str, typer.Option(help=f"all, or some of {', '.join(choices.PRICE_LISTS)}")
+    ] = "all",
+    json_file: options.JsonOption = None,
+    seed: options.SeedOption = 0,
+    device: options.DeviceOption = "cpu",
+) -> None:
+    """Accuracy, spikes, operations, energy under every price list, memory; the verdict in a word."""
+    where = options.device(device)
+    found = options.read_data(data)
+    with options.progress(len(networks) * len(found), "measuring") as watch:
+        result, costs = compare_networks(
+            networks, found, dense=dense, samples=samples, price_lists=choices.price_lists(models),
+            device=where, watch=watch,
+        )  # fmt: skip
+    options.write_json(json_file, result.to_dict())
+    for cost in costs:
+        console.print(price_table(cost))
+        options.say(*cost_lines(cost), "")
+    console.print(comparison_table(result))

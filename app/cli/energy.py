@@ -1,0 +1,51 @@
+"""``spikemorph energy``: exact counts of a network, priced by many models; memory."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spikemorph.convert import load_certified
+from spikemorph.energy import estimate_energy
+from spikemorph.spiking import load_network
+
+from .. import choices, sampling
+from ..evaluation import curve_steps
+from ..report.costs import cost_lines, price_table
+from . import options
+from .options import out as console
+
+SamplesOption = Annotated[int, typer.Option(help="How many samples are counted on.")]
+
+
+def estimate(
+    network: Annotated[Path, typer.Argument(help="A network that convert saved.")],
+    data: Annotated[str, typer.Option("--data", help="digits:test, FILE.npz, folder")],
+    dense: Annotated[
+        Path | None,
+        typer.Option("--dense", help="The network un-pruned; else its own spikes, all weights."),
+    ] = None,
+    samples: SamplesOption = 100,
+    steps: Annotated[int | None, typer.Option(help="Default: what the certificate needs.")] = None,
+    models: Annotated[
+        str, typer.Option(help=f"all, or some of {', '.join(choices.PRICE_LISTS)}")
+    ] = "all",
+    json_file: options.JsonOption = None,
+    seed: options.SeedOption = 0,
+    device: options.DeviceOption = "cpu",
+) -> None:
+    """Count synaptic operations, spikes and updates exactly; price them; say what is stored."""
+    options.device(device)
+    lists = choices.price_lists(models)
+    spiking, certificate, notes = load_certified(network)
+    other = None if dense is None else load_network(dense)[0]
+    low, high = notes.get("input_range", (0.0, 1.0))
+    found = sampling.first(options.read_data(data), samples)
+    x = sampling.values(found, (low, high), spiking.entry.shape)
+    result = estimate_energy(
+        spiking, x, steps or max(curve_steps(certificate)), dense=other, price_lists=lists,
+        model=str(notes.get("model", network.stem)), data=data,
+    )  # fmt: skip
+    options.write_json(json_file, result.to_dict())
+    console.print(price_table(result))
+    options.say(*cost_lines(result))

@@ -1,0 +1,27 @@
+"""``spikemorph report``: one page of a run, that opens offline."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..report.html import missing_parts, write_report
+from ..report.record import read_run
+from . import options
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or its report.json.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Default: report.html in the run's folder.")
+    ] = None,
+) -> None:
+    """Render what is in a run; what is missing is named in the page, with the command that makes it."""
+    found = read_run(run)
+    folder = run if run.is_dir() else run.parent
+    path = out or folder / "report.html"
+    write_report(found, path)
+    missing = missing_parts(found)
+    if missing:
+        options.say(f"not in this run: {', '.join(missing)}; the page says how to make them")
+    options.say(f"saved {path}")

@@ -1,0 +1,34 @@
+"""``spikemorph run``: a whole recipe, from a trained model to certified networks and a report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..pipeline import run_recipe
+from ..recipe import read_recipe, with_seed
+from ..report.costs import comparison_table
+from . import options
+from .options import out as console
+
+
+def run(
+    recipe: Annotated[Path, typer.Argument(help="A recipe (.toml); see recipes/.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the run; default runs/NAME.")
+    ] = None,
+    json_file: options.JsonOption = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Instead of the recipe's.")] = None,
+) -> None:
+    """Prune, train, convert, prove, measure, price, report; goes on where a stopped run ended."""
+    found = with_seed(read_recipe(recipe), seed)
+    folder = out or Path("runs") / found.name
+    words = ["spikemorph", "run", str(recipe), *([] if seed is None else ["--seed", str(seed)])]
+    result = run_recipe(
+        found, folder, " ".join(words), read=options.read_data,
+        tell=lambda line: options.progress_console.print(line, highlight=False, markup=False),
+    )  # fmt: skip
+    options.write_json(json_file, result.to_dict())
+    console.print(comparison_table(result))
+    for network in result.networks:
+        options.say(f"saved {folder / network.name / 'report.html'}")
