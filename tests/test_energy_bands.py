@@ -11,8 +11,9 @@ from spikemorph.convert import to_spiking
 from spikemorph.energy import PRICE_LISTS, Counts, EnergyResult, Widths, count, estimate_energy
 from spikemorph.energy.bands import HEADLINE, NO_BREAK_EVEN, band, verdict
 from spikemorph.energy.counts import LayerCounts
+from spikemorph.energy.estimate import priced
 from spikemorph.energy.fits import fit_loihi
-from spikemorph.energy.loads import SpikingColumn
+from spikemorph.energy.loads import Encoder, SpikingColumn
 from spikemorph.energy.results import COLUMNS, ChipFit, Parts, PriceRow
 from spikemorph.graph import Graph, Input, InputError, Node
 from spikemorph.graph.grid import Grid
@@ -115,6 +116,10 @@ def test_the_encoder_once_and_every_step() -> None:
         layers[type(coding).__name__] = energy
         once = 4.6e-6 * sum(layer.analog_macs_once for layer in counts.layers) / 3
         assert energy["every"] - energy["_encoder_once"] == pytest.approx((STEPS - 1) * once)
+        always = SpikingColumn("s", masked=True, encoder=Encoder.EVERY_STEP).loads(counts)[0]
+        alone = SpikingColumn("s", masked=True, encoder=Encoder.ONCE).loads(counts)[0]
+        assert always.analog_events == pytest.approx(STEPS * alone.analog_events)
+        assert always.analog_reads == STEPS * alone.analog_reads > 0
     first, pieces = layers["AnalogFirstStep"], layers["Repeated"]
     assert first[""] == first["_encoder_once"]
     assert pieces[""] > pieces["_encoder_once"]
@@ -174,11 +179,18 @@ def test_at_break_even_a_model_prices_both_alike(result: EnergyResult) -> None:
 
 
 def test_no_break_even_where_idling_costs_more_than_the_baseline() -> None:
-    """A thousand steps of membrane traffic."""
-    found = estimate_energy(spiking(pruned_graph()), samples(), 1000)
-    (step,) = (point for point in found.break_even if point.model == "step")
-    assert step.scale is None and step.reason == NO_BREAK_EVEN
-    assert step.idle_uj >= step.baseline_uj
+    """Membrane traffic grows with the potential's width, and passes the baseline on the way."""
+    passed: list[float] = []
+    network = spiking(pruned_graph())
+    counts = count(network, samples(1), 1)
+    for bits in range(1, 17):
+        found = priced(network, counts, widths=Widths(state=bits))
+        for point in found.break_even:
+            assert (point.scale is None) == (point.idle_uj >= point.baseline_uj), point.model
+            assert (point.reason == NO_BREAK_EVEN) == (point.scale is None)
+        passed += [p.idle_uj / p.baseline_uj for p in found.break_even if p.model == "step"]
+    assert passed == sorted(passed) and passed[0] < 1 < passed[-1]
+    assert any(1 <= ratio < 1.5 for ratio in passed)
 
 
 def test_the_result_is_plain_data_with_the_agreed_keys(result: EnergyResult) -> None:

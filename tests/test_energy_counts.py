@@ -63,6 +63,35 @@ def test_a_rate_coded_network_counts_inputs_and_biases_at_every_step(
     assert rows["n2"].mac_bits == 3 * 2 * rows["n2"].mac_dense  # the twin's activations are all 5
 
 
+def test_a_bias_drives_neurons_at_every_step_of_a_rate_coded_network(
+    chain: Build, even_ladder: Build
+) -> None:
+    """Bias 1, threshold 3: six steps of input, two spikes, none idle. Injected once: idle but one."""
+    first = Linear(torch.zeros(2, 1).long(), torch.tensor([1, 1]))
+    head = Linear(torch.ones(1, 2).long(), None), Readout(torch.tensor([1]), Fraction(1))
+    grid = Grid(Fraction(1), 0, 1)
+    rated = chain((1,), first, even_ladder(3, 1, 0, 0, None), *head, grid=grid)
+    (row,) = (r for r in count(to_spiking(rated, IF(), Constant()), torch.ones(1, 1), 6).layers
+              if r.neurons)  # fmt: skip
+    assert (row.updates_driven, row.updates_idle, row.spikes_out) == (12, 0, 4)
+    once = chain((1,), first, even_ladder(3, 1, 0, 0, 1), *head, grid=grid)
+    (row,) = (r for r in count(to_spiking(once), torch.ones(1, 1), 6).layers if r.neurons)
+    assert (row.updates_driven, row.updates_idle, row.spikes_out) == (2, 10, 0)
+    assert (row.silent_neurons, row.silent_channels) == (2, 2)
+
+
+def test_all_layers_before_the_first_neuron_are_the_encoder(chain: Build) -> None:
+    """Sums of a layer that reads the input have passed no neuron: no synaptic operations there."""
+    ones = Convolution(torch.ones(2, 2, 3, 3).long(), None, ONE, SAME, ONE)
+    head = Linear(torch.ones(2, 32).long(), None), Readout(torch.tensor([1]), Fraction(1))
+    graph = chain((2, 4, 4), ones, ones, ladder(3), ones, Reshape((32,)), *head, grid=GRID)
+    rows = {r.node: r for r in count(to_spiking(graph), torch.ones(1, 2, 4, 4), 4).layers}
+    for name in ("n0", "n1"):
+        assert rows[name].analog_macs == rows[name].mac_dense == 4 * (3 * 4 - 2) ** 2
+        assert rows[name].synops == rows[name].spikes_in == 0
+    assert rows["n3"].analog_macs == rows["n3"].analog_events == 0 < rows["n3"].synops
+
+
 def test_the_pruned_convolution_that_other_counters_get_wrong() -> None:
     """456 operations reach a weight; 3488 without looking at zeros; 4248 with padded taps too."""
     with torch.random.fork_rng(), torch.no_grad():
