@@ -113,17 +113,22 @@ def shown(browser: webdriver.Chrome) -> Open:
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        for log in ("browser", "performance"):
-            browser.get_log(log)
+        for name in ("browser", "performance"):
+            log(browser, name)
         browser.get(path.as_uri())
         return browser
 
     return show
 
 
+def log(browser: webdriver.Chrome, name: str) -> list[dict[str, Any]]:
+    """What the browser noted since it was last asked: its console, or its work."""
+    return browser.get_log(name)  # type: ignore[no-untyped-call]
+
+
 def requests(browser: webdriver.Chrome) -> list[str]:
     """The addresses of everything that was asked for."""
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    messages = [json.loads(entry["message"])["message"] for entry in log(browser, "performance")]
     sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     return [params["request"]["url"] for params in sent]
 
@@ -144,7 +149,7 @@ def colour(browser: webdriver.Chrome, css: str, name: str) -> list[int]:
 
 def test_the_console_is_silent_and_nothing_is_fetched(shown: Open, page: Path) -> None:
     chrome = shown(page)
-    assert chrome.get_log("browser") == []
+    assert log(chrome, "browser") == []
     assert [url for url in requests(chrome) if not url.startswith("data:")] == [page.as_uri()]
     assert chrome.execute_script("return performance.getEntriesByType('resource').length") == 0
 
@@ -155,7 +160,7 @@ def test_the_test_hears_errors_and_requests(shown: Open, page: Path, tmp_path: P
     text = page.read_text().replace("</main>", "<img src='x.png'><script>f()</script></main>")
     spoilt.write_text(text)
     chrome = shown(spoilt)
-    assert len(chrome.get_log("browser")) >= 2  # refused by the page's own policy
+    assert len(log(chrome, "browser")) >= 2  # refused by the page's own policy
     start = text.index('<meta http-equiv="Content-Security-Policy"')
     spoilt.write_text(text[:start] + text[text.index(">", start) + 1 :])
     assert any(url.endswith("x.png") for url in requests(shown(spoilt)))
@@ -261,7 +266,7 @@ def test_a_part_that_is_missing_is_named_with_its_command(
         rest = {name: value for name, value in whole.parts.items() if name != part}
         write_report(Report(rest), path)
         chrome = shown(path)
-        assert chrome.get_log("browser") == []
+        assert log(chrome, "browser") == []
         gone = {section.key for section in SECTIONS if section.part == part}
         found = chrome.find_elements(By.CSS_SELECTOR, "section:has(.missing)")
         assert {section.get_attribute("id") for section in found} == gone

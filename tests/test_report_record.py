@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spikemorph.graph import InputError
 from spikemorph.report.html import render_report, write_report
 from spikemorph.report.record import PARTS, Report, read_run
-from spikemorph.report.shapes import NUMBER, TEXT, WHOLE, ListOf, Maybe, as_plain, checked
+from spikemorph.report.shapes import NUMBER, TEXT, WHOLE, ListOf, Maybe, Shape, as_plain, checked
 
 SPARSITY: dict[str, Any] = {
     "layers": [
@@ -164,7 +164,7 @@ def test_nesting_has_an_end() -> None:
 
 
 def test_optional_keys_may_be_absent_but_not_wrong() -> None:
-    shape = {"a": WHOLE, "b?": Maybe(ListOf(NUMBER))}
+    shape: Shape = {"a": WHOLE, "b?": Maybe(ListOf(NUMBER))}
     for good in ({"a": 1}, {"a": 1, "b": None}, {"a": 1, "b": [1, 2.5], "more": object()}):
         checked(good, shape, "x")
     with pytest.raises(InputError, match=r"x: b\[1\]: is '2'"):
