@@ -25,7 +25,8 @@ class DeepR:
     Parameters
     ----------
     noise : float
-        Standard deviation of the random step, times the learning rate.
+        Standard deviation of the random step, times the learning rate; the paper's step
+        ``sqrt(2 rate T)`` has the temperature ``T = rate noise^2 / 2``.
     l1 : float
         How fast strengths shrink, times the learning rate.
     """

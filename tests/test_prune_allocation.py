@@ -157,6 +157,13 @@ def test_whole_counts_sum_and_stay_within_one_of_the_exact(
     assert all(abs(found[name] - exact[name]) < 1 + 1e-5 for name in most)
 
 
+def test_whole_counts_take_away_where_rounding_gave_too_much() -> None:
+    """Both are 3 but for rounding and 5 are to be kept: one of them gives one back, at most 3 stay."""
+    exact = {"a": 3 - 1e-7, "b": 3 - 1e-7}
+    assert sorted(whole_counts(exact, {"a": 3, "b": 9}, 5).values()) == [2, 3]
+    assert whole_counts(exact, {"a": 3, "b": 9}, 8) == {"a": 3, "b": 5}
+
+
 def test_lamp_scores_by_hand() -> None:
     """Sizes 1, 2, 3: squares 1, 4, 9; scores 1/14, 4/13, 9/9, at their places; zeros score 0."""
     found = lamp_scores(torch.tensor([[3.0, 1.0], [2.0, 0.0]]))

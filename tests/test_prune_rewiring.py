@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 from torch import Generator, Tensor, nn
 from torch.optim import SGD
 
@@ -20,6 +22,7 @@ from spikemorph.prune.masked import Masked, mask_in, masked_module, train_masked
 from spikemorph.prune.rewiring import Rewiring
 from spikemorph.prune.rigl import Rigl, by_gradient
 from spikemorph.train import CrossEntropy, DataTensors, GraphModule, TrainSettings, fit
+from spikemorph.train.checkpoint import load_checkpoint
 from spikemorph.train.companion import Companion, Moment
 
 
@@ -210,6 +213,23 @@ def test_rewiring_moves_masks_and_keeps_every_layers_count(
             assert int((mask & ~before[name]).sum()) == moved
         before = seen
     assert any(not torch.equal(before[name], masks[name]) for name in masks)
+
+
+@pytest.mark.slow
+def test_two_processes_grow_what_one_grows(graph: Graph, tmp_path: Path) -> None:
+    """Each has half of every batch; the gradient that decides is that of both."""
+
+    def share(fabric: Fabric) -> None:
+        Rigl(every=2)(replace(task, lesson=replace(lesson, checkpoint=path, fabric=fabric)))
+
+    path = tmp_path / "run"
+    lesson = Lesson(DATA, replace(SETTINGS, epochs=1))
+    task = PruneTask(graph, 0.7, lesson=lesson)
+    alone = masks_of(Rigl(every=2)(task))
+    Fabric(accelerator="cpu", devices=2, strategy="ddp_fork").launch(share)
+    state = load_checkpoint(path)["model"]
+    together = [value for key, value in state.items() if key.endswith(".mask")]
+    assert all(torch.equal(a, b) for a, b in zip(together, alone.values(), strict=True))
 
 
 def test_gradual_pruning_follows_its_cubic(graph: Graph) -> None:
