@@ -24,7 +24,7 @@ from spikemorph.layers.pooling import MaxPool, SumPool
 from spikemorph.layers.readout import Readout
 from spikemorph.layers.shape import Reshape
 from spikemorph.spiking.coding import Constant
-from spikemorph.spiking.neurons import IF
+from spikemorph.spiking.neurons import IF, STBIF
 
 Build = Callable[..., Any]
 ONE, SAME, NONE = (1, 1), ((1, 1), (1, 1)), ((0, 0), (0, 0))
@@ -78,6 +78,45 @@ def test_a_bias_drives_neurons_at_every_step_of_a_rate_coded_network(
     (row,) = (r for r in count(to_spiking(once), torch.ones(1, 1), 6).layers if r.neurons)
     assert (row.updates_driven, row.updates_idle, row.spikes_out) == (2, 10, 0)
     assert (row.silent_neurons, row.silent_channels) == (2, 2)
+
+
+def test_the_twin_of_a_rate_coded_network_stops_at_the_most_it_can_send(
+    chain: Build, even_ladder: Build
+) -> None:
+    """Sums of five thresholds a step, three steps: three spikes, so two bits are set, not 15's four."""
+    first = Linear(torch.tensor([[5]]), None)
+    head = Linear(torch.tensor([[1]]), None), Readout(torch.tensor([1]), Fraction(1))
+    ladder_ = even_ladder(1, 1, 0, 0, None)
+    graph = chain((1,), first, ladder_, *head, grid=Grid(Fraction(1), 0, 1))
+    rows = {
+        r.node: r for r in count(to_spiking(graph, IF(), Constant()), torch.ones(1, 1), 3).layers
+    }
+    assert rows["n2"].synops == 3
+    assert rows["n2"].mac_bits == 2
+    assert (rows["n2"].input_bits, rows["n1"].output_bits) == (2, 2)  # levels 0 to 3
+
+
+def test_widths_and_spikes_per_synapse_by_hand(chain: Build) -> None:
+    """Weights up to 7 take 4 bits with their sign; a place among 2 x 3 x 3 of a row takes 5.
+
+    The first layer is the encoder, and no part of the spikes per synapse.
+    """
+    weight = torch.zeros(2, 2, 3, 3).long()
+    weight[0, 0, 1, 1], weight[1, 1, 1, 1] = 7, -7
+    conv = Convolution(weight, None, ONE, SAME, ONE)
+    head = Linear(torch.ones(2, 32).long(), None), Readout(torch.tensor([1]), Fraction(1))
+    graph = chain((2, 4, 4), conv, ladder(7), conv, ladder(7), Reshape((32,)), *head, grid=GRID)
+    counts = count(to_spiking(graph, STBIF()), torch.ones(2, 2, 4, 4), 8)
+    rows = {layer.node: layer for layer in counts.layers}
+    found = rows["n2"]
+    assert (found.weights, found.nonzero_weights, found.weight_bits) == (36, 2, 4)
+    assert (found.index_bits, found.input_bits, found.kernel) == (5, 3, 9)
+    assert (rows["n0"].input_bits, rows["n5"].index_bits) == (3, 5)  # -3 to 4; 32 columns
+    assert (found.mac_dense, found.mac_masked) == (4 * 100, 32)
+    # Channel 0 has sums of 7: three spikes of each of 16 neurons, each through one weight.
+    assert found.synops == 2 * 16 * 3
+    every = rows["n2"].synops + rows["n5"].synops
+    assert counts.spikes_per_synapse == every / (2 * (32 + 64))
 
 
 def test_all_layers_before_the_first_neuron_are_the_encoder(chain: Build) -> None:
