@@ -53,6 +53,21 @@ def tick(value: float) -> str:
     return _minus(text.rstrip("0").rstrip("."))
 
 
+def brief(value: float) -> str:
+    """A number of things in at most four characters up to a million, for a small place.
+
+    >>> brief(0.04), brief(51.9), brief(4230), brief(12135), brief(0)
+    ('<1', '52', '4.2k', '12k', '0')
+    """
+    if 0 < value < 0.95:
+        return "<1"
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= 0.9995 * size:
+            scaled = value / size
+            return f"{scaled:.0f}{letter}" if scaled >= 9.95 else f"{scaled:.1f}{letter}"
+    return _minus(f"{value:.0f}")
+
+
 def percent(value: Value) -> str:
     """A per cent value, 0..100, with two decimals as accuracies need."""
     return NONE if value is None else _minus(f"{value:.2f} %")

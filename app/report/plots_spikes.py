@@ -30,11 +30,13 @@ class RasterRow:
 
 
 def heat(label: str, rows: Sequence[HeatRow], width: int, x_name: str) -> Markup:
-    """A cell for every row and step, darker where the value is larger; values written if they fit."""
+    """A cell for every row and step, darker where the value is larger; values written if all fit."""
     columns = max((len(row.values) for row in rows), default=1)
     room = min(max((len(row.name) for row in rows), default=0) * LETTER + 14, width * 0.3)
     cell, height = (width - room - 2) / columns, 26
-    most = max((value for row in rows for value in row.values), default=0) or 1
+    values = [value for row in rows for value in row.values]
+    most = max(values, default=0) or 1
+    written = all(len(formats.brief(value)) * LETTER < cell - 4 for value in values)
     parts = []
     for index, row in enumerate(rows):
         y = 2 + index * height
@@ -43,9 +45,9 @@ def heat(label: str, rows: Sequence[HeatRow], width: int, x_name: str) -> Markup
             shade = 0 if value <= 0 else 1 + int((LEVELS - 1) * min(value / most, 1))
             x = room + step * cell
             inside = [box(x, y, cell - 2, height - 2, f"heat h{shade}")]
-            text = formats.count(value)
-            if len(text) * LETTER < cell - 6:
-                inside.append(words(x + cell / 2 - 1, y + 16, text, f"cell middle t{shade}"))
+            if written:
+                middle = x + cell / 2 - 1
+                inside.append(words(middle, y + 16, formats.brief(value), f"cell middle t{shade}"))
             parts.append(mark(title, *inside))
     bottom = 2 + height * len(rows)
     parts += _step_names(columns, room, cell, bottom + 14)
