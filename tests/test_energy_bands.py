@@ -176,6 +176,8 @@ def test_at_break_even_a_model_prices_both_alike(result: EnergyResult) -> None:
         total = sum(part.total for part in priced) * 1e-6
         assert total == pytest.approx(point.baseline_uj, rel=1e-6), point.model
         assert point.spike_rate == pytest.approx(point.scale * result.counts.spike_rate)
+        synapses = result.counts.spikes_per_synapse
+        assert point.spikes_per_synapse == pytest.approx(point.scale * synapses)
 
 
 def test_no_break_even_where_idling_costs_more_than_the_baseline() -> None:
