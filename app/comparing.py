@@ -35,26 +35,35 @@ def compare_networks(
     InputError
         If a file is no network, two have one name, or the data does not fit.
     """
-    names = [path.stem for path in paths]
-    if len(set(names)) < len(names):
-        raise InputError(f"{names}: two files have one name; rename one, so that rows can be told")
+    names, few = _names(paths), first(data, samples)
     other = None if dense is None else load_network(dense)[0]
     rows, costs = [], []
-    for path in paths:
+    for name, path in zip(names, paths, strict=True):
         network, certificate, notes = load_certified(path)
         low, high = notes.get("input_range", (0.0, 1.0))
         x = values(data, (low, high), network.entry.shape)
         steps = curve_steps(certificate)
         engine = DenseEngine(network, device, most_steps=max(steps))
         seen = evaluate(
-            network, engine, certificate, x, data.y, steps=steps, names=(path.stem, data.name),
+            network, engine, certificate, x, data.y, steps=steps, names=(name, data.name),
             watch=watch,
         )  # fmt: skip
-        few = values(first(data, samples), (low, high), network.entry.shape)
+        counted = values(few, (low, high), network.entry.shape)
         cost = estimate_energy(
-            network, few, max(steps), dense=other, price_lists=price_lists, model=path.stem,
+            network, counted, max(steps), dense=other, price_lists=price_lists, model=name,
             data=data.name,
         )  # fmt: skip
-        rows.append(compared(path.stem, seen.to_dict(), cost.to_dict()))
+        rows.append(compared(name, seen.to_dict(), cost.to_dict()))
         costs.append(cost)
     return side_by_side(data.name, rows), tuple(costs)
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The files' names; their folders' where two files are called alike, as those of one run."""
+    stems, folders = ([p.stem for p in paths], [p.resolve().parent.name for p in paths])
+    both = [f"{folder}/{stem}" for folder, stem in zip(folders, stems, strict=True)]
+    for names in (stems, folders, both):
+        if len(set(names)) == len(names):
+            return names
+    twice = sorted({name for name in both if both.count(name) > 1})
+    raise InputError(f"{twice}: two files have one name; rename one, so that rows can be told")

@@ -2,51 +2,73 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from spikemorph.graph import InputError
-from spikemorph.graph.saving import graph_hash, write_bytes
-from spikemorph.zoo import load_data
+from spikemorph.graph.saving import content_hash, graph_hash, write_bytes
+from spikemorph.zoo import Samples, load_data
 
 from . import stages
 from .comparison import Compared, Comparison, compared, side_by_side
 from .models import load_graph
 from .provenance import provenance
-from .recipe import NetworkChoice, Recipe
+from .recipe import Recipe
 from .report.html import write_report
-from .report.record import read_run
+from .report.record import Report, read_run
 from .sampling import Read
 from .stages import Bench, Tell
 
 STAMPS = "stages.json"
+Hashes = Mapping[str, str]  # SHA-256 of what a run starts from, by what it is of
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: what it does, the files it leaves, and the part of the recipe it depends on."""
+    """One stage: what it does, the files it leaves, and all that these depend on.
+
+    `after` is the stage that it goes on from; `depends` gives the rest as plain data.
+    """
 
     name: str
     work: Callable[[Bench], None]
     files: tuple[str, ...]
-    depends: Callable[[Recipe, NetworkChoice], Any]
+    after: str | None
+    depends: Callable[[Bench, Hashes], Any]
+
+
+def _pruning(bench: Bench, hashes: Hashes) -> Any:
+    choice, recipe = bench.network, bench.recipe
+    if choice.method is None:
+        return hashes["model"]
+    how = [choice.method, choice.sparsity, choice.allocation, asdict(recipe.training_of(choice))]
+    return [hashes["model"], hashes["training data"], recipe.seed, how]
+
+
+def _conversion(bench: Bench, hashes: Hashes) -> Any:
+    recipe = bench.recipe
+    return [recipe.model, hashes["training data"], recipe.seed, asdict(recipe.convert)]
+
+
+def _pricing(bench: Bench, hashes: Hashes) -> Any:
+    dense = None if bench.dense is None else _stamps(bench.dense)["convert"]
+    return [hashes["test data"], bench.recipe.measure.energy, dense]
 
 
 STAGES = (
-    Stage(
-        "prune", stages.prune, ("model.safetensors", "sparsity.json"),
-        lambda r, n: [asdict(n), asdict(r.training_of(n)), r.model, asdict(r.data), r.seed],
-    ),
+    Stage("prune", stages.prune, ("model.safetensors", "sparsity.json"), None, _pruning),
     Stage(
         "convert", stages.convert, ("network.safetensors", "model.json", "certificate.json"),
-        lambda r, n: asdict(r.convert),
+        "prune", _conversion,
     ),
-    Stage("measure", stages.measure, ("evaluation.json",), lambda r, n: r.measure.spiking),
     Stage(
-        "energy", stages.energy, ("energy.json", "activity.json"), lambda r, n: r.measure.energy
+        "measure", stages.measure, ("evaluation.json",), "convert",
+        lambda bench, hashes: [hashes["test data"], bench.recipe.measure.spiking],
     ),
+    Stage("energy", stages.energy, ("energy.json", "activity.json"), "convert", _pricing),
 )  # fmt: skip
 
 
@@ -56,79 +78,124 @@ def run_recipe(
     """Make, prove, measure and report every network of a recipe.
 
     Every network gets a folder in `out`, with a report of its own; ``comparison.json`` sets them side
-    by side. A stage whose files are there, made with the same settings, is not done again.
+    by side. Un-pruned networks are made first. A stage whose files are there, made with the same
+    settings, is not done again; a training that was stopped goes on.
 
     Raises
     ------
     InputError
-        If a name in the recipe is unknown, or data does not fit the model.
+        If a name in the recipe is unknown, or data does not fit the model: before anything is made.
+        If a file of an earlier run is damaged.
     """
     model = load_graph(recipe.model)
     train, test = read(recipe.data.train), read(recipe.data.test)
-    if train.name == test.name:
+    hashes = {
+        "model": graph_hash(model.graph),
+        "training data": _samples_hash(train),
+        "test data": _samples_hash(test),
+    }
+    if train.name == test.name or hashes["training data"] == hashes["test data"]:
         raise InputError(
             f"{recipe.name}: it would be tested on what it learns from; give test data"
         )
-    rows, dense = [], None
-    hashes = {"model": graph_hash(model.graph)}
-    for choice in recipe.network:
-        folder = _made(out / choice.name)
-        bench = Bench(recipe, choice, model, train, test, folder, dense, tell)
-        _through(bench, hashes["model"])
-        if choice.method is None and dense is None:
-            dense = folder
-        rows.append(_row(bench))
-    result = side_by_side(f"{test.name}", rows)
-    for choice in recipe.network:
-        _report(out / choice.name, result, command, recipe, hashes)
+    benches = {
+        n.name: Bench(recipe, n, model, train, test, out / n.name, None, tell)
+        for n in recipe.network
+    }
+    for bench in benches.values():
+        stages.check(bench)
+    dense = None
+    for bench in sorted(benches.values(), key=lambda b: b.network.method is not None):
+        _made(bench.folder)
+        _through(replace(bench, dense=dense), hashes)
+        if bench.network.method is None and dense is None:
+            dense = bench.folder
+    result = side_by_side(test.name, [_row(bench) for bench in benches.values()])
+    for bench in benches.values():
+        _report(bench, result, command, hashes)
     _write(out / "comparison.json", result.to_dict())
     return result
 
 
-def _through(bench: Bench, before: str) -> None:
+def _through(bench: Bench, hashes: Hashes) -> None:
     """All stages of one network; what was done before, with the same settings, is left."""
-    path = bench.folder / STAMPS
-    stamps: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
-    other = "" if bench.dense is None else (bench.dense / STAMPS).read_text()
+    before = _stamps(bench.folder)
+    now: dict[str | None, str] = {None: ""}
     for stage in STAGES:
-        settings = [stage.name, stage.depends(bench.recipe, bench.network), before]
-        settings += [other] if stage.name == "energy" else []
-        before = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        settings = [stage.name, stage.depends(bench, hashes), now[stage.after]]
+        stamp = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        now[stage.name] = stamp
         done = all((bench.folder / file).is_file() for file in stage.files)
-        if done and stamps.get(stage.name) == before:
+        if done and before.get(stage.name) == stamp:
             bench.tell(f"{bench.network.name}: {stage.name} was done before")
             continue
         bench.tell(f"{bench.network.name}: {stage.name}")
-        stage.work(bench)
-        stamps[stage.name] = before
-        _write(path, stamps)
+        stage.work(replace(bench, stamp=stamp))
+        before[stage.name] = stamp
+        _write(bench.folder / STAMPS, before)
+    stages.clear(bench)
+
+
+def _stamps(folder: Path) -> dict[str, str]:
+    """What the stages in a folder were made with; nothing, where none was done."""
+    path = folder / STAMPS
+    if not path.is_file():
+        return {}
+    found = _json(path)
+    if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
+        raise InputError(f"{path}: holds no stages; delete it to make this network again")
+    return found
+
+
+def _samples_hash(samples: Samples) -> str:
+    tensors = {"x": samples.x} if samples.y is None else {"x": samples.x, "y": samples.y}
+    return content_hash("samples", tensors)
 
 
 def _row(bench: Bench) -> Compared:
-    parts = [json.loads((bench.folder / f"{p}.json").read_text()) for p in ("evaluation", "energy")]
-    return compared(bench.network.name, *parts)
+    names = ("evaluation", "energy")
+    parts = {name: _json(bench.folder / f"{name}.json") for name in names}
+    with _naming(bench.folder):
+        checked = Report(parts).parts
+    return compared(bench.network.name, *(checked[name] for name in names))
 
 
-def _report(
-    folder: Path, result: Comparison, command: str, recipe: Recipe, hashes: Mapping[str, str]
-) -> None:
-    certificate = json.loads((folder / "certificate.json").read_text())
-    found = provenance(
-        command, {"recipe": recipe.seed}, {**hashes, "network": certificate["network_hash"]}
-    )
+def _report(bench: Bench, result: Comparison, command: str, hashes: Hashes) -> None:
+    folder = bench.folder
+    network = _json(folder / "certificate.json").get("network_hash")
+    found = provenance(command, {"recipe": bench.recipe.seed}, {**hashes, "network": network})
     _write(folder / "reproduce.json", found.to_dict())
     _write(folder / "comparison.json", result.to_dict())
-    write_report(read_run(folder), folder / "report.html")
+    with _naming(folder):
+        report = read_run(folder)
+    write_report(report, folder / "report.html")
 
 
-def _made(folder: Path) -> Path:
+@contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    """Say in which folder a part of a run is damaged."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{folder}: {error} (delete that file and run again)") from error
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: not readable as JSON ({error}); delete it and run again, and it is made again"
+        ) from error
+
+
+def _made(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
             f"{folder}: cannot be made: {error.strerror}; choose another --out"
         ) from error
-    return folder
 
 
 def _write(path: Path, plain: Any) -> None:

@@ -1,5 +1,6 @@
 """Which samples are shown to what: calibration and test never the same, drawn by a seed."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spikemorph.graph import InputError
+from spikemorph.graph import Graph, InputError
+from spikemorph.graph.interpret import shapes
 from spikemorph.zoo import Samples, load_data
+
+from .evaluation import check_labels
 
 Read = Callable[[str], Samples]
 
@@ -38,7 +42,23 @@ def first(samples: Samples, most: int) -> Samples:
     InputError
         If that is none.
     """
-    return samples.take(max(0, min(most, len(samples))))
+    if most < 1:
+        raise InputError(f"{most} samples of {samples.name}: nothing to count on; give 1 or more")
+    return samples.take(min(most, len(samples)))
+
+
+def labels_fit(samples: Samples, graph: Graph) -> None:
+    """Refuse labels that are no class of a network, which are as many as it has outputs.
+
+    Raises
+    ------
+    InputError
+        Naming the first such sample.
+    """
+    try:
+        check_labels(samples.y, math.prod(shapes(graph)[graph.outputs[0]]))
+    except InputError as error:
+        raise InputError(f"{samples.name}: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from spikemorph.prune import PruneTask, layer_sparsities
 from spikemorph.quant import Quantisation
 from spikemorph.spiking import DenseEngine, load_network, save_network
 from spikemorph.spiking.integer_pass import IntegerPass
+from spikemorph.train import DataTensors
 from spikemorph.zoo import Samples
 
 from . import choices
@@ -26,10 +27,11 @@ from .evaluation import curve_steps, evaluate, float_classes, share
 from .inspection import inspect_graph
 from .models import Model
 from .pruning import lesson_of, prune_model, sparsity_rows
-from .recipe import NetworkChoice, Recipe
-from .sampling import drawn, values
+from .recipe import ConvertChoice, NetworkChoice, Recipe
+from .sampling import drawn, labels_fit, values
 
 Tell = Callable[[str], None]
+CHECKPOINT = "checkpoint"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Bench:
     folder: Path
     dense: Path | None  # the folder of the recipe's un-pruned network, made before this one
     tell: Tell
+    stamp: str = ""  # the hash of all that the stage at work depends on
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -61,42 +64,81 @@ class Bench:
         return values(samples, self.ends, self.model.input_shape), samples.y
 
 
+def check(bench: Bench) -> None:
+    """Refuse now what a stage would refuse only after others were done, in hours perhaps.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, a number outside its range, or the data does not fit the model; names
+        the network.
+    """
+    try:
+        _conversion(bench.recipe.convert)
+        for samples in (bench.train.take(1), bench.test.take(1)):
+            values(samples, bench.ends, bench.model.input_shape)
+        labels_fit(bench.test, bench.model.graph)
+        if bench.network.method is not None:
+            choices.method(bench.network.method)
+            _task(bench)
+    except InputError as error:
+        raise InputError(f"network {bench.network.name!r}: {error}") from error
+
+
 def prune(bench: Bench) -> None:
     """``model.safetensors`` and ``sparsity.json``: the float network, pruned and trained."""
-    choice, recipe, graph = bench.network, bench.recipe, bench.model.graph
+    choice, graph = bench.network, bench.model.graph
     if choice.method is None:
         save_graph(bench.folder / "model.safetensors", graph)
         bench.write("sparsity", {"layers": sparsity_rows(layer_sparsities(graph)), "method": None})
         return
-    training = recipe.training_of(choice)
+    task, validation = _task(bench)
+    pruned, result = prune_model(bench.model.name, choices.method(choice.method), task, validation)
+    save_graph(bench.folder / "model.safetensors", pruned)
+    bench.write("sparsity", result.to_dict() | {"target": 100 * choice.sparsity})
+
+
+def _task(bench: Bench) -> tuple[PruneTask, DataTensors | None]:
+    """What is to be pruned; a checkpoint is only taken up by a stage of the same stamp."""
+    choice, recipe = bench.network, bench.recipe
     lesson, validation = lesson_of(
-        training, bench.train, bench.model, bench.ends, recipe.seed,
-        checkpoint=bench.folder / "checkpoint",
+        recipe.training_of(choice), bench.train, bench.model, bench.ends, recipe.seed,
+        checkpoint=bench.folder / f"{CHECKPOINT}-{bench.stamp[:16]}",
         tell=lambda record: bench.tell(
             f"{choice.name}: epoch {record.epoch}: loss {record.loss:.4f} ({record.seconds:.0f} s)"
         ),
     )  # fmt: skip
     spread = choices.allocation(choice.allocation)
-    task = PruneTask(graph, choice.sparsity, spread, lesson, recipe.seed)
-    pruned, result = prune_model(bench.model.name, choices.method(choice.method), task, validation)
-    save_graph(bench.folder / "model.safetensors", pruned)
-    bench.write("sparsity", result.to_dict() | {"target": 100 * choice.sparsity})
-    for leftover in bench.folder.glob("checkpoint*"):
+    return PruneTask(bench.model.graph, choice.sparsity, spread, lesson, recipe.seed), validation
+
+
+def clear(bench: Bench) -> None:
+    """Remove what only a stopped training needed."""
+    for leftover in bench.folder.glob(f"{CHECKPOINT}-*"):
         leftover.unlink()
+
+
+def _conversion(how: ConvertChoice) -> dict[str, Any]:
+    """The arguments of `convert_graph` that a recipe chooses."""
+    return {
+        "quantisation": Quantisation(
+            how.levels, how.weight_bits, choices.calibrator(how.calibrator)
+        ),
+        "neuron": choices.neuron(how.neuron),
+        "coding": choices.coding(how.coding),
+        "schedule": choices.schedule(how.schedule),
+    }
 
 
 def convert(bench: Bench) -> None:
     """``network.safetensors``, ``model.json``, ``certificate.json``: the spiking network, proved."""
-    how, graph = bench.recipe.convert, load_graph_file(bench.folder / "model.safetensors")
+    graph = load_graph_file(bench.folder / "model.safetensors")
     shown = drawn(bench.train, bench.recipe.seed)
     result = convert_graph(
         graph,
         values(shown, bench.ends, bench.model.input_shape),
         grid=Grid.of(*bench.ends),
-        quantisation=Quantisation(how.levels, how.weight_bits, choices.calibrator(how.calibrator)),
-        neuron=choices.neuron(how.neuron),
-        coding=choices.coding(how.coding),
-        schedule=choices.schedule(how.schedule),
+        **_conversion(bench.recipe.convert),
     )
     notes = {"model": bench.network.name, "source": None, "input_range": list(bench.ends)}
     notes["calibration"] = bench.train.name

@@ -9,7 +9,7 @@ from .. import choices
 from ..comparing import compare_networks
 from ..report.costs import comparison_table, cost_lines, price_table
 from . import options
-from .energy import SamplesOption
+from .energy import NoSeedOption, SamplesOption
 from .options import out as console
 
 
@@ -24,16 +24,16 @@ def compare(
         str, typer.Option(help=f"all, or some of {', '.join(choices.PRICE_LISTS)}")
     ] = "all",
     json_file: options.JsonOption = None,
-    seed: options.SeedOption = 0,
+    seed: NoSeedOption = 0,
     device: options.DeviceOption = "cpu",
 ) -> None:
     """Accuracy, spikes, operations, energy under every price list, memory; the verdict in a word."""
-    where = options.device(device)
+    where, lists = options.device(device), choices.price_lists(models)
     found = options.read_data(data)
     with options.progress(len(networks) * len(found), "measuring") as watch:
         result, costs = compare_networks(
-            networks, found, dense=dense, samples=samples, price_lists=choices.price_lists(models),
-            device=where, watch=watch,
+            networks, found, dense=dense, samples=samples, price_lists=lists, device=where,
+            watch=watch,
         )  # fmt: skip
     options.write_json(json_file, result.to_dict())
     for cost in costs:

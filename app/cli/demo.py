@@ -1,6 +1,7 @@
 """``spikemorph demo``: the main job on what comes with the installation, then a sparse network."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -71,8 +72,8 @@ def _sparse(out: Path, seed: int) -> None:
     """Prune the same network to a tenth of its weights, and report on it."""
     recipe = recipe_of({**RECIPE, "seed": seed}, "the demo's recipe")
     options.say("now with a tenth of the weights, trained for a few seconds:")
-    command = f"spikemorph demo --out {out}" + (f" --seed {seed}" if seed else "")
-    result = run_recipe(recipe, out, command, read=options.read_data)
+    words = ["spikemorph", "demo", "--out", str(out), *(["--seed", str(seed)] if seed else [])]
+    result = run_recipe(recipe, out, shlex.join(words), read=options.read_data)
     _, certificate, _ = load_certified(out / "sparse" / "network.safetensors")
     console.print(comparison_table(result))
     band = json.loads((out / "sparse" / "energy.json").read_text())["band"]

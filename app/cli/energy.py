@@ -7,6 +7,7 @@ import typer
 
 from spikemorph.convert import load_certified
 from spikemorph.energy import estimate_energy
+from spikemorph.graph import InputError
 from spikemorph.spiking import load_network
 
 from .. import choices, sampling
@@ -15,6 +16,9 @@ from ..report.costs import cost_lines, price_table
 from . import options
 from .options import out as console
 
+NoSeedOption = Annotated[
+    int, typer.Option("--seed", help="As every command takes; nothing is drawn here.")
+]
 SamplesOption = Annotated[int, typer.Option(help="How many samples are counted on.")]
 
 
@@ -26,17 +30,21 @@ def estimate(
         typer.Option("--dense", help="The network un-pruned; else its own spikes, all weights."),
     ] = None,
     samples: SamplesOption = 100,
-    steps: Annotated[int | None, typer.Option(help="Default: what the certificate needs.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Default: what the certificate requires.")
+    ] = None,
     models: Annotated[
         str, typer.Option(help=f"all, or some of {', '.join(choices.PRICE_LISTS)}")
     ] = "all",
     json_file: options.JsonOption = None,
-    seed: options.SeedOption = 0,
+    seed: NoSeedOption = 0,
     device: options.DeviceOption = "cpu",
 ) -> None:
     """Count synaptic operations, spikes and updates exactly; price them; say what is stored."""
     options.device(device)
     lists = choices.price_lists(models)
+    if steps is not None and steps < 1:
+        raise InputError(f"--steps {steps}: give a whole number above zero")
     spiking, certificate, notes = load_certified(network)
     other = None if dense is None else load_network(dense)[0]
     low, high = notes.get("input_range", (0.0, 1.0))

@@ -1,5 +1,6 @@
 """``spikemorph run``: a whole recipe, from a trained model to certified networks and a report."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -18,14 +19,16 @@ def run(
         Path | None, typer.Option("--out", help="Folder for the run; default runs/NAME.")
     ] = None,
     json_file: options.JsonOption = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Instead of the recipe's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.", min=0)] = None,
 ) -> None:
     """Prune, train, convert, prove, measure, price, report; goes on where a stopped run ended."""
     found = with_seed(read_recipe(recipe), seed)
     folder = out or Path("runs") / found.name
-    words = ["spikemorph", "run", str(recipe), *([] if seed is None else ["--seed", str(seed)])]
+    words = ["spikemorph", "run", str(recipe)]
+    words += [] if out is None else ["--out", str(out)]
+    words += [] if seed is None else ["--seed", str(seed)]
     result = run_recipe(
-        found, folder, " ".join(words), read=options.read_data,
+        found, folder, shlex.join(words), read=options.read_data,
         tell=lambda line: options.progress_console.print(line, highlight=False, markup=False),
     )  # fmt: skip
     options.write_json(json_file, result.to_dict())

@@ -37,10 +37,13 @@ _WORDS = {
 def price_table(result: EnergyResult) -> Table:
     """Every price list, every form of the network, uJ per inference."""
     table = Table(
-        title=f"{result.model} on {result.data}: uJ per inference "
-        f"({result.counts.samples} samples, T = {result.counts.steps})",
+        title=Text(
+            f"{result.model} on {result.data}: uJ per inference "
+            f"({result.counts.samples} samples, T = {result.counts.steps})",
+            style="table.title",
+        ),
         box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+        padding=0,
     )
     table.add_column("price list", no_wrap=True)
     for _, heading in _FORMS:
@@ -48,7 +51,8 @@ def price_table(result: EnergyResult) -> Table:
     for row in result.prices:
         cells = (_microjoule(row.energy_uj(column)) for column, _ in _FORMS)
         table.add_row(Text(row.name if row.in_band else f"{row.name} *"), *cells)
-    table.caption = "* not in the band; compare within a row only"
+    starred = any(not row.in_band for row in result.prices)
+    table.caption = f"{'* not in the band; ' if starred else ''}compare within a row only"
     return table
 
 
@@ -116,14 +120,18 @@ def _memory_lines(memory: MemoryResult) -> list[str]:
 
 def comparison_table(result: Comparison) -> Table:
     """Networks in rows: what they reach and what they cost."""
-    table = Table(title=f"compared on {result.data}", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title=Text(f"compared on {result.data}", style="table.title"),
+        box=SIMPLE_HEAD,
+        padding=0,
+    )
     headings = (
         "network", "sparse\n%", "float\n%", "integer\n%", "spiking\n%", "level,\nT",
         "logits\noff", "synops", "stored",
     )  # fmt: skip
     for heading in headings:
         justify: JustifyMethod = "left" if heading == "network" else "right"
-        table.add_column(heading, justify=justify, no_wrap=heading != "network")
+        table.add_column(heading, justify=justify, no_wrap=heading != "network", overflow="fold")
     for n in result.networks:
         table.add_row(
             Text(n.name), _fixed(n.sparsity), _fixed(n.float_accuracy), _fixed(n.integer_accuracy),
@@ -131,14 +139,17 @@ def comparison_table(result: Comparison) -> Table:
             _whole(n.mismatching_logits), _whole(n.synops),
             "-" if n.storage_bits is None else formats.size(n.storage_bits),
         )  # fmt: skip
-    table.caption = "synops: synaptic operations per inference; stored: weights with their index"
+    table.caption = "synops: operations per inference; stored: weights and index"
     return table
 
 
 def _microjoule(value: float | None) -> str:
+    """At most seven characters, so that all columns fit into eighty; two digits of small numbers."""
     if value is None:
         return "-"
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+    if value >= 1000:
+        return f"{value:,.0f}" if value < 999_999.5 else f"{value:.2e}"
+    return f"{value:.3g}" if value >= 0.001 else f"{value:.2g}"
 
 
 def _fixed(value: float | None) -> str:
