@@ -143,7 +143,7 @@ def _bands(bands: list[Plain]) -> Table:
 
 
 def _prices(part: Plain) -> Table:
-    rows = []
+    rows: list[tuple[str | Cell, ...]] = []
     for price in part["prices"]:
         found = [price.get(form) for form in SHORT]
         cells = [Cell(formats.energy(value), "" if value is not None else "dim") for value in found]
@@ -162,7 +162,7 @@ def _basis(price: Plain) -> str:
 
 def _meanings(part: Plain) -> list[Block]:
     """What each price list prices, and what must be said beside it."""
-    rows = tuple(
+    rows: tuple[tuple[str, ...], ...] = tuple(
         (
             price["name"], price.get("title") or formats.NONE,
             "yes" if price.get("in_band") else "no", price.get("note") or formats.NONE,

@@ -102,7 +102,7 @@ def _table(found: list[Plain], part: Plain) -> Table:
          "Energy without any spike"),
         rows,
         measured,
-        _remarks(found, part.get("literature") or ()),
+        _remarks(found, part.get("literature") or []),
     )  # fmt: skip
 
 
