@@ -13,7 +13,9 @@ from spikemorph.cli.program import program
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-ROOMS = ("app", "zoo", "convert", "quant", "train", "spiking", "layers", "graph")
+ROOMS = (
+    "app", "zoo", "convert", "energy", "prune", "quant", "train", "spiking", "layers", "graph",
+)  # fmt: skip
 
 
 def modules() -> Iterator[str]:
@@ -27,9 +29,12 @@ def modules() -> Iterator[str]:
 
 
 def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    exec(compile(code, "README.md", "exec"), {})
-    assert capsys.readouterr().out.startswith("A tensor([")
+    names: dict[str, object] = {}
+    for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        exec(compile(code, "README.md", "exec"), names)  # the second goes on from the first
+    first, second = capsys.readouterr().out.strip().splitlines()
+    assert first.startswith("A tensor([")
+    assert re.fullmatch(r"[\d.]+ (lower|higher|model-dependent) Factors\(.*\)", second)
 
 
 def test_commands_in_the_readme_exist() -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
@@ -24,3 +25,27 @@ class CrossEntropy:
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
         """The mean over the batch."""
         return F.cross_entropy(model(x), y, label_smoothing=self.smoothing)
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """``(1 - share) CE(label) + share t^2 KL(teacher || model)``, both softened by t.
+
+    Hinton, Vinyals and Dean, 2015, section 2: a sparse network learns from the dense one it was cut
+    from. The teacher is read in evaluation mode and left as it is.
+    """
+
+    teacher: nn.Module
+    share: float = 0.9
+    temperature: float = 4.0
+    smoothing: float = 0.0
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
+        """The mean over the batch."""
+        with torch.no_grad():
+            wanted = F.log_softmax(self.teacher(x).float() / self.temperature, 1)
+        logits = model(x).float()
+        found = F.log_softmax(logits / self.temperature, 1)
+        apart = F.kl_div(found, wanted, reduction="batchmean", log_target=True)
+        clean = F.cross_entropy(logits, y, label_smoothing=self.smoothing)
+        return (1 - self.share) * clean + self.share * self.temperature**2 * apart
