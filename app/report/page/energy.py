@@ -128,7 +128,7 @@ def _ratio_title(name: str, band: Plain) -> str:
 
 
 def _bands(bands: list[Plain]) -> Table:
-    rows = tuple(
+    rows: tuple[tuple[str | Cell, ...], ...] = tuple(
         (
             called(band["against"]), *(formats.factor(band[k]) for k in ("min", "median", "max")),
             Cell(band["verdict"], {"lower": "good", "higher": "bad"}.get(band["verdict"], "")),
@@ -162,7 +162,7 @@ def _basis(price: Plain) -> str:
 
 def _meanings(part: Plain) -> list[Block]:
     """What each price list prices, and what must be said beside it."""
-    rows: tuple[tuple[str, ...], ...] = tuple(
+    rows = tuple(
         (
             price["name"], price.get("title") or formats.NONE,
             "yes" if price.get("in_band") else "no", price.get("note") or formats.NONE,
