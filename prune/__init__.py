@@ -3,6 +3,7 @@
 from . import (  # noqa: F401  imported for the methods they enter
     bcs,
     block,
+    channel_method,
     deepr,
     evolution,
     gradual,

@@ -1,0 +1,46 @@
+"""Channel removal as a method: whole channels go, and the graph really becomes smaller."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from spikemorph.graph import Graph, InputError
+from spikemorph.layers.masks import masks_of
+
+from .channel_choice import ChannelScore, FilterNorm, Scope, channel_scores, choose_channels
+from .channels import remove_channels
+from .coupling import couple_channels
+from .masked import train_masked
+from .methods import methods
+from .task import PruneTask
+
+_BY_FILTER = FilterNorm()
+
+
+@dataclass(frozen=True)
+class RemoveChannels:
+    """Remove the channels with the smallest filters, with all that is coupled to them; then train.
+
+    The task's sparsity is the share of *channels*, of every layer (`Scope.LAYER`) or of all together.
+    Masks of before are cut with the weights and kept while training.
+    """
+
+    name: ClassVar[str] = "channels"
+    score: ChannelScore = _BY_FILTER
+    scope: Scope = Scope.LAYER
+
+    def __call__(self, task: PruneTask) -> Graph:
+        if task.allocation is not None:
+            raise InputError(
+                "method channels: an allocation spreads weights, not channels; give none (Python: "
+                "RemoveChannels(scope=...))"
+            )
+        coupling = couple_channels(task.graph)
+        scores = channel_scores(coupling, self.score)
+        removed = choose_channels(coupling, scores, task.sparsity, self.scope)
+        smaller = remove_channels(task.graph, removed)
+        if task.lesson is None:
+            return smaller
+        return train_masked(smaller, masks_of(smaller), task.lesson.phase(self.name))
+
+
+methods(RemoveChannels.name)(RemoveChannels())
