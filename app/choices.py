@@ -68,10 +68,20 @@ def allocation(name: str | None) -> Allocation | None:
 
 
 def price_lists(text: str) -> tuple[PriceList, ...]:
-    """``all``, or names with commas between them."""
+    """``all``, or names with commas between them; one of the band's among them.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, or the verdict would have nothing to be made of.
+    """
     if text == "all":
         return tuple(PRICE_LISTS.values())
-    return tuple(_choice(PRICE_LISTS, name, "--models") for name in text.split(","))
+    found = {name: _choice(PRICE_LISTS, name, "--models") for name in text.split(",")}
+    if not any(price.in_band for price in found.values()):
+        band = ", ".join(name for name, price in PRICE_LISTS.items() if price.in_band)
+        raise InputError(f"--models {text}: the verdict needs one of the band's too: {band}")
+    return tuple(found.values())
 
 
 def precision(name: str) -> Literal["32-true", "bf16-mixed"]:

@@ -18,17 +18,19 @@ from spikemorph.train import (
     DataTensors,
     FlipAndShift,
     GraphModule,
+    Objective,
     TrainSettings,
     accuracy,
     hold_out,
 )
 from spikemorph.train.loop import EpochRecord
+from spikemorph.train.objectives import Distillation
 from spikemorph.zoo import Samples
 
 from .choices import precision
 from .models import Model
 from .recipe import TrainingChoice
-from .sampling import values
+from .sampling import labels_fit, values
 
 _CPU = torch.device("cpu")
 
@@ -108,10 +110,12 @@ def lesson_of(
     Raises
     ------
     InputError
-        If the samples have no labels, another shape than the model's input, or are too few.
+        If the samples have no labels or odd ones, another shape than the model's input, or are too
+        few; if a number is outside its range.
     """
     if samples.y is None:
         raise InputError(f"{samples.name}: no labels to learn from; give samples with labels")
+    labels_fit(samples, model.graph)
     train = DataTensors(values(samples, ends, model.input_shape), samples.y)
     validation = None
     if choice.held_out:
@@ -120,8 +124,30 @@ def lesson_of(
     settings = TrainSettings(
         epochs=choice.epochs, batch=choice.batch, rate=choice.rate, decay=choice.decay, seed=seed
     )
-    vary = FlipAndShift(choice.flip, choice.shift) if choice.flip or choice.shift else None
+    vary = _variation(choice, model)
     arithmetic = precision(choice.precision)
     fabric = Fabric(accelerator=device.type, devices=1, precision=arithmetic)
-    objective = CrossEntropy(choice.smoothing)
+    objective = _objective(choice, model)
     return Lesson(train, settings, objective, vary, checkpoint, tell, fabric), validation
+
+
+def _variation(choice: TrainingChoice, model: Model) -> FlipAndShift | None:
+    if not choice.flip and not choice.shift:
+        return None
+    shape = model.input_shape
+    if len(shape) != 3:
+        raise InputError(f"flip and shift vary images; the model takes {shape}: leave them out")
+    if not 0 <= choice.shift < min(shape[1:]):
+        raise InputError(f"shift {choice.shift}: give 0 to {min(shape[1:]) - 1} pixels")
+    return FlipAndShift(choice.flip, choice.shift)
+
+
+def _objective(choice: TrainingChoice, model: Model) -> Objective:
+    if not 0 <= choice.smoothing <= 1:
+        raise InputError(f"smoothing {choice.smoothing:g}: give 0 to 1")
+    if not 0 <= choice.distil <= 1:
+        raise InputError(f"distil {choice.distil:g}: give the teacher's share of the loss, 0 to 1")
+    if choice.distil == 0:
+        return CrossEntropy(choice.smoothing)
+    teacher = GraphModule(model.graph).eval().requires_grad_(False)
+    return Distillation(teacher, choice.distil, smoothing=choice.smoothing)

@@ -21,7 +21,10 @@ class DataChoice:
 
 @dataclass(frozen=True)
 class TrainingChoice:
-    """The numbers of a training; `held_out` samples are kept apart to validate on."""
+    """The numbers of a training; `held_out` samples are kept apart to validate on.
+
+    `distil` is the share of the loss that the un-pruned network teaches, 0 to 1.
+    """
 
     epochs: int = 5
     batch: int = 128
@@ -31,6 +34,7 @@ class TrainingChoice:
     shift: int = 0
     flip: bool = False
     held_out: int = 0
+    distil: float = 0.0
     precision: str = "32-true"
 
 
@@ -98,7 +102,7 @@ def read_recipe(path: Path) -> Recipe:
     """
     try:
         plain = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable as TOML ({error}); see recipes/") from error
     return recipe_of(plain, str(path))
 
@@ -114,14 +118,20 @@ def recipe_of(plain: Mapping[str, Any], where: str) -> Recipe:
     if not isinstance(networks, list | tuple) or not networks:
         raise InputError(f"{where}: network: give one or more [[network]] tables")
     values["network"] = tuple(
-        _filled(NetworkChoice, _table(n, f"{where}: network"), f"{where}: network[{k}]")
+        _network(_table(n, f"{where}: network[{k}]"), f"{where}: network[{k}]")
         for k, n in enumerate(networks)
     )
     recipe = _filled(Recipe, values, where)
     _check_names(recipe, where)
+    _check_numbers(recipe, where)
     for network in recipe.network:
         recipe.training_of(network)
     return recipe
+
+
+def _network(values: Mapping[str, Any], where: str) -> NetworkChoice:
+    _table(values.get("training", {}), f"{where}: training")
+    return _filled(NetworkChoice, values, where)
 
 
 def with_seed(recipe: Recipe, seed: int | None) -> Recipe:
@@ -132,15 +142,26 @@ def with_seed(recipe: Recipe, seed: int | None) -> Recipe:
 def _check_names(recipe: Recipe, where: str) -> None:
     names = [recipe.name, *(network.name for network in recipe.network)]
     for name in names:
-        if not name or set(name) & set("/\\") or name.startswith("."):
+        if not name.strip() or set(name) & set("/\\") or name[0] == "." or not name.isprintable():
             raise InputError(f"{where}: name {name!r}: it becomes a folder; use letters and dashes")
-    if len(set(names[1:])) < len(names) - 1:
-        raise InputError(f"{where}: network: two have one name; give each its own")
+        if len(name.encode()) > 200:
+            raise InputError(f"{where}: name {name[:20]!r}...: too long for a folder")
+    plain = [name.casefold() for name in names[1:]]  # some disks know no case
+    if twice := sorted({name for name in plain if plain.count(name) > 1}):
+        raise InputError(f"{where}: network: two have one name, {twice}; give each its own")
     for network in recipe.network:
         if network.method is None and (network.sparsity or network.allocation or network.training):
             raise InputError(
                 f"{where}: network {network.name!r}: it is to be pruned by no method; give one"
             )
+
+
+def _check_numbers(recipe: Recipe, where: str) -> None:
+    for name, number in asdict(recipe.measure).items():
+        if number < 0:
+            raise InputError(f"{where}: measure: {name} {number}: give samples, or 0 for all")
+    if not 0 <= recipe.seed < 2**63:
+        raise InputError(f"{where}: seed {recipe.seed}: give a whole number of 0 or more")
 
 
 def _table(value: Any, where: str) -> Mapping[str, Any]:

@@ -82,7 +82,10 @@ def check(bench: Bench) -> None:
             choices.method(bench.network.method)
             _task(bench)
     except InputError as error:
-        raise InputError(f"network {bench.network.name!r}: {error}") from error
+        reason = str(error).removeprefix("--")  # names are no options here
+        raise InputError(
+            f"recipe {bench.recipe.name!r}, network {bench.network.name!r}: {reason}"
+        ) from error
 
 
 def prune(bench: Bench) -> None:

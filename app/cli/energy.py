@@ -43,8 +43,8 @@ def estimate(
     """Count synaptic operations, spikes and updates exactly; price them; say what is stored."""
     options.device(device)
     lists = choices.price_lists(models)
-    if steps is not None and steps < 1:
-        raise InputError(f"--steps {steps}: give a whole number above zero")
+    if steps is not None and not 1 <= steps <= 100_000:
+        raise InputError(f"--steps {steps}: give a whole number above zero, 100000 at most")
     spiking, certificate, notes = load_certified(network)
     other = None if dense is None else load_network(dense)[0]
     low, high = notes.get("input_range", (0.0, 1.0))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from spikemorph.graph import InputError
 from spikemorph.graph.saving import save_graph
 from spikemorph.prune import PruneTask
 
@@ -38,6 +39,9 @@ def prune(
     smoothing: Annotated[float, typer.Option(help="Label smoothing.")] = 0.1,
     shift: Annotated[int, typer.Option(help="Vary images: move by up to so many pixels.")] = 0,
     flip: Annotated[bool, typer.Option(help="Vary images: mirror them.")] = False,
+    distil: Annotated[
+        float, typer.Option(help="Share of the loss that the un-pruned network teaches, 0 to 1.")
+    ] = 0.0,
     held_out: Annotated[int, typer.Option(help="Samples kept for validation.")] = 0,
     precision: Annotated[str, typer.Option(help="32-true or bf16-mixed")] = "32-true",
     allow_empty: Annotated[bool, typer.Option(help="A layer may lose all its weights.")] = False,
@@ -48,26 +52,31 @@ def prune(
     input_shape: options.ShapeOption = None,
     weights: options.WeightsOption = None,
     json_file: options.JsonOption = None,
-    seed: options.SeedOption = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed", help="Of training and of what a method draws.", min=0, max=2**63 - 1
+        ),
+    ] = 0,
     device: options.DeviceOption = "cpu",
 ) -> None:
     """Mask weights and fine-tune under the mask; print the sparsity of every layer."""
     where = options.device(device)
+    chosen, spread = choices.method(method), choices.allocation(allocation)
+    _can_be_written(out, json_file)
     found = load_graph(model, input_shape=options.shape(input_shape), weights=weights)
     lesson, validation = None, None
     if data is not None:
         numbers = TrainingChoice(
             epochs=epochs, rate=rate, decay=decay, smoothing=smoothing, shift=shift, flip=flip,
-            held_out=held_out, precision=precision,
+            held_out=held_out, distil=distil, precision=precision,
         )  # fmt: skip
         ends = options.input_range(input_range, found.input_range)
         lesson, validation = lesson_of(
             numbers, options.read_data(data), found, ends, seed,
             checkpoint=checkpoint, device=where, tell=options.tell_epoch,
         )  # fmt: skip
-    spread = choices.allocation(allocation)
     task = PruneTask(found.graph, sparsity, spread, lesson, seed, allow_empty)
-    chosen = choices.method(method)
     graph, result = prune_model(found.name, chosen, task, validation)
     save_graph(out, graph)
     options.write_json(json_file, result.to_dict())
@@ -75,4 +84,13 @@ def prune(
         for leftover in checkpoint.parent.glob(f"{checkpoint.name}*"):
             leftover.unlink()
     console.print(sparsity_table(result))
-    options.say(*prune_lines(result), f"saved {out}")
+    untrained = [] if lesson else ["not trained after pruning: give training data with --data"]
+    options.say(*prune_lines(result), *untrained, f"saved {out}")
+
+
+def _can_be_written(*files: Path | None) -> None:
+    """Refuse a place for results before a training, not after it."""
+    for file in files:
+        if file is not None and (file.is_dir() or not file.parent.is_dir()):
+            kind = "is a folder" if file.is_dir() else f"{file.parent} is no folder"
+            raise InputError(f"{file}: cannot be written: {kind}; choose another --out or --json")

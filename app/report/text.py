@@ -12,7 +12,9 @@ from ..results import EvaluationResult, Inspection
 def curve_table(result: EvaluationResult) -> Table:
     """Accuracy over time steps, one row a step."""
     table = Table(
-        title=f"{result.model} ({result.neuron} neurons) on {result.data}, {result.n} samples"
+        title=_title(
+            f"{result.model} ({result.neuron} neurons) on {result.data}, {result.n} samples"
+        )
     )
     for heading in ("T", "accuracy %", "agreement %", "mismatching logits", "spikes / inference"):
         table.add_column(heading, justify="right")
@@ -115,7 +117,7 @@ def certificate_table(certificate: Certificate) -> Table:
 
 def inspection_table(result: Inspection) -> Table:
     """Every node of a model and what becomes of it."""
-    table = Table(title=f"{result.model}: {result.parameters:,} parameters")
+    table = Table(title=_title(f"{result.model}: {result.parameters:,} parameters"))
     for heading in ("node", "op", "shape", "", "what becomes of it"):
         table.add_column(heading)
     for node in result.nodes:
@@ -127,7 +129,7 @@ def inspection_table(result: Inspection) -> Table:
 
 def sparsity_table(result: PruneResult) -> Table:
     """How many weights every layer keeps."""
-    table = Table(title=f"{result.model} pruned by {result.method}")
+    table = Table(title=_title(f"{result.model} pruned by {result.method}"))
     for heading in ("layer", "weights", "kept", "sparsity %", "mask"):
         table.add_column(heading, justify="left" if heading in ("layer", "mask") else "right")
     for layer in result.layers:
@@ -150,6 +152,11 @@ def prune_lines(result: PruneResult) -> list[str]:
             f"{_percent(result.validation_after)} % ({change}), {result.seconds:.0f} s"
         )
     return lines
+
+
+def _title(words: str) -> Text:
+    """As it is: names may hold what the terminal's markup is made of."""
+    return Text(words, style="table.title")
 
 
 def _percent(value: float | None) -> str:
