@@ -43,6 +43,7 @@ class PruneResult:
     method: str
     sparsity: float  # asked for, 0..1
     zeros: float  # found: the share of weights that are zero, 0..1
+    weights_before: int  # removing channels leaves fewer
     layers: tuple[LayerSparsity, ...]
     validation_before: float | None
     validation_after: float | None
@@ -81,6 +82,7 @@ def prune_model(
         method=method,
         sparsity=task.sparsity,
         zeros=zeros_of(pruned),
+        weights_before=sum(weight.numel() for weight in task.weights().values()),
         layers=layer_sparsities(pruned),
         validation_before=_right(task.graph, validation),
         validation_after=_right(pruned, validation),

@@ -17,7 +17,10 @@ def compare(
     networks: Annotated[list[Path], typer.Argument(help="Networks that convert saved.")],
     data: Annotated[str, typer.Option("--data", help="digits:test, FILE.npz, folder")],
     dense: Annotated[
-        Path | None, typer.Option("--dense", help="The un-pruned network, as a baseline of energy.")
+        Path | None,
+        typer.Option(
+            "--against", "--dense", help="The un-pruned network, as a baseline of energy."
+        ),
     ] = None,
     samples: SamplesOption = 100,
     models: Annotated[

@@ -27,7 +27,9 @@ def estimate(
     data: Annotated[str, typer.Option("--data", help="digits:test, FILE.npz, folder")],
     dense: Annotated[
         Path | None,
-        typer.Option("--dense", help="The network un-pruned; else its own spikes, all weights."),
+        typer.Option(
+            "--against", "--dense", help="The network un-pruned; else its own spikes, all weights."
+        ),
     ] = None,
     samples: SamplesOption = 100,
     steps: Annotated[

@@ -145,6 +145,11 @@ def prune_lines(result: PruneResult) -> list[str]:
     total = sum(layer.weights for layer in result.layers)
     kept = sum(layer.kept for layer in result.layers)
     lines = [f"{kept:,} of {total:,} weights kept ({100 * result.zeros:.2f} % are zero)"]
+    if total < result.weights_before:
+        share = result.weights_before / total
+        lines.append(
+            f"the network had {result.weights_before:,} weights: {share:.2f}x fewer are left"
+        )
     if result.validation_after is not None:
         change = _difference(result.validation_after, result.validation_before)
         lines.append(
