@@ -28,7 +28,7 @@ from spikemorph.train.objectives import Distillation
 from spikemorph.zoo import Samples
 
 from .choices import precision
-from .models import Model
+from .models import Model, load_graph
 from .recipe import TrainingChoice
 from .sampling import labels_fit, values
 
@@ -150,6 +150,14 @@ def _objective(choice: TrainingChoice, model: Model) -> Objective:
     if not 0 <= choice.distil <= 1:
         raise InputError(f"distil {choice.distil:g}: give the teacher's share of the loss, 0 to 1")
     if choice.distil == 0:
+        if choice.teacher is not None:
+            raise InputError(f"teacher {choice.teacher}: it has no share; give distil above 0")
         return CrossEntropy(choice.smoothing)
-    teacher = GraphModule(model.graph).eval().requires_grad_(False)
+    source = model if choice.teacher is None else load_graph(choice.teacher)
+    if source.input_shape != model.input_shape:
+        raise InputError(
+            f"teacher {choice.teacher}: takes samples of shape {source.input_shape}, the model "
+            f"{model.input_shape}; give a network for the same data"
+        )
+    teacher = GraphModule(source.graph).eval().requires_grad_(False)
     return Distillation(teacher, choice.distil, smoothing=choice.smoothing)

@@ -23,7 +23,8 @@ class DataChoice:
 class TrainingChoice:
     """The numbers of a training; `held_out` samples are kept apart to validate on.
 
-    `distil` is the share of the loss that the un-pruned network teaches, 0 to 1.
+    `distil` is the share of the loss that a teacher has, 0 to 1: the `teacher` named, or the network
+    as it was before pruning.
     """
 
     epochs: int = 5
@@ -35,6 +36,7 @@ class TrainingChoice:
     flip: bool = False
     held_out: int = 0
     distil: float = 0.0
+    teacher: str | None = None
     precision: str = "32-true"
 
 

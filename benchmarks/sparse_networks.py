@@ -31,15 +31,19 @@ DATA = {"fashion_vgg": "fashion-mnist", "fashion_resnet": "fashion-mnist", "cifa
 SHIFT = {"fashion-mnist": "2", "cifar10": "3"}
 EPOCHS = {  # of training, by data set and sparsity
     "fashion-mnist": {0.5: 1, 0.9: 3, 0.95: 4, 0.99: 8},
-    "cifar10": {0.9: 2, 0.99: 5},
+    "cifar10": {0.9: 2, 0.99: 3},
 }
 LONG = {  # epochs of methods that raise the sparsity while they train
     ("fashion-mnist", "gradual-distilled"): 16,
     ("cifar10", "gradual"): 8,
-    ("cifar10", "gradual-distilled"): 8,
+    ("cifar10", "continued"): 12,
+    ("fashion-mnist", "continued"): 12,
 }
 ALLOCATION = {"magnitude": "lamp", "gradual": "lamp", "hydra": "lamp", "rigl": "erk"}
 DISTILLED = "gradual-distilled"  # gradual, longer, taught by the dense network
+CONTINUED = (
+    "continued"  # what gradual made, trained on under its masks, taught by the dense network
+)
 GRADUAL_FROM = 0.95  # below, one shot loses little
 SPIKING = 1000  # test samples that the simulation runs; the other accuracies are of all of them
 
@@ -53,11 +57,19 @@ def settings(sparsity: float, epochs: int) -> list[str]:
 
 def command(network: str, method: str, sparsity: float, epochs: int, path: Path) -> list[str]:
     """The command that prunes."""
-    data, taught = DATA[network], method == DISTILLED
-    name = "gradual" if taught else method
+    data, taught = DATA[network], method in (DISTILLED, CONTINUED)
+    source, name = f"zoo:{network}", "gradual" if taught else method
+    allocation = ALLOCATION.get(name, "lamp")
+    if method == CONTINUED:
+        source, name, allocation = (
+            str(path.with_name(path.name.replace(method, name))),
+            "magnitude",
+            "global",
+        )
     return [
-        "spikemorph", "prune", f"zoo:{network}", "--method", name, "--sparsity", f"{sparsity:g}",
-        *(["--distil", "0.9"] if taught else []), "--allocation", ALLOCATION.get(name, "lamp"),
+        "spikemorph", "prune", source, "--method", name, "--sparsity", f"{sparsity:g}",
+        *(["--distil", "0.9", "--teacher", f"zoo:{network}"] if taught else []),
+        "--allocation", allocation,
         "--data", f"{data}:train", "--shift", SHIFT[data],
         *settings(sparsity, epochs), "--checkpoint", str(path.with_suffix(".checkpoint")),
         "--out", str(path), "--json", str(path.with_suffix(".prune.json")),

@@ -15,7 +15,10 @@ from spikemorph.graph.saving import write_bytes
 from spikemorph.report.plots import symbol
 from spikemorph.report.plots_curves import Curves, Series, curves
 
-WIDTH, ORDER = 640, ("dense", "magnitude", "rigl", "hydra", "gradual", "gradual-distilled")
+WIDTH, ORDER = (
+    640,
+    ("dense", "magnitude", "rigl", "hydra", "gradual", "gradual-distilled", "continued"),
+)
 
 
 def main(

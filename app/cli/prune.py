@@ -40,8 +40,11 @@ def prune(
     shift: Annotated[int, typer.Option(help="Vary images: move by up to so many pixels.")] = 0,
     flip: Annotated[bool, typer.Option(help="Vary images: mirror them.")] = False,
     distil: Annotated[
-        float, typer.Option(help="Share of the loss that the un-pruned network teaches, 0 to 1.")
+        float, typer.Option(help="Share of the loss that a teacher has, 0 to 1.")
     ] = 0.0,
+    teacher: Annotated[
+        str | None, typer.Option(help="Who teaches; default: the model as it is given.")
+    ] = None,
     held_out: Annotated[int, typer.Option(help="Samples kept for validation.")] = 0,
     precision: Annotated[str, typer.Option(help="32-true or bf16-mixed")] = "32-true",
     allow_empty: Annotated[bool, typer.Option(help="A layer may lose all its weights.")] = False,
@@ -69,7 +72,7 @@ def prune(
     if data is not None:
         numbers = TrainingChoice(
             epochs=epochs, rate=rate, decay=decay, smoothing=smoothing, shift=shift, flip=flip,
-            held_out=held_out, distil=distil, precision=precision,
+            held_out=held_out, distil=distil, teacher=teacher, precision=precision,
         )  # fmt: skip
         ends = options.input_range(input_range, found.input_range)
         lesson, validation = lesson_of(
