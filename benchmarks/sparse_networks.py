@@ -61,11 +61,8 @@ def command(network: str, method: str, sparsity: float, epochs: int, path: Path)
     source, name = f"zoo:{network}", "gradual" if taught else method
     allocation = ALLOCATION.get(name, "lamp")
     if method == CONTINUED:
-        source, name, allocation = (
-            str(path.with_name(path.name.replace(method, name))),
-            "magnitude",
-            "global",
-        )
+        source = str(path.with_name(path.name.replace(method, CONTINUES[data])))
+        name, allocation = "magnitude", "global"
     return [
         "spikemorph", "prune", source, "--method", name, "--sparsity", f"{sparsity:g}",
         *(["--distil", "0.9", "--teacher", f"zoo:{network}"] if taught else []),
