@@ -41,9 +41,8 @@ LONG = {  # epochs of methods that raise the sparsity while they train
 }
 ALLOCATION = {"magnitude": "lamp", "gradual": "lamp", "hydra": "lamp", "rigl": "erk"}
 DISTILLED = "gradual-distilled"  # gradual, longer, taught by the dense network
-CONTINUED = (
-    "continued"  # what gradual made, trained on under its masks, taught by the dense network
-)
+CONTINUED = "continued"  # one of those, trained on under its masks, taught as well
+CONTINUES = {"fashion-mnist": "gradual-distilled", "cifar10": "gradual"}
 GRADUAL_FROM = 0.95  # below, one shot loses little
 SPIKING = 1000  # test samples that the simulation runs; the other accuracies are of all of them
 
