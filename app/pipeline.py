@@ -162,7 +162,9 @@ def _row(bench: Bench) -> Compared:
 
 def _report(bench: Bench, result: Comparison, command: str, hashes: Hashes) -> None:
     folder = bench.folder
-    network = _json(folder / "certificate.json").get("network_hash")
+    certificate = {"certificate": _json(folder / "certificate.json")}
+    with _naming(folder):
+        network = Report(certificate).parts["certificate"]["network_hash"]
     found = provenance(command, {"recipe": bench.recipe.seed}, {**hashes, "network": network})
     _write(folder / "reproduce.json", found.to_dict())
     _write(folder / "comparison.json", result.to_dict())

@@ -101,7 +101,8 @@ def content_hash(plain: Plain, tensors: Mapping[str, Tensor]) -> str:
 def write_file(path: Path, kind: str, plain: Plain, tensors: Mapping[str, Tensor]) -> None:
     """Write one safetensors file of the given kind, whole or not at all.
 
-    Every tensor is stored in its smallest form (`packing`); the hash is of what they hold.
+    Every tensor is stored in its smallest form (`packing`); the hash is of what they hold. The same
+    content gives the same bytes.
 
     Raises
     ------
@@ -116,7 +117,15 @@ def write_file(path: Path, kind: str, plain: Plain, tensors: Mapping[str, Tensor
         "sha256": content_hash(plain, tensors),
         "packing": json.dumps(packing, separators=(",", ":")),
     }
-    write_bytes(path, save(stored, header))
+    write_bytes(path, _ordered(save(stored, header)))
+
+
+def _ordered(content: bytes) -> bytes:
+    """A safetensors file with sorted header: saving leaves its order to chance, so bytes differed."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    text = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def read_file(path: Path, kind: str) -> tuple[Plain, dict[str, Tensor]]:
@@ -176,9 +185,11 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError):  # stopped by the user, perhaps
+            raise
         reason = error.strerror or str(error)
         raise InputError(f"{path}: cannot be written: {reason}; choose another --out") from error
 
