@@ -70,7 +70,8 @@ Totals over all images and steps; products with the analog image count at its la
 NeuroBench: effective operations (its MACs and ACs together). SpikingJelly: SynOpCounter, which takes
 only tensors of 0 and 1 for spikes. sinabs: its layer hooks, which multiply by the value of an event.
 "ones": the same counter with every event that is not zero replaced by 1: its best case. Then both count
-what we count through all weights, also those that are zero."""
+what we count through all weights, also those that are zero. "full kernels": events times all weights of
+their channel, also where taps fall on padding, as counters by mean rates have it (a formula, not run)."""
 
 
 class Refeed(nn.Module):
@@ -147,6 +148,7 @@ class Row:
     kept: int
     ours: int
     ours_all_weights: int
+    full_kernels: int  # every event times all weights of its channel, on padding too
     dense: int  # products of one pass through all weights, times samples and steps
     peers: Mapping[str, int]
     peers_ones: Mapping[str, int]
@@ -181,6 +183,11 @@ class Comparison:
             yield "all layers: NeuroBench's metric, dense", self.total("dense"), found["Dense"]
 
 
+def channels(module: nn.Conv2d | nn.Linear) -> int:
+    """Channels that a layer reads."""
+    return module.in_channels if isinstance(module, nn.Conv2d) else module.in_features
+
+
 @torch.no_grad()
 def compare(name: str, spikes: str, network: SpikingNetwork, x: Tensor, steps: int) -> Comparison:
     """All counters on one network."""
@@ -193,6 +200,7 @@ def compare(name: str, spikes: str, network: SpikingNetwork, x: Tensor, steps: i
         rows.append(Row(
             layer.name, own.weights, own.nonzero_weights, own.synops + own.analog_macs,
             own.synops_dense_weights + own.analog_macs_dense_weights,
+            (own.spikes_in + own.analog_events) * own.weights // channels(layer.module),
             own.mac_dense * steps * counts.samples,
             {peer: by(layer) for peer, by in PEERS.items()},
             {peer: by(ones) for peer, by in PEERS.items()},
@@ -253,14 +261,22 @@ def table(found: Comparison) -> Table:
              for kind in ("", ", ones")]  # fmt: skip
     out = Table(title=title, title_justify="left")
     names = ["neurobench"] * ("neurobench" in PEERS)
-    for head in ("layer", "weights kept", "ours", *names, *heads, "ours, all weights"):
+    for head in (
+        "layer",
+        "weights kept",
+        "ours",
+        *names,
+        *heads,
+        "ours, all weights",
+        "full kernels",
+    ):
         out.add_column(head, justify="left" if head == "layer" else "right")
     totals: list[int] = []
     for row in found.rows:
         shown = [row.ours, *(row.peers[name] for name in names)]
         for name in ("spikingjelly", "sinabs"):
             shown += [row.peers[name], row.peers_ones[name]] if name in PEERS else []
-        shown.append(row.ours_all_weights)
+        shown += [row.ours_all_weights, row.full_kernels]
         totals = [a + b for a, b in zip(totals or [0] * len(shown), shown, strict=True)]
         kept = f"{row.kept:,} of {row.weights:,}"
         out.add_row(row.layer, kept, *(f"{number:,}" for number in shown))
@@ -274,7 +290,7 @@ def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the numbers.")] = None,
 ) -> None:
     """Compare all counters that are installed; exit with 1 where what must be equal is not."""
-    console = Console(width=150, highlight=False)
+    console = Console(width=160, highlight=False)
     for name, reason in MISSING.items():
         console.print(f"{name} is not compared ({reason}). Install it: {INSTALL[name]}")
     x = load_data("digits:test").take(images).values()
