@@ -86,7 +86,7 @@ class Walk:
             if self.noise > 0:
                 drawn = torch.randn(strength.shape, generator=moment.generator)
                 drift += self.noise * drawn.to(strength.device)
-            strength.add_(moment.rate * drift * layer.mask)
+            strength.add_(moment.rate * drift)  # where not connected, it is cleared below
             layers[name], stays[name] = layer, layer.mask & (strength > 0)
         counts = self.sharing(layers, stays, moment.generator)
         for name, layer in layers.items():

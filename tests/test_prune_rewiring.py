@@ -172,6 +172,10 @@ def test_rigl_drops_the_smallest_and_grows_the_largest_gradient(
     assert module.weight("n0").tolist() == [[4, 0, -3, 0, 0, 0]]
     momentum = moment.optimizer.state[module.weight("n0")]["momentum_buffer"]
     assert momentum.tolist() == [[1, 0, 1, 0, 0, 0]]
+    rewiring.after_update(moment)  # the next step's gradient is a new sum
+    layer = module.transform("n0")
+    assert isinstance(layer, Masked)
+    assert layer.dense_gradient is None
 
 
 def test_the_dense_gradient_is_that_of_the_whole_loss(chain: Callable[..., Graph]) -> None:

@@ -132,9 +132,9 @@ def test_a_shared_weight_gathers_the_flow_of_all_its_places(chain: Callable[...,
         [1 * (1 + 3), 2 * (1 + 3)],
         [0, 3 * (5 + 3)],
     ]
-    minus = (torch.tensor(1.0), torch.tensor(-2.0))
+    minus = (torch.tensor(-2.0), torch.tensor(1.0))
     joined = chain((2,), Linear(weight, None), (Add(minus), "n0", "x"))
-    assert synaptic_flow(joined, {"n0": weight.double()})["n0"].tolist() == [[1, 2], [0, 3]]
+    assert synaptic_flow(joined, {"n0": weight.double()})["n0"].tolist() == [[2, 4], [0, 6]]
 
 
 def test_synflow_leaves_no_layer_empty_where_magnitude_would(chain: Callable[..., Graph]) -> None:
@@ -214,6 +214,8 @@ def test_above_the_target_the_hinge_is_the_share_too_many() -> None:
     target = Target(rated(1000, 300, density=0.3), kept=130)
     assert target.excess().item() == pytest.approx(0.3 * 1300 / 130 - 1, rel=1e-6)
     assert Target(rated(1000, 300, density=0.09), kept=130).excess().item() == 0.0
+    one_too_many = Target(rated(1000, 300, density=131 / 1300), kept=130)
+    assert one_too_many.excess().item() == pytest.approx(1 / 130, rel=1e-3)
 
 
 def moment(target: Target, step: int) -> Moment:

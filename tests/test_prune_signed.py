@@ -101,6 +101,24 @@ def test_a_strength_that_reaches_zero_disconnects_and_another_takes_its_place(
     assert signs[[0, 2]].tolist() == [1, -1]
 
 
+def test_a_connection_that_was_just_lost_may_come_back(chain: Callable[..., Graph]) -> None:
+    """Where everything is connected, no other place is free: it starts anew where it was."""
+    module, moment = row(chain, [1.0, -0.3, -0.5], [1, 1, 1])
+    Walk(("n0",), noise=0.0, l1=3.0, sharing=in_place).after_update(moment)
+    assert mask_in(module, "n0").all()
+    assert module.weight("n0")[0, 1].item() == pytest.approx(FIRST_STRENGTH)
+    momentum = moment.optimizer.state[module.weight("n0")]["momentum_buffer"][0]
+    assert momentum.tolist() == [1, 0, 1]
+
+
+def test_gradients_reach_connected_strengths_only(chain: Callable[..., Graph]) -> None:
+    module, _ = row(chain, [1.0, -2.0, 3.0], [1, 1, 0])
+    module(torch.tensor([[5.0, 7.0, 9.0]])).sum().backward()
+    gradient = module.weight("n0").grad
+    assert gradient is not None
+    assert gradient.tolist() == [[5.0, -7.0, 0.0]]
+
+
 def test_the_random_step_has_the_noise_that_was_asked_for(chain: Callable[..., Graph]) -> None:
     """Standard deviation rate x noise = 0.1 x 0.02 where connected; mean -rate l1."""
     count = 20000
