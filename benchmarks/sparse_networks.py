@@ -30,8 +30,8 @@ from spikemorph.zoo import Samples, load_data
 DATA = {"fashion_vgg": "fashion-mnist", "fashion_resnet": "fashion-mnist", "cifar_vgg": "cifar10"}
 SHIFT = {"fashion-mnist": "2", "cifar10": "3"}
 EPOCHS = {  # of training, by data set and sparsity
-    "fashion-mnist": {0.5: 1, 0.9: 3, 0.95: 4, 0.99: 8},
-    "cifar10": {0.9: 2, 0.99: 3},
+    "fashion-mnist": {0.5: 1, 0.9: 2, 0.95: 2, 0.99: 4},
+    "cifar10": {0.9: 1, 0.99: 2},
 }
 LONG = {  # epochs of methods that raise the sparsity while they train
     ("fashion-mnist", "gradual-distilled"): 16,
