@@ -43,7 +43,7 @@ MISSING: dict[str, str] = {}
 INSTALL = {
     "neurobench": "pip install --no-deps neurobench==2.3.0 snntorch==1.0.0 tqdm",
     "spikingjelly": "pip install --no-deps spikingjelly==2.0.0 loguru tqdm",
-    "sinabs": "pip install --no-deps sinabs==3.1.3 nir h5py nirtorch pbr && pip install matplotlib",
+    "sinabs": "pip install --no-deps sinabs==3.1.3 nir h5py nirtorch pbr tqdm && pip install matplotlib",
 }
 try:
     from neurobench.metrics.utils.layers import single_layer_MACs

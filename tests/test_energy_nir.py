@@ -258,7 +258,10 @@ def test_norse_reads_nirs_neuron_as_hard_reset_above_the_threshold(
     chain: Build, even_ladder: Build, tmp_path: Path
 ) -> None:
     """NIR's IF node does not say how to reset: norse sets the membrane to zero; ours would differ."""
-    (norse,) = ready_made("norse.torch", reason="pip install --no-deps norse==1.1.0 nirtorch==2.6")
+    (norse,) = ready_made(
+        "norse.torch",
+        reason="pip install --no-deps norse==1.1.0 nirtorch==2.6 tqdm; and matplotlib",
+    )
     network = network_of(0, True, chain, even_ladder)
     x = torch.rand(1, 6, generator=torch.Generator().manual_seed(0))
     graph, entering = plain(network, tmp_path / "hard.nir"), events(network, x)
