@@ -25,6 +25,7 @@ from . import (
 
 # typer carries its own click or uses the installed one; either way this is the base of usage errors
 USAGE: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+STOPPED = 130  # what typer, too, makes of Ctrl-C: in silence
 
 program = typer.Typer(
     name="spikemorph",
@@ -78,6 +79,7 @@ def main() -> int:
         typer.echo(f"error: {error}", err=True)
         return 2
     except (KeyboardInterrupt, typer.Abort):
+        status = STOPPED
+    if status == STOPPED:
         typer.echo("stopped; nothing was half-written", err=True)
-        return 130
     return status if isinstance(status, int) else 0

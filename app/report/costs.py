@@ -148,7 +148,7 @@ def _microjoule(value: float | None) -> str:
     if value is None:
         return "-"
     if value >= 1000:
-        return f"{value:,.0f}" if value < 999_999.5 else f"{value:.2e}"
+        return f"{value:,.0f}" if value < 999_999.5 else f"{value:.1e}"
     return f"{value:.3g}" if value >= 0.001 else f"{value:.2g}"
 
 
