@@ -76,7 +76,8 @@ def _sanafe(values: Values, load: Spikes) -> Parts:
 
 
 LOIHI_SANAFE = PriceList(
-    "loihi1-sanafe", "Loihi 1, as the simulator SANA-FE has it", "14 nm", _NOTE,
+    "loihi1-sanafe", "Loihi 1, as the simulator SANA-FE has it", "14 nm",
+    f"{_NOTE}; SANA-FE also updates neurons that merely hold a potential: up to a fifth more",
     (
         _fitted("synapse", 33.6, "sparse synapse"),
         _fitted("access", 51.2, "soma access, every neuron and step"),
