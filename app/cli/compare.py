@@ -9,23 +9,16 @@ from .. import choices
 from ..comparing import compare_networks
 from ..report.costs import comparison_table, cost_lines, price_table
 from . import options
-from .energy import NoSeedOption, SamplesOption
+from .energy import DenseOption, ModelsOption, NoSeedOption, SamplesOption
 from .options import out as console
 
 
 def compare(
     networks: Annotated[list[Path], typer.Argument(help="Networks that convert saved.")],
     data: Annotated[str, typer.Option("--data", help="digits:test, FILE.npz, folder")],
-    dense: Annotated[
-        Path | None,
-        typer.Option(
-            "--against", "--dense", help="The un-pruned network, as a baseline of energy."
-        ),
-    ] = None,
+    dense: DenseOption = None,
     samples: SamplesOption = 100,
-    models: Annotated[
-        str, typer.Option(help=f"all, or some of {', '.join(choices.PRICE_LISTS)}")
-    ] = "all",
+    models: ModelsOption = "all",
     json_file: options.JsonOption = None,
     seed: NoSeedOption = 0,
     device: options.DeviceOption = "cpu",

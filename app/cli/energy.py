@@ -20,24 +20,26 @@ NoSeedOption = Annotated[
     int, typer.Option("--seed", help="As every command takes; nothing is drawn here.")
 ]
 SamplesOption = Annotated[int, typer.Option(help="How many samples are counted on.")]
+DenseOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--against", "--dense", help="The network un-pruned; else its own spikes, all weights."
+    ),
+]
+ModelsOption = Annotated[
+    str, typer.Option(help=f"all, or some of {', '.join(choices.PRICE_LISTS)}")
+]
 
 
 def estimate(
     network: Annotated[Path, typer.Argument(help="A network that convert saved.")],
     data: Annotated[str, typer.Option("--data", help="digits:test, FILE.npz, folder")],
-    dense: Annotated[
-        Path | None,
-        typer.Option(
-            "--against", "--dense", help="The network un-pruned; else its own spikes, all weights."
-        ),
-    ] = None,
+    dense: DenseOption = None,
     samples: SamplesOption = 100,
     steps: Annotated[
         int | None, typer.Option(help="Default: what the certificate requires.")
     ] = None,
-    models: Annotated[
-        str, typer.Option(help=f"all, or some of {', '.join(choices.PRICE_LISTS)}")
-    ] = "all",
+    models: ModelsOption = "all",
     json_file: options.JsonOption = None,
     seed: NoSeedOption = 0,
     device: options.DeviceOption = "cpu",
