@@ -64,8 +64,8 @@ def picture(rows: list[dict[str, Any]], dense: dict[str, Any]) -> str:
     )  # fmt: skip
     drawn = curves(plot, WIDTH)
     keys = "".join(
-        symbol(70 + 112 * k, 190, k)
-        + Markup('<text x="{}" y="194">{}</text>').format(78 + 112 * k, n)
+        symbol(56 + 118 * k, 24, k)
+        + Markup('<text x="{}" y="28">{}</text>').format(64 + 118 * k, n)
         for k, n in enumerate(names)
     )
     css = (files("spikemorph.report.page") / "page.css").read_text(encoding="utf-8")
@@ -80,7 +80,7 @@ def points(rows: list[dict[str, Any]], method: str) -> tuple[tuple[float, float,
     own.sort(key=lambda row: -row["zeros"])
     return tuple(
         (
-            100 * (1 - row["zeros"]),
+            round(100 * (1 - row["zeros"]), 1),
             row["integer"],
             f"{method}: {row['integer']:.2f} % with {100 * (1 - row['zeros']):.2f} % of the weights",
         )
