@@ -114,7 +114,7 @@ def assert_same(one: Graph, other: Graph) -> None:
 def test_every_method_is_entered_with_its_published_settings() -> None:
     known = {method.name: type(method) for method in SMALL}
     assert all(methods[name] == kind() for name, kind in known.items())
-    assert set(methods) == set(known)
+    assert set(methods) == set(known) | {"channels"}  # tested on its own
 
 
 @each_method

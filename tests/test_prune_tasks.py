@@ -41,7 +41,7 @@ from spikemorph.train import DataTensors, TrainSettings
 from spikemorph.train.checkpoint import load_checkpoint, save_checkpoint
 from spikemorph.zoo.datasets import load_data
 
-NEED_DATA = sorted(set(methods) - {"block", "magnitude", "nm", "synflow"})
+NEED_DATA = sorted(set(methods) - {"block", "channels", "magnitude", "nm", "synflow"})
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +76,7 @@ def test_a_sparsity_that_is_no_share_is_refused(graph: Graph, sparsity: float) -
 
 
 def test_an_unknown_method_is_refused_with_the_known(graph: Graph) -> None:
-    with pytest.raises(InputError, match="no pruning method 'obd'; known: bcs, block, deepr, gra"):
+    with pytest.raises(InputError, match="no pruning method 'obd'; known: bcs, block, ch"):
         prune_graph("obd", PruneTask(graph, 0.5))
 
 
