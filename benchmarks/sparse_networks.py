@@ -33,15 +33,22 @@ EPOCHS = {  # of training, by data set and sparsity
     "fashion-mnist": {0.5: 1, 0.9: 2, 0.95: 2, 0.99: 4},
     "cifar10": {0.9: 1, 0.99: 2},
 }
-LONG = {  # epochs of methods that raise the sparsity while they train, or go on
+LONG = {  # epochs of methods that raise the sparsity while they train, are taught ("distilled": by
+    # the dense network), or go on
     ("fashion-mnist", "gradual-distilled", 0.9): 5,
     ("fashion-mnist", "gradual-distilled", 0.99): 16,
+    ("fashion-mnist", "synflow-distilled", 0.99): 16,
     ("cifar10", "gradual", 0.99): 8,
     ("fashion-mnist", "continued", 0.99): 12,
     ("cifar10", "continued", 0.99): 12,
 }
-ALLOCATION = {"magnitude": "lamp", "gradual": "lamp", "hydra": "lamp", "rigl": "erk"}
-DISTILLED = "gradual-distilled"  # gradual, longer, taught by the dense network
+ALLOCATION = {
+    "magnitude": "lamp",
+    "gradual": "lamp",
+    "hydra": "lamp",
+    "rigl": "erk",
+    "synflow": "global",
+}
 CONTINUED = "continued"  # one of those, trained on under its masks, taught as well
 CONTINUES = {"fashion-mnist": "gradual-distilled", "cifar10": "gradual"}
 GRADUAL_FROM = 0.95  # below, one shot loses little
@@ -57,8 +64,8 @@ def settings(sparsity: float, epochs: int) -> list[str]:
 
 def command(network: str, method: str, sparsity: float, epochs: int, path: Path) -> list[str]:
     """The command that prunes."""
-    data, taught = DATA[network], method in (DISTILLED, CONTINUED)
-    source, name = f"zoo:{network}", "gradual" if taught else method
+    data, taught = DATA[network], method.endswith("-distilled") or method == CONTINUED
+    source, name = f"zoo:{network}", method.removesuffix("-distilled")
     allocation = ALLOCATION.get(name, "lamp")
     if method == CONTINUED:
         source = str(path.with_name(path.name.replace(method, CONTINUES[data])))

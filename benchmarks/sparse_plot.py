@@ -15,10 +15,11 @@ from spikemorph.graph.saving import write_bytes
 from spikemorph.report.plots import symbol
 from spikemorph.report.plots_curves import Curves, Series, curves
 
-WIDTH, ORDER = (
-    640,
-    ("dense", "magnitude", "rigl", "hydra", "gradual", "gradual-distilled", "continued"),
-)
+WIDTH, STEP = 640, 98  # pixels: the picture, a name of its legend
+ORDER = (
+    "dense", "magnitude", "rigl", "hydra", "synflow", "gradual", "gradual-distilled",
+    "synflow-distilled", "continued",
+)  # fmt: skip
 
 
 def main(
@@ -64,8 +65,8 @@ def picture(rows: list[dict[str, Any]], dense: dict[str, Any]) -> str:
     )  # fmt: skip
     drawn = curves(plot, WIDTH)
     keys = "".join(
-        symbol(56 + 118 * k, 24, k)
-        + Markup('<text x="{}" y="28">{}</text>').format(64 + 118 * k, n)
+        symbol(56 + STEP * k, 24, k)
+        + Markup('<text x="{}" y="28">{}</text>').format(64 + STEP * k, n)
         for k, n in enumerate(names)
     )
     css = (files("spikemorph.report.page") / "page.css").read_text(encoding="utf-8")
