@@ -21,7 +21,10 @@ from spikemorph.zoo import Samples, load_data
 JsonOption = Annotated[
     Path | None, typer.Option("--json", help="Also write the result as JSON.", metavar="FILE")
 ]
-SeedOption = Annotated[int, typer.Option("--seed", help="Which calibration samples are drawn.")]
+SeedOption = Annotated[
+    int,
+    typer.Option("--seed", help="Which calibration samples are drawn.", min=0, max=2**63 - 1),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, ...")]
 ShapeOption = Annotated[
     str | None,
