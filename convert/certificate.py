@@ -104,7 +104,9 @@ def certify(network: SpikingNetwork, steps: int | None = None) -> Certificate:
     level = None
     if not refusals and required is not None and used is not None:
         level = "A" if used >= required else "B"
-    masks = tuple(_kept(network.graph[name], mask) for name, mask in masks_of(network.graph).items())
+    masks = tuple(
+        _kept(network.graph[name], mask) for name, mask in masks_of(network.graph).items()
+    )
     digest = network_hash(network)
     return Certificate(level, required, used, last, layers, masks, digest, tuple(refusals))
 

@@ -20,9 +20,8 @@ from spikemorph.train import (
     hold_out,
     initialised,
 )
-from spikemorph.train.loop import EpochRecord
 from spikemorph.train.checkpoint import load_checkpoint
-from spikemorph.train.loop import DivergenceError
+from spikemorph.train.loop import DivergenceError, EpochRecord
 
 SETTINGS = TrainSettings(epochs=4, batch=16, rate=0.05)
 
