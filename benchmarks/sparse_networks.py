@@ -29,18 +29,22 @@ from spikemorph.zoo import Samples, load_data
 
 DATA = {"fashion_vgg": "fashion-mnist", "fashion_resnet": "fashion-mnist", "cifar_vgg": "cifar10"}
 SHIFT = {"fashion-mnist": "2", "cifar10": "3"}
-EPOCHS = {  # of training, by data set and sparsity
-    "fashion-mnist": {0.5: 1, 0.9: 2, 0.95: 2, 0.99: 4},
-    "cifar10": {0.9: 1, 0.99: 2},
+EPOCHS = {  # of training, by network and sparsity
+    "fashion_vgg": {0.5: 1, 0.9: 2, 0.95: 2, 0.99: 4},
+    "fashion_resnet": {0.5: 1, 0.9: 1, 0.95: 1, 0.99: 2},
+    "cifar_vgg": {0.9: 1, 0.99: 1},
 }
-LONG = {  # epochs of methods that raise the sparsity while they train, are taught ("distilled": by
-    # the dense network), or go on
-    ("fashion-mnist", "gradual-distilled", 0.9): 5,
-    ("fashion-mnist", "gradual-distilled", 0.99): 16,
-    ("fashion-mnist", "synflow-distilled", 0.99): 16,
-    ("cifar10", "gradual", 0.99): 8,
-    ("fashion-mnist", "continued", 0.99): 12,
-    ("cifar10", "continued", 0.99): 12,
+LONG = {  # of methods that raise the sparsity while they train, that are taught ("distilled": by
+    # the dense network), or that go on
+    ("fashion_vgg", "gradual-distilled", 0.9): 4,
+    ("fashion_vgg", "gradual-distilled", 0.99): 16,
+    ("fashion_vgg", "hydra-distilled", 0.99): 10,
+    ("fashion_vgg", "continued", 0.99): 12,
+    ("fashion_resnet", "gradual-distilled", 0.9): 4,
+    ("fashion_resnet", "hydra-distilled", 0.99): 10,
+    ("cifar_vgg", "gradual", 0.99): 8,
+    ("cifar_vgg", "hydra-distilled", 0.99): 5,
+    ("cifar_vgg", "continued", 0.99): 12,
 }
 ALLOCATION = {
     "magnitude": "lamp",
@@ -139,7 +143,7 @@ def main(
 ) -> None:
     """Make or read all rows of one network and print them as a table."""
     out.mkdir(parents=True, exist_ok=True)
-    epochs = EPOCHS[DATA[network]]
+    epochs = EPOCHS[network]
     wanted = [float(s) for s in sparsities.split(",") if s] or sorted(epochs, reverse=True)
     print(
         "| method | sparsity % | held out % | float % | integer % | spiking % | level | differing |"
@@ -148,7 +152,7 @@ def main(
     chosen = [(m, s) for s in wanted for m in methods.split(",")]
     plan = [("dense", 0.0), *((m, s) for m, s in chosen if m != "gradual" or s >= GRADUAL_FROM)]
     for method, sparsity in plan:
-        count = LONG.get((DATA[network], method, sparsity), epochs.get(sparsity, 0))
+        count = LONG.get((network, method, sparsity), epochs.get(sparsity, 0))
         show(row(network, method, sparsity, count, out))
 
 
