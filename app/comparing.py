@@ -55,7 +55,7 @@ def compare_networks(
         )  # fmt: skip
         rows.append(compared(name, seen.to_dict(), cost.to_dict()))
         costs.append(cost)
-    return side_by_side(data.name, rows), tuple(costs)
+    return side_by_side(data.name, rows, len(data)), tuple(costs)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -32,14 +32,16 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Networks on one data set."""
+    """Networks on one data set; accuracies are of its first `n` samples."""
 
     data: str
     networks: tuple[Compared, ...]
+    n: int
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain data."""
-        return {"data": self.data, "networks": [asdict(network) for network in self.networks]}
+        networks = [asdict(network) for network in self.networks]
+        return {"data": self.data, "n": self.n, "networks": networks}
 
 
 def compared(
@@ -70,6 +72,6 @@ def compared(
     )
 
 
-def side_by_side(data: str, rows: Sequence[Compared]) -> Comparison:
-    """A comparison of networks that were measured on the same data."""
-    return Comparison(data, tuple(rows))
+def side_by_side(data: str, rows: Sequence[Compared], n: int) -> Comparison:
+    """A comparison of networks that were measured on the same samples."""
+    return Comparison(data, tuple(rows), n)

@@ -110,7 +110,9 @@ def run_recipe(
         _through(replace(bench, dense=dense), hashes)
         if bench.network.method is None and dense is None:
             dense = bench.folder
-    result = side_by_side(test.name, [_row(bench) for bench in benches.values()])
+    rows = [_row(bench) for bench in benches.values()]
+    shown = min(recipe.measure.spiking or len(test), len(test))
+    result = side_by_side(test.name, rows, shown)
     for bench in benches.values():
         _report(bench, result, command, hashes)
     _write(out / "comparison.json", result.to_dict())

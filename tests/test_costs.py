@@ -149,7 +149,7 @@ def row(**values: Any) -> Compared:
 
 
 def test_large_networks_are_compared_in_eighty_columns() -> None:
-    lines = shown(comparison_table(Comparison("data", (row(), row(name="a", level=None)))))
+    lines = shown(comparison_table(Comparison("data", (row(), row(name="a", level=None)), 9)))
     assert max(map(len, lines)) <= 80
     text = "\n".join(lines)
     assert "…" not in text
@@ -162,7 +162,7 @@ def test_what_was_not_measured_is_a_dash() -> None:
         ("accuracy", "mismatching_logits", "sparsity", "synops", "storage_bits", "float_accuracy",
          "integer_accuracy", "steps", "level")
     )  # fmt: skip
-    lines = shown(comparison_table(Comparison("data", (row(name="n", **unknown),))))
+    lines = shown(comparison_table(Comparison("data", (row(name="n", **unknown),), 9)))
     cells = next(line for line in lines if line.strip().startswith("n ")).split()
     assert cells == ["n", "-", "-", "-", "-", "none,", "-", "-", "-", "-"]
 
@@ -171,6 +171,6 @@ def test_what_was_not_measured_is_a_dash() -> None:
 def test_names_are_no_markup(result: EnergyResult, name: str) -> None:
     prices = shown(price_table(replace(result, model=name, data=name)))
     assert f"{name} on {name}" in "\n".join(prices)
-    rows = shown(comparison_table(Comparison(name, (row(name=name),))))
-    assert f"compared on {name}" in "\n".join(rows)
+    rows = shown(comparison_table(Comparison(name, (row(name=name),), 9)))
+    assert f"compared on {name}, 9 samples" in "\n".join(rows)
     assert any(line.strip().startswith(name) for line in rows)

@@ -121,7 +121,7 @@ def _memory_lines(memory: MemoryResult) -> list[str]:
 def comparison_table(result: Comparison) -> Table:
     """Networks in rows: what they reach and what they cost."""
     table = Table(
-        title=Text(f"compared on {result.data}", style="table.title"),
+        title=Text(f"compared on {result.data}, {result.n} samples", style="table.title"),
         box=SIMPLE_HEAD,
         padding=0,
     )

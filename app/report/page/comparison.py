@@ -11,6 +11,7 @@ from .forms import FORMS, SHORT, called
 
 SHAPE: Shape = {
     "data": TEXT,
+    "n?": WHOLE,
     "networks": ListOf(
         {
             "name": TEXT,
@@ -114,12 +115,16 @@ def comparison(parts: Mapping[str, Plain]) -> list[Block]:
     lists = dict.fromkeys(name for network in networks for name in network.get("energy") or {})
     rows += [_energies(networks, name) for name in lists]
     table = Table(
-        f"Measured on {part['data']}; the best of a row is set in bold",
+        f"Measured on {_where(part)}; the best of a row is set in bold",
         ("<Measure", *(network["name"] for network in networks)),
         tuple(row for row in rows if row is not None),
     )
     placed = [n for n in networks if n.get("synops") and n.get("accuracy") is not None]
     return [_scatter(placed), table] if len(placed) > 1 else [table]
+
+
+def _where(part: Plain) -> str:
+    return f"{part['data']}, {formats.plural(part['n'], 'sample')}" if "n" in part else part["data"]
 
 
 def _row(
