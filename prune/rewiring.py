@@ -42,6 +42,11 @@ class Rewiring:
     def before_update(self, moment: Moment) -> bool:
         """Rewire when it is time."""
         last = moment.steps * self.end
+        if self.every >= last and self.share > 0:
+            raise InputError(
+                f"a run of {moment.steps} steps is too short to rewire every {self.every} of them "
+                f"until {self.end:g} of the run: train longer, or (Python) give a smaller every"
+            )
         if moment.step % self.every or moment.step >= last:
             return True
         share = self.share * (1 + math.cos(math.pi * moment.step / last)) / 2

@@ -277,3 +277,12 @@ def test_rewiring_that_cannot_be_is_refused(
 def test_schedules_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match="give every >= 1 steps and an end in 0 < end <= 1"):
         Gradual(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", [Rigl, Set])
+def test_a_run_too_short_to_rewire_is_refused(graph: Graph, method: type[Rigl | Set]) -> None:
+    """Never moving a mask would be magnitude pruning under another name; 24 steps end at 18."""
+    task = PruneTask(graph, 0.5, lesson=Lesson(DATA, SETTINGS))
+    with pytest.raises(InputError, match="a run of 24 steps is too short to rewire every 18"):
+        method(every=18)(task)
+    method(every=17)(task)
