@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 
 from spikemorph import convert_graph, load_graph
@@ -23,6 +22,7 @@ from spikemorph.graph.grid import Grid
 from spikemorph.graph.saving import write_bytes
 from spikemorph.layers.masks import sparsity as zeros_of
 from spikemorph.quant import Quantisation
+from spikemorph.sampling import drawn
 from spikemorph.spiking import DenseEngine, save_network
 from spikemorph.spiking.integer_pass import IntegerPass
 from spikemorph.zoo import Samples, load_data
@@ -86,8 +86,7 @@ def command(network: str, method: str, sparsity: float, epochs: int, path: Path)
 
 def converted(graph: Graph, train: Samples, test: Samples, out: Path) -> dict[str, Any]:
     """Convert with default settings, certify, measure."""
-    drawn = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:2000]
-    calibration = train.values()[drawn]
+    calibration = drawn(train, seed=0).values()
     result = convert_graph(graph, calibration, grid=Grid.of(0.0, 1.0), quantisation=Quantisation())
     save_network(out, result.network, result.notes(input_range=[0.0, 1.0]))
     x, steps = test.values(), result.certificate.steps_required

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from spikemorph.graph import InputError, Node, Op
-from spikemorph.graph.records import Record, encode
+from spikemorph.graph.records import encode, tensors_in
 from spikemorph.graph.saving import TensorStore, content_hash
 from spikemorph.layers.ladder import Ladder
 from spikemorph.layers.masks import broken_masks, mask_hash, masks_of, weight_of
@@ -165,18 +165,8 @@ def _hash(op: Op) -> str:
 def _static(node: Node, bound: Range | None) -> list[str]:
     """What breaks the proof at one node whatever the schedule: reals, or sums beyond 53 bits."""
     found = []
-    if any(t.is_floating_point() for t in _tensors(node.op)):
+    if any(t.is_floating_point() for t in tensors_in(node.op)):
         found.append(f"node {node.name!r}: it computes with real numbers")
     if bound is not None and 2 * max(bound.load, bound.peak) >= DOUBLE:
         found.append(f"node {node.name!r}: its sums may pass 53 bits")
     return found
-
-
-def _tensors(value: object) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, tuple):
-        return [tensor for item in value for tensor in _tensors(item)]
-    if isinstance(value, Record):
-        return [tensor for item in vars(value).values() for tensor in _tensors(item)]
-    return []

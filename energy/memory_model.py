@@ -11,7 +11,7 @@ from spikemorph.graph.interpret import shapes
 from spikemorph.graph.packing import formats
 from spikemorph.graph.packing_bits import width
 from spikemorph.graph.packing_codecs import smallest
-from spikemorph.graph.records import Record
+from spikemorph.graph.records import tensors_in
 from spikemorph.graph.saving import TensorStore
 from spikemorph.graph.tables import on_increments
 from spikemorph.layers.convolution import Convolution
@@ -74,7 +74,7 @@ class _Tally:
     def bits(self, value: object) -> int:
         """The bits of all tensors in a value that were not seen before."""
         total = 0
-        for tensor in _tensors(value):
+        for tensor in tensors_in(value):
             known = len(self._store.tensors)
             self._store(tensor)
             if len(self._store.tensors) > known:
@@ -109,16 +109,6 @@ def _weights(node: Node, tally: _Tally) -> WeightMemory:
 def _thresholds(op: Ladder, tally: _Tally) -> int:
     """A ladder's rungs, or its line (threshold, scale, start), whichever takes less."""
     return min(tally.bits(form) for form in (op.rungs, op.line) if form is not None)
-
-
-def _tensors(value: object) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, tuple):
-        return [tensor for item in value for tensor in _tensors(item)]
-    if isinstance(value, Record):
-        return [tensor for item in vars(value).values() for tensor in _tensors(item)]
-    return []
 
 
 def _states(network: SpikingNetwork, state_width: int) -> Iterator[StateMemory]:

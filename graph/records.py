@@ -28,6 +28,17 @@ class Record:
         _KINDS[cls.__name__] = cls
 
 
+def tensors_in(value: object) -> list[Tensor]:
+    """Every tensor that a value holds, in tuples and records too, in order."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, tuple):
+        return [tensor for item in value for tensor in tensors_in(item)]
+    if isinstance(value, Record):
+        return [tensor for item in vars(value).values() for tensor in tensors_in(item)]
+    return []
+
+
 def encode(value: Any, store: Callable[[Tensor], str]) -> Plain:
     """Write a value as JSON; `store` keeps a tensor and returns its key."""
     if value is None or isinstance(value, bool | int | float | str):
