@@ -27,23 +27,31 @@ from spikemorph.spiking import DenseEngine, save_network
 from spikemorph.spiking.integer_pass import IntegerPass
 from spikemorph.zoo import Samples, load_data
 
-DATA = {"fashion_vgg": "fashion-mnist", "fashion_resnet": "fashion-mnist", "cifar_vgg": "cifar10"}
+DATA = {
+    "fashion_vgg": "fashion-mnist",
+    "fashion_resnet": "fashion-mnist",
+    "fashion_wide_resnet": "fashion-mnist",
+    "cifar_vgg": "cifar10",
+}
 SHIFT = {"fashion-mnist": "2", "cifar10": "3"}
 EPOCHS = {  # of training, by network and sparsity
     "fashion_vgg": {0.5: 1, 0.9: 2, 0.95: 2, 0.99: 4},
     "fashion_resnet": {0.5: 1, 0.9: 1, 0.95: 1, 0.99: 2},
+    "fashion_wide_resnet": {0.5: 1, 0.9: 3, 0.95: 3, 0.99: 6},
     "cifar_vgg": {0.9: 1, 0.99: 1},
 }
 LONG = {  # of methods that raise the sparsity while they train, that are taught ("distilled": by
     # the dense network), or that go on
-    ("fashion_vgg", "gradual-distilled", 0.9): 4,
+    ("fashion_vgg", "gradual-distilled", 0.9): 12,
     ("fashion_vgg", "gradual-distilled", 0.99): 16,
-    ("fashion_vgg", "hydra-distilled", 0.99): 10,
+    ("fashion_vgg", "hydra-distilled", 0.99): 30,
     ("fashion_vgg", "continued", 0.99): 12,
     ("fashion_resnet", "gradual-distilled", 0.9): 4,
     ("fashion_resnet", "hydra-distilled", 0.99): 10,
+    ("fashion_wide_resnet", "hydra-distilled", 0.99): 16,
+    ("fashion_wide_resnet", "gradual-distilled", 0.9): 8,
     ("cifar_vgg", "gradual", 0.99): 8,
-    ("cifar_vgg", "hydra-distilled", 0.99): 5,
+    ("cifar_vgg", "hydra-distilled", 0.99): 16,
     ("cifar_vgg", "continued", 0.99): 12,
 }
 ALLOCATION = {

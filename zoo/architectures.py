@@ -48,11 +48,17 @@ class BasicBlock(nn.Module):
 
 
 class ResidualNet(nn.Module):
-    """A convolution, one basic block per width (all but the first halve the image), an average."""
+    """A convolution, one basic block per width (all but the first halve the image), an average.
 
-    def __init__(self, widths: tuple[int, ...], classes: int) -> None:
+    With `pooled`, a max pool behind the first convolution halves the image once more.
+    """
+
+    def __init__(self, widths: tuple[int, ...], classes: int, pooled: bool = False) -> None:
         super().__init__()
-        self.stem = nn.Sequential(OrderedDict(_unit(1, 1, widths[0])))
+        stem = _unit(1, 1, widths[0])
+        if pooled:
+            stem.append(("pool1", nn.MaxPool2d(2)))
+        self.stem = nn.Sequential(OrderedDict(stem))
         before = (widths[0], *widths)
         self.blocks = nn.Sequential(
             OrderedDict(
@@ -125,6 +131,27 @@ def fashion_resnet() -> nn.Module:
     return ResidualNet(widths=(16, 32, 64), classes=10)
 
 
+def fashion_wide_resnet() -> nn.Module:
+    """Three basic blocks (48, 96, 192 wide) behind a max pool: enough weights to prune 99 %."""
+    return ResidualNet(widths=(48, 96, 192), classes=10, pooled=True)
+
+
+def fashion_cnn() -> nn.Module:
+    """Three convolutions (32, 64, 128 wide), each with a max pool, and a hidden linear layer."""
+    layers: list[tuple[str, nn.Module]] = []
+    inputs = 1
+    for index, width in enumerate((32, 64, 128), start=1):
+        layers += [*_unit(index, inputs, width), (f"pool{index}", nn.MaxPool2d(2))]
+        inputs = width
+    layers += [
+        ("flatten", nn.Flatten()),
+        ("linear4", nn.Linear(128 * 3 * 3, 256)),
+        ("relu4", nn.ReLU()),
+        ("head", nn.Linear(256, 10)),
+    ]
+    return nn.Sequential(OrderedDict(layers))
+
+
 def cifar_vgg() -> nn.Module:
     """Six convolutions (64 to 256 wide) with max pools for 32x32 colour images, halved early."""
     layers = _unit(1, 3, 64)
@@ -138,6 +165,15 @@ def cifar_vgg() -> nn.Module:
 ARCHITECTURES: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
     {
         build.__name__: build
-        for build in (digits_mlp, digits_cnn, digits_resnet, fashion_vgg, fashion_resnet, cifar_vgg)
+        for build in (
+            digits_mlp,
+            digits_cnn,
+            digits_resnet,
+            fashion_cnn,
+            fashion_vgg,
+            fashion_resnet,
+            fashion_wide_resnet,
+            cifar_vgg,
+        )
     }
 )

@@ -35,6 +35,14 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 "fashion_resnet", "fashion-mnist", TrainSettings(epochs=30), FlipAndShift(), 5000
             ),
             Recipe(
+                "fashion_wide_resnet",
+                "fashion-mnist",
+                TrainSettings(epochs=16),
+                FlipAndShift(),
+                5000,
+                precision="bf16-mixed",
+            ),
+            Recipe(
                 "cifar_vgg",
                 "cifar10",
                 TrainSettings(epochs=12, rate=0.15),
