@@ -29,7 +29,7 @@ $(VENV)/.installed: setup.cfg constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[test,dev]'
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps -c constraints.txt torchvision
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps -c constraints.txt torchvision torchattacks
 	touch $@
 
 clean:

@@ -1,0 +1,116 @@
+"""What an attacker may do to an input: a norm, and how far it may go by it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from spikemorph.graph import InputError
+
+from .draws import Draws
+
+Norm = Literal["linf", "l2"]
+SLACK = 1e-6  # what rounding may add to a distance
+_SMALL = 1e-12
+
+
+@dataclass(frozen=True)
+class Threat:
+    """All images within `eps` of the clean one, and within [0, 1].
+
+    Parameters
+    ----------
+    norm : str
+        "linf": every pixel by at most `eps`; "l2": the whole image by at most `eps`.
+    eps : float
+        In units of the model's input, which is in [0, 1]: 8/255, not 8.
+
+    Raises
+    ------
+    InputError
+        If the norm is unknown, or eps negative or, for "linf", above 1: that would be pixel units.
+    """
+
+    norm: Norm
+    eps: float
+
+    def __post_init__(self) -> None:
+        if self.norm not in ("linf", "l2"):
+            raise InputError(f"norm {self.norm!r}: choose linf or l2")
+        if not 0 <= self.eps < float("inf"):
+            raise InputError(f"eps {self.eps}: give a finite number of 0 or more")
+        if self.norm == "linf" and self.eps > 1:
+            raise InputError(
+                f"eps {self.eps:g} is more than the whole range of inputs, 0..1; did you mean "
+                f"{self.eps:g}/255? Give it so"
+            )
+
+    def distance(self, x: Tensor, clean: Tensor) -> Tensor:
+        """(sample,) how far every `x` is from its clean image."""
+        flat = (x - clean).flatten(1)
+        return flat.abs().amax(1) if self.norm == "linf" else flat.norm(dim=1)
+
+    def project(self, x: Tensor, clean: Tensor) -> Tensor:
+        """The allowed image nearest to every `x` (for "l2": clipped to [0, 1] after the ball)."""
+        if self.norm == "linf":
+            return torch.minimum(torch.maximum(x, clean - self.eps), clean + self.eps).clamp(0, 1)
+        change = x - clean
+        length = wide(change.flatten(1).norm(dim=1), change).clamp_min(_SMALL)
+        return (clean + change * (self.eps / length).clamp_max(1)).clamp(0, 1)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """The step of length one along which a linear function grows most."""
+        if self.norm == "linf":
+            return gradient.sign()
+        return gradient / wide(gradient.flatten(1).norm(dim=1), gradient).clamp_min(_SMALL)
+
+    def start(self, clean: Tensor, draws: Draws) -> Tensor:
+        """A random allowed image: uniform in the cube, or uniform in the ball, then clipped."""
+        shape = clean.shape[1:]
+        if self.norm == "linf":
+            return self.project(clean + self.eps * (2 * draws.uniform(*shape) - 1), clean)
+        way = self.steepest(draws.normal(*shape))
+        radius = draws.fork("radius").uniform(1)[:, 0] ** (1 / max(1, clean[0].numel()))
+        return self.project(clean + self.eps * way * wide(radius, clean), clean)
+
+    def check(self, x: Tensor, clean: Tensor) -> None:
+        """Prove that every `x` is allowed.
+
+        Raises
+        ------
+        InputError
+            Naming the first sample that is not finite, too far away, or outside [0, 1].
+        """
+        far = ~torch.isfinite(x).flatten(1).all(1) | (self.distance(x, clean) > self.eps + SLACK)
+        bad = far | ((x < 0) | (x > 1)).flatten(1).any(1)
+        if bool(bad.any()):
+            index = int(bad.nonzero()[0])
+            raise InputError(
+                f"sample {index}: the attack left its bounds (distance "
+                f"{float(self.distance(x, clean)[index]):g} of {self.eps:g}, values "
+                f"{float(x[index].min()):g} to {float(x[index].max()):g}): this is a defect"
+            )
+
+
+def wide(values: Tensor, like: Tensor) -> Tensor:
+    """(sample,) values, shaped to broadcast over samples like `like`."""
+    return values.reshape(-1, *[1] * (like.dim() - 1))
+
+
+def require_unit_range(x: Tensor) -> None:
+    """Refuse inputs that are not in [0, 1].
+
+    Raises
+    ------
+    InputError
+        Naming the first sample outside: eps is measured in raw inputs, so a normalisation belongs
+        inside the model.
+    """
+    bad = ~((x >= 0) & (x <= 1)).flatten(1).all(1)
+    if bool(bad.any()):
+        index = int(bad.nonzero()[0])
+        raise InputError(
+            f"sample {index}: values {float(x[index].min()):g} to {float(x[index].max()):g} are not "
+            "in 0..1; attacks see raw inputs: put the normalisation inside the model (--mean --std)"
+        )

@@ -1,0 +1,1 @@
+"""Float spiking networks trained through time: surrogate gradients, threshold calibration, folding."""
