@@ -30,6 +30,14 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             Recipe("digits_mlp", "digits", TrainSettings(epochs=300, rate=0.05), None, 200),
             Recipe("digits_cnn", "digits", TrainSettings(epochs=40), _DIGITS_SHIFT, 200),
             Recipe("digits_resnet", "digits", TrainSettings(epochs=40), _DIGITS_SHIFT, 200),
+            Recipe(
+                "fashion_cnn",
+                "fashion-mnist",
+                TrainSettings(epochs=10),
+                FlipAndShift(),
+                5000,
+                precision="bf16-mixed",
+            ),
             Recipe("fashion_vgg", "fashion-mnist", TrainSettings(epochs=12), FlipAndShift(), 5000),
             Recipe(
                 "fashion_resnet", "fashion-mnist", TrainSettings(epochs=30), FlipAndShift(), 5000
