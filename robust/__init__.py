@@ -1,5 +1,11 @@
 """Attacks, gradient paths, worst cases, sanity gates, robust objectives, corruptions."""
 
+from . import (  # noqa: F401  imported for the rows they enter in `attacks`
+    apgd,
+    apgd_targeted,
+    fgsm,
+    pgd,
+)
 from .attack import Attack, attacks
 from .draws import Draws
 from .target import GradientPath, Target

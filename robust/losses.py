@@ -1,5 +1,7 @@
 """Losses of every single sample, which an attacker makes large, and what they ask of logits."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -97,6 +99,25 @@ def loss_named(name: str) -> SampleLoss:
     return losses[name]
 
 
+def checked(name: str, y: Tensor) -> Callable[[Tensor], Tensor]:
+    """The named loss of samples with labels `y`, which refuses what is not logits.
+
+    Raises
+    ------
+    InputError
+        If there is no such loss; the loss raises it for what `require_logits` and `require_labels`
+        refuse.
+    """
+    chosen = loss_named(name)
+
+    def loss(logits: Tensor) -> Tensor:
+        require_logits(logits)
+        require_labels(y, logits)
+        return chosen(logits, y)
+
+    return loss
+
+
 def require_logits(logits: Tensor) -> None:
     """Refuse what is not logits.
 
@@ -169,5 +190,5 @@ def _require_classes(logits: Tensor, least: int, loss: str) -> None:
     if logits.shape[1] < least:
         raise InputError(
             f"loss {loss} needs at least {least} classes, but the network has "
-            f"{logits.shape[1]}: use ce"
+            f"{logits.shape[1]}" + ("; use ce" if least > 2 else "")
         )

@@ -60,10 +60,18 @@ class Threat:
         return (clean + change * (self.eps / length).clamp_max(1)).clamp(0, 1)
 
     def steepest(self, gradient: Tensor) -> Tensor:
-        """The step of length one along which a linear function grows most."""
+        """The step of length one along which a linear function grows most.
+
+        None where the gradient is zero; an entry that is not a number counts as zero. The length is
+        one however small the gradient: dividing by its largest entry first keeps its square in the
+        numbers' range, so that a network cannot hide by scaling its logits.
+        """
+        gradient = gradient.nan_to_num(nan=0.0)
         if self.norm == "linf":
             return gradient.sign()
-        return gradient / wide(gradient.flatten(1).norm(dim=1), gradient).clamp_min(_SMALL)
+        largest = wide(gradient.flatten(1).abs().amax(1), gradient)
+        scaled = torch.where(largest > 0, gradient / largest, 0.0)
+        return scaled / wide(scaled.flatten(1).norm(dim=1), gradient).clamp_min(_SMALL)
 
     def start(self, clean: Tensor, draws: Draws) -> Tensor:
         """A random allowed image: uniform in the cube, or uniform in the ball, then clipped."""
