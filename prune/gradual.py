@@ -8,9 +8,10 @@ import torch
 from spikemorph.graph import Graph, InputError
 from spikemorph.train import GraphModule
 from spikemorph.train.companion import Moment
+from spikemorph.train.masked import mask_in
 
 from .allocation import Allocation, Lamp
-from .masked import keep_only, mask_in, masked_module, train_module
+from .masked import keep_only, masked_module, train_module
 from .methods import methods
 from .task import PruneTask
 

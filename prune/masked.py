@@ -1,53 +1,19 @@
 """Train a graph under masks that stay or move, and prove after every epoch that they were kept."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from spikemorph.graph import Graph, GraphError
-from spikemorph.layers.masks import Weighted, mask_hash, weight_of, weighted_nodes, with_masks
+from spikemorph.graph import Graph
+from spikemorph.layers.masks import Weighted, weight_of, weighted_nodes, with_masks
 from spikemorph.train import GraphModule, fit
 from spikemorph.train.companion import Companion, Moment
 from spikemorph.train.loop import EpochRecord
+from spikemorph.train.masked import Masked, check_masks, mask_in, zero_outside
 
 from .task import Lesson, Method, PruneTask
-
-
-class Masked(nn.Module):
-    """``weight * mask``: gradients are masked on their way back, so before the momentum is formed.
-
-    Parameters
-    ----------
-    mask : Tensor
-        Bool, shaped like the weight.
-    noting : bool
-        Whether the gradient of all positions, kept or not, is summed up in `dense_gradient`, over
-        all uses of the weight, until `forget` is called.
-    """
-
-    mask: Tensor
-
-    def __init__(self, mask: Tensor, *, noting: bool = False) -> None:
-        super().__init__()
-        self.register_buffer("mask", mask.clone())
-        self.noting = noting
-        self.dense_gradient: Tensor | None = None
-
-    def forward(self, weight: Tensor) -> Tensor:
-        used = weight * self.mask
-        if self.noting and used.requires_grad:
-            used.register_hook(self._note)
-        return used
-
-    def _note(self, gradient: Tensor) -> None:
-        seen, more = self.dense_gradient, gradient.detach()
-        self.dense_gradient = more if seen is None else seen + more
-
-    def forget(self) -> None:
-        """Start a new sum."""
-        self.dense_gradient = None
 
 
 def masked_module(
@@ -55,9 +21,7 @@ def masked_module(
 ) -> GraphModule:
     """The graph as a module whose weights are masked, and zero outside their masks."""
     module = GraphModule(graph, {n: Masked(mask, noting=noting) for n, mask in masks.items()})
-    for name, mask in masks.items():
-        with torch.no_grad():
-            module.weight(name).mul_(mask)
+    zero_outside(module, masks)
     return by_channel(module)
 
 
@@ -66,13 +30,6 @@ def by_channel(module: GraphModule) -> GraphModule:
     if all(value.dim() != 5 for value in module.parameters()):  # volumes have another layout
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in types
     return module
-
-
-def mask_in(module: GraphModule, name: str) -> Tensor:
-    """The mask that a node's transform holds now; changing it moves the mask."""
-    mask = getattr(module.transform(name), "mask", None)
-    assert isinstance(mask, Tensor), f"node {name!r} has no mask"
-    return mask
 
 
 @torch.no_grad()
@@ -109,10 +66,10 @@ def train_module(
         If, after an epoch, a weight outside its mask is not zero, or a mask that nothing may move
         is not bit for bit what it was.
     """
-    before = None if companion is not None else {n: mask_hash(m) for n, m in masks.items()}
+    before = None if companion is not None else {n: m.clone() for n, m in masks.items()}
 
     def check(record: EpochRecord) -> None:
-        _check(module, masks, before, record.epoch)
+        check_masks(module, masks, record.epoch, before)
         if lesson.on_epoch is not None:
             lesson.on_epoch(record)
 
@@ -161,17 +118,3 @@ def shared_again(masked: Graph, before: Graph) -> Graph:
             node = replace(node, op=replace(node.op, weight=weight))
         nodes.append(node)
     return masked.with_nodes(nodes)
-
-
-def _check(
-    module: GraphModule, names: Iterable[str], before: Mapping[str, str] | None, epoch: int
-) -> None:
-    for name in names:
-        mask = mask_in(module, name)
-        if before is not None and mask_hash(mask) != before[name]:
-            raise GraphError(f"node {name!r}: its mask moved in epoch {epoch}: this is a defect")
-        if bool((module.weight(name)[~mask] != 0).any()):
-            raise GraphError(
-                f"node {name!r}: weights outside its mask are not zero after epoch {epoch}: "
-                "this is a defect"
-            )

@@ -10,9 +10,10 @@ from torch import Tensor
 from spikemorph.graph import Graph, InputError
 from spikemorph.train import GraphModule
 from spikemorph.train.companion import Moment
+from spikemorph.train.masked import Masked
 
 from .allocation import ErdosRenyi, best
-from .masked import Masked, keep_only, masked_module, train_module
+from .masked import keep_only, masked_module, train_module
 from .task import Method, PruneTask
 
 Growth = Callable[[Masked, torch.Generator], Tensor]  # a score for every position that may grow

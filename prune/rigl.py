@@ -8,8 +8,8 @@ import torch.distributed as processes
 from torch import Tensor
 
 from spikemorph.graph import Graph
+from spikemorph.train.masked import Masked
 
-from .masked import Masked
 from .methods import methods
 from .rewiring import Rewiring, rewired
 from .task import PruneTask
