@@ -13,6 +13,7 @@ from spikemorph.convert import read_onnx, read_pt2, read_torch
 from spikemorph.graph import Graph, Input, InputError
 from spikemorph.graph.saving import load_graph_file
 from spikemorph.zoo import build_model, fetch_network, load_model_card
+from spikemorph.zoo.made import FLOAT, made_card, made_file, made_names
 
 FETCHED = {"onnx-mnist": (0.0, 255.0)}  # networks of others, and the range of their inputs
 
@@ -77,7 +78,31 @@ def load_graph(
     )
 
 
+def network_file(source: str | Path) -> Path:
+    """Where a saved network lies: a path as it is, or ``zoo:NAME``.
+
+    Raises
+    ------
+    InputError
+        If the zoo has no spiking network of that name.
+    """
+    name = str(source)
+    if not name.startswith("zoo:"):
+        return Path(name)
+    card = made_card(name.removeprefix("zoo:"))
+    if card.kind == FLOAT:
+        raise InputError(f"{name}: is a float graph, not a spiking network; convert it first")
+    return made_file(card.name)
+
+
 def _from_zoo(name: str) -> Model:
+    if name in made_names():
+        made = made_card(name)
+        if made.kind != FLOAT:
+            raise InputError(
+                f"zoo:{name}: is a spiking network already ({made.kind}); give a float graph"
+            )
+        return Model(name, load_graph_file(made_file(name)), made.input_range)
     if name in FETCHED:
         return Model(name, read_onnx(fetch_network(name)), FETCHED[name])
     card = load_model_card(name)

@@ -84,15 +84,16 @@ def prune_model(
         zeros=zeros_of(pruned),
         weights_before=sum(weight.numel() for weight in task.weights().values()),
         layers=layer_sparsities(pruned),
-        validation_before=_right(task.graph, validation),
-        validation_after=_right(pruned, validation),
+        validation_before=right(task.graph, validation),
+        validation_after=right(pruned, validation),
         epochs=0 if task.lesson is None else task.lesson.settings.epochs,
         seconds=round(time.perf_counter() - began, 1),
     )
     return pruned, result
 
 
-def _right(graph: Graph, data: DataTensors | None) -> float | None:
+def right(graph: Graph, data: DataTensors | None) -> float | None:
+    """Per cent of the samples that a graph gets right; None without samples."""
     return None if data is None else accuracy(GraphModule(graph).eval(), data)
 
 

@@ -4,11 +4,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from spikemorph.graph import InputError
 
 Choice = TypeVar("Choice")
+TRAIN = "train"  # the method that prunes nothing
+EXACT, LEARNED, IN_TIME = "post-training", "quantisation-aware", "through-time"
+ROADS = (EXACT, LEARNED, IN_TIME)
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class ConvertChoice:
     schedule: str = "free"
     coding: str = "analog"
     calibrator: str = "mse"
+    input_bits: int = 8
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,44 @@ class MeasureChoice:
 
 
 @dataclass(frozen=True)
+class TimeChoice:
+    """How a network runs and is calibrated that is trained through time (arXiv 2505.15833, section 3).
+
+    `percentile` and `scale` set the first thresholds, from `calibration_steps` steps.
+    """
+
+    steps: int = 8
+    leak: float = 1.0
+    reset: str = "hard"
+    percentile: float = 99.7
+    scale: float = 0.3
+    calibration_steps: int = 100
+
+
+@dataclass(frozen=True)
+class AttackChoice:
+    """What the networks of a recipe are attacked with: names as of `attack`, on so many test samples.
+
+    `ann` names the attacks on each float network; `gate_samples` 0 leaves the gates out.
+    """
+
+    eps: tuple[str, ...]
+    attacks: str = "apgd-ce=30,apgd-dlr=30,pgd=20,square=500"
+    paths: str = "all"
+    ann: str = "apgd-ce=50,apgd-t=20"
+    norm: str = "linf"
+    samples: int = 200
+    gate_samples: int = 50
+    corruptions: bool = False
+
+
+@dataclass(frozen=True)
 class NetworkChoice:
     """One network of a recipe; without a method it is the model as it is.
 
-    `training` holds what differs from the recipe's own training.
+    The method `train` trains all weights, from new ones where `fresh`. `start` names the network of
+    this recipe that it goes on from. `road` is how spikes come to it: one of `ROADS`. `training` and
+    `fine_tuning` hold what differs from the recipe's own.
     """
 
     name: str
@@ -72,6 +110,10 @@ class NetworkChoice:
     sparsity: float = 0.0
     allocation: str | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
+    start: str | None = None
+    fresh: bool = False
+    road: str = "post-training"
+    fine_tuning: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,14 +125,33 @@ class Recipe:
     data: DataChoice
     network: tuple[NetworkChoice, ...]
     training: TrainingChoice = TrainingChoice()
+    fine_tuning: TrainingChoice = TrainingChoice(epochs=2, rate=0.01)
     convert: ConvertChoice = ConvertChoice()
+    time: TimeChoice = TimeChoice()
     measure: MeasureChoice = MeasureChoice()
+    attack: AttackChoice | None = None
     seed: int = 0
 
     def training_of(self, network: NetworkChoice) -> TrainingChoice:
         """The recipe's training with what the network changes."""
         where = f"network {network.name!r}: training"
         return _filled(TrainingChoice, {**asdict(self.training), **network.training}, where)
+
+    def fine_tuning_of(self, network: NetworkChoice) -> TrainingChoice:
+        """The recipe's fine-tuning, of quantised weights or through time, with the network's own."""
+        where = f"network {network.name!r}: fine_tuning"
+        return _filled(TrainingChoice, {**asdict(self.fine_tuning), **network.fine_tuning}, where)
+
+
+_TABLES = {
+    "data": DataChoice,
+    "training": TrainingChoice,
+    "fine_tuning": TrainingChoice,
+    "convert": ConvertChoice,
+    "time": TimeChoice,
+    "measure": MeasureChoice,
+    "attack": AttackChoice,
+}
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -112,8 +173,7 @@ def read_recipe(path: Path) -> Recipe:
 def recipe_of(plain: Mapping[str, Any], where: str) -> Recipe:
     """A recipe from plain data; see `read_recipe`."""
     values = dict(plain)
-    parts = {"data": DataChoice, "training": TrainingChoice, "convert": ConvertChoice}
-    for key, kind in {**parts, "measure": MeasureChoice}.items():
+    for key, kind in _TABLES.items():
         if key in values:
             values[key] = _filled(kind, _table(values[key], f"{where}: {key}"), f"{where}: {key}")
     networks = values.get("network", ())
@@ -128,11 +188,13 @@ def recipe_of(plain: Mapping[str, Any], where: str) -> Recipe:
     _check_numbers(recipe, where)
     for network in recipe.network:
         recipe.training_of(network)
+        recipe.fine_tuning_of(network)
     return recipe
 
 
 def _network(values: Mapping[str, Any], where: str) -> NetworkChoice:
-    _table(values.get("training", {}), f"{where}: training")
+    for key in ("training", "fine_tuning"):
+        _table(values.get(key, {}), f"{where}: {key}")
     return _filled(NetworkChoice, values, where)
 
 
@@ -151,11 +213,29 @@ def _check_names(recipe: Recipe, where: str) -> None:
     plain = [name.casefold() for name in names[1:]]  # some disks know no case
     if twice := sorted({name for name in plain if plain.count(name) > 1}):
         raise InputError(f"{where}: network: two have one name, {twice}; give each its own")
+    seen: set[str] = set()
     for network in recipe.network:
-        if network.method is None and (network.sparsity or network.allocation or network.training):
-            raise InputError(
-                f"{where}: network {network.name!r}: it is to be pruned by no method; give one"
-            )
+        if reason := _contradiction(network, seen):
+            raise InputError(f"{where}: network {network.name!r}: {reason}")
+        seen.add(network.name)
+
+
+def _contradiction(network: NetworkChoice, before: set[str]) -> str | None:
+    """What does not fit together in one network, given the names of those before it."""
+    if network.method is None and (network.sparsity or network.allocation or network.training):
+        return "it is to be pruned by no method; give one"
+    if network.method == TRAIN and (network.sparsity or network.allocation):
+        return "method train prunes nothing; leave sparsity and allocation out"
+    if network.fresh and network.method != TRAIN:
+        return "only method train starts from new weights"
+    if network.start is not None and network.start not in before:
+        known = ", ".join(sorted(before)) or "none"
+        return f"it starts from {network.start!r}, which is no network before it; known: {known}"
+    if network.road not in ROADS:
+        return f"road {network.road!r}: choose one of {', '.join(ROADS)}"
+    if network.fine_tuning and network.road == EXACT:
+        return f"road {EXACT} fine-tunes nothing; leave fine_tuning out"
+    return None
 
 
 def _check_numbers(recipe: Recipe, where: str) -> None:
@@ -185,7 +265,10 @@ def _filled(kind: type[Choice], values: Mapping[str, Any], where: str) -> Choice
 
 
 def _fitted(value: Any, hint: Any, where: str) -> Any:
-    """The value, if it is of the kind; whole numbers pass as reals."""
+    """The value, if it is of the kind; whole numbers pass as reals, lists as tuples."""
+    if get_origin(hint) is tuple and isinstance(value, list):
+        kind = get_args(hint)[0]
+        return tuple(_fitted(item, kind, f"{where}[{k}]") for k, item in enumerate(value))
     kinds = tuple(k for k in get_args(hint) if isinstance(k, type)) or (hint,)
     if float in kinds and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

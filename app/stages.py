@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 
 from spikemorph.convert import certify, load_certified
 from spikemorph.energy import estimate_energy
-from spikemorph.graph import InputError
+from spikemorph.graph import Graph, InputError
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.saving import load_graph_file, save_graph, write_bytes
 from spikemorph.prune import PruneTask, layer_sparsities
@@ -27,8 +27,9 @@ from .evaluation import curve_steps, evaluate, float_classes, share
 from .inspection import inspect_graph
 from .models import Model
 from .pruning import lesson_of, prune_model, sparsity_rows
-from .recipe import ConvertChoice, NetworkChoice, Recipe
+from .recipe import TRAIN, ConvertChoice, NetworkChoice, Recipe
 from .sampling import drawn, labels_fit, values
+from .training import train_model
 
 Tell = Callable[[str], None]
 CHECKPOINT = "checkpoint"
@@ -46,12 +47,20 @@ class Bench:
     folder: Path
     dense: Path | None  # the folder of the recipe's un-pruned network, made before this one
     tell: Tell
+    start: Path | None = None  # the folder of the network that this one goes on from
     stamp: str = ""  # the hash of all that the stage at work depends on
 
     @property
     def ends(self) -> tuple[float, float]:
         """The range of the model's inputs."""
         return self.model.input_range or (0.0, 1.0)
+
+    @property
+    def source(self) -> Graph:
+        """The float graph that this network is made from."""
+        if self.start is None:
+            return self.model.graph
+        return load_graph_file(self.start / "model.safetensors")
 
     def write(self, part: str, plain: Any) -> None:
         """Write one part of the run as JSON."""
@@ -79,8 +88,9 @@ def check(bench: Bench) -> None:
             values(samples, bench.ends, bench.model.input_shape)
         labels_fit(bench.test, bench.model.graph)
         if bench.network.method is not None:
-            choices.method(bench.network.method)
-            _task(bench)
+            if bench.network.method != TRAIN:
+                choices.method(bench.network.method)
+            _task(replace(bench, start=None))
     except InputError as error:
         reason = str(error).removeprefix("--")  # names are no options here
         raise InputError(
@@ -90,13 +100,17 @@ def check(bench: Bench) -> None:
 
 def prune(bench: Bench) -> None:
     """``model.safetensors`` and ``sparsity.json``: the float network, pruned and trained."""
-    choice, graph = bench.network, bench.model.graph
+    choice, graph = bench.network, bench.source
     if choice.method is None:
         save_graph(bench.folder / "model.safetensors", graph)
         bench.write("sparsity", {"layers": sparsity_rows(layer_sparsities(graph)), "method": None})
         return
     task, validation = _task(bench)
-    pruned, result = prune_model(bench.model.name, choices.method(choice.method), task, validation)
+    if choice.method == TRAIN:
+        pruned, result = train_model(bench.model.name, task, validation, from_fresh=choice.fresh)
+    else:
+        method = choices.method(choice.method)
+        pruned, result = prune_model(bench.model.name, method, task, validation)
     save_graph(bench.folder / "model.safetensors", pruned)
     bench.write("sparsity", result.to_dict() | {"target": 100 * choice.sparsity})
 
@@ -112,7 +126,7 @@ def _task(bench: Bench) -> tuple[PruneTask, DataTensors | None]:
         ),
     )  # fmt: skip
     spread = choices.allocation(choice.allocation)
-    return PruneTask(bench.model.graph, choice.sparsity, spread, lesson, recipe.seed), validation
+    return PruneTask(bench.source, choice.sparsity, spread, lesson, recipe.seed), validation
 
 
 def clear(bench: Bench) -> None:
@@ -140,7 +154,7 @@ def convert(bench: Bench) -> None:
     result = convert_graph(
         graph,
         values(shown, bench.ends, bench.model.input_shape),
-        grid=Grid.of(*bench.ends),
+        grid=Grid.of(*bench.ends, bits=bench.recipe.convert.input_bits),
         **_conversion(bench.recipe.convert),
     )
     notes = {"model": bench.network.name, "source": None, "input_range": list(bench.ends)}

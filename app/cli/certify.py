@@ -9,13 +9,14 @@ from spikemorph.convert import load_certified
 
 from .. import choices, sampling
 from ..evaluation import measure
+from ..models import network_file
 from ..report import certificate_table, plain_certificate
 from . import options
 from .options import out as console
 
 
 def certify_network(
-    network: Annotated[Path, typer.Argument(help="A network that convert saved.")],
+    network: Annotated[Path, typer.Argument(help="A network that convert saved, or zoo:NAME.")],
     data: Annotated[
         str | None, typer.Option("--data", help="Count mismatching logits on it.")
     ] = None,
@@ -29,7 +30,7 @@ def certify_network(
 ) -> None:
     """Prove again what can be proved of a network. Exit status 3 where nothing is proved."""
     where = options.device(device)
-    spiking, certificate, notes = load_certified(network)
+    spiking, certificate, notes = load_certified(network_file(network))
     result = certificate.to_dict()
     differing = None
     if data is not None:

@@ -7,6 +7,7 @@ import typer
 
 from .. import choices
 from ..comparing import compare_networks
+from ..models import network_file
 from ..report.costs import comparison_table, cost_lines, price_table
 from . import options
 from .energy import DenseOption, ModelsOption, NoSeedOption, SamplesOption
@@ -14,7 +15,9 @@ from .options import out as console
 
 
 def compare(
-    networks: Annotated[list[Path], typer.Argument(help="Networks that convert saved.")],
+    networks: Annotated[
+        list[Path], typer.Argument(help="Networks that convert saved, or zoo:NAME.")
+    ],
     data: Annotated[str, typer.Option("--data", help="digits:test, FILE.npz, folder")],
     dense: DenseOption = None,
     samples: SamplesOption = 100,
@@ -28,8 +31,9 @@ def compare(
     found = options.read_data(data)
     with options.progress(len(networks) * len(found), "measuring") as watch:
         result, costs = compare_networks(
-            networks, found, dense=dense, samples=samples, price_lists=lists, device=where,
-            watch=watch,
+            [network_file(n) for n in networks], found,
+            dense=None if dense is None else network_file(dense), samples=samples,
+            price_lists=lists, device=where, watch=watch,
         )  # fmt: skip
     options.write_json(json_file, result.to_dict())
     for cost in costs:

@@ -12,6 +12,7 @@ from spikemorph.spiking import load_network
 
 from .. import choices, sampling
 from ..evaluation import curve_steps
+from ..models import network_file
 from ..report.costs import cost_lines, price_table
 from . import options
 from .options import out as console
@@ -32,7 +33,7 @@ ModelsOption = Annotated[
 
 
 def estimate(
-    network: Annotated[Path, typer.Argument(help="A network that convert saved.")],
+    network: Annotated[Path, typer.Argument(help="A network that convert saved, or zoo:NAME.")],
     data: Annotated[str, typer.Option("--data", help="digits:test, FILE.npz, folder")],
     dense: DenseOption = None,
     samples: SamplesOption = 100,
@@ -49,8 +50,8 @@ def estimate(
     lists = choices.price_lists(models)
     if steps is not None and not 1 <= steps <= 100_000:
         raise InputError(f"--steps {steps}: give a whole number above zero, 100000 at most")
-    spiking, certificate, notes = load_certified(network)
-    other = None if dense is None else load_network(dense)[0]
+    spiking, certificate, notes = load_certified(network_file(network))
+    other = None if dense is None else load_network(network_file(dense))[0]
     low, high = notes.get("input_range", (0.0, 1.0))
     found = sampling.first(options.read_data(data), samples)
     x = sampling.values(found, (low, high), spiking.entry.shape)

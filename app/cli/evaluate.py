@@ -9,14 +9,14 @@ from spikemorph.convert import canonical, certify, load_certified
 
 from .. import choices, sampling
 from ..evaluation import curve_steps, evaluate, parsed_steps
-from ..models import load_graph
+from ..models import load_graph, network_file
 from ..report import curve_table, plain_certificate, summary_lines
 from . import options
 from .options import out as console
 
 
 def evaluate_network(
-    network: Annotated[Path, typer.Argument(help="A network that convert saved.")],
+    network: Annotated[Path, typer.Argument(help="A network that convert saved, or zoo:NAME.")],
     data: Annotated[
         str, typer.Option("--data", help="digits:test, mnist:test:1000, FILE.npz, folder")
     ],
@@ -38,7 +38,7 @@ def evaluate_network(
 ) -> None:
     """Run a saved network and compare it, at every step, with the integer pass."""
     where, rule, wanted = options.device(device), choices.exit_rule(exit_), parsed_steps(steps)
-    spiking, certificate, notes = load_certified(network)
+    spiking, certificate, notes = load_certified(network_file(network))
     points = curve_steps(certificate) if wanted is None else list(wanted)
     certificate = certify(spiking, max(points))
     low, high = notes.get("input_range", (0.0, 1.0))

@@ -6,6 +6,7 @@ import typer
 from rich.table import Column, Table
 
 from spikemorph.zoo import load_model_card, model_catalogue
+from spikemorph.zoo.made import made_card, made_names
 
 from ..models import FETCHED
 from . import options
@@ -18,13 +19,19 @@ program = typer.Typer(help="Networks: list them, show one's card.")
 def list_models(json_file: options.JsonOption = None) -> None:
     """The shipped networks."""
     cards = model_catalogue()
-    options.write_json(json_file, [card.to_dict() for card in cards])
+    made_cards = [made_card(name).to_dict() for name in made_names()]
+    options.write_json(json_file, [*(card.to_dict() for card in cards), *made_cards])
     table = Table(Column("name", no_wrap=True), "data", "parameters", "test accuracy %", "licence")
     for card in cards:
         accuracy = f"{card.accuracy.get('test', float('nan')):.2f}"
         table.add_row(
             f"zoo:{card.name}", card.dataset, f"{card.parameters:,}", accuracy, card.licence
         )
+    for made in (made_card(name) for name in made_names()):
+        table.add_row(
+            f"zoo:{made.name}", made.dataset, f"{made.nonzero:,}", f"{made.accuracy:.2f}",
+            made.licence,
+        )  # fmt: skip
     for name in FETCHED:
         table.add_row(f"zoo:{name}", "mnist", "", "", "fetched when first used")
     console.print(table)
@@ -36,7 +43,9 @@ def show(
     json_file: options.JsonOption = None,
 ) -> None:
     """One network's card: data, training command, accuracy, licence."""
-    card = load_model_card(name.removeprefix("zoo:")).to_dict()
+    plain = name.removeprefix("zoo:")
+    found = made_card(plain) if plain in made_names() else load_model_card(plain)
+    card = found.to_dict()
     options.write_json(json_file, card)
     table = Table(show_header=False)
     for key, value in card.items():
