@@ -8,6 +8,7 @@ of it, whatever the path says that led there.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 
 import torch
@@ -102,12 +103,21 @@ class Member:
 
     def outcome(self, attacked: int, broken: int, seconds: float) -> MemberOutcome:
         """What it did, without counts of its queries."""
-        settings = [
-            getattr(self.attack, name, None) for name in ("loss", "steps", "step_size", "restarts")
-        ]
-        path = None if self.path is None else self.path.name
-        seen = (attacked, broken, None, None, 0, seconds)
-        return MemberOutcome(self.attack.name, path, *settings, *seen)
+        setting = partial(getattr, self.attack)  # not all attacks have all of these
+        return MemberOutcome(
+            attack=self.attack.name,
+            path=None if self.path is None else self.path.name,
+            loss=setting("loss", None),
+            steps=setting("steps", None),
+            step_size=setting("step_size", None),
+            restarts=setting("restarts", None),
+            attacked=attacked,
+            broken=broken,
+            zero_gradient_fraction=None,
+            nan_gradient_fraction=None,
+            queries=0,
+            seconds=seconds,
+        )
 
 
 def members_of(target: Target, attacks: Sequence[Attack]) -> tuple[Member, ...]:

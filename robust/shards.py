@@ -1,0 +1,296 @@
+"""An evaluation in blocks on disk: spread over processes and machines, and taken up after a kill.
+
+Every block is a file, in a folder that is named after all that the result depends on. Processes
+take every n-th block and pass over those that are there; whoever comes when all are there merges
+them. A shared folder is all that machines need: they run the same command.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from spikemorph.graph import InputError
+from spikemorph.graph.records import Plain
+from spikemorph.graph.saving import content_hash, read_file, write_bytes, write_file
+
+from .attack import Attack
+from .draws import Draws
+from .outcome import MemberOutcome, WorstCase, merge
+from .target import Target
+from .worst_case import BLOCK, members_of, worst_case
+
+_KIND = "evaluation block"
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Which of several processes this one is.
+
+    Raises
+    ------
+    InputError
+        If `rank` is not within 0 .. world - 1.
+    """
+
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world:
+            raise InputError(
+                f"process {self.rank} of {self.world}: ranks count from 0 to world - 1; "
+                "check RANK and WORLD_SIZE"
+            )
+
+    @classmethod
+    def from_environment(cls, names: Mapping[str, str] | None = None) -> "Processes":
+        """As torchrun tells by RANK and WORLD_SIZE; one process where it does not.
+
+        Raises
+        ------
+        InputError
+            If they are no whole numbers, or only one of them is there.
+        """
+        names = os.environ if names is None else names
+        told = [names.get(name) for name in ("RANK", "WORLD_SIZE")]
+        if told == [None, None]:
+            return cls()
+        try:
+            rank, world = (int(value or "") for value in told)
+        except ValueError as error:
+            raise InputError(
+                f"RANK is {told[0]!r} and WORLD_SIZE {told[1]!r}: set both to whole numbers, or "
+                "neither"
+            ) from error
+        return cls(rank, world)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A worst case that is evaluated in blocks.
+
+    Parameters
+    ----------
+    target : Target
+        The network and its gradient paths.
+    network : str
+        What identifies it, steps and neurons included: a hash of its file.
+    attacks : tuple of Attack
+        Frozen dataclasses under one threat, strong ones first.
+    x, y : Tensor
+        (sample, *shape) in [0, 1]; (sample,) int64 labels.
+    seed : int
+        Of all draws.
+    indices : Tensor, optional
+        (sample,) int64: of the samples in their data set, which choose their streams; 0, 1, 2 ...
+        if left out.
+    block : int
+        Samples of one file.
+    only_survivors : bool
+        See `worst_case`.
+    """
+
+    target: Target
+    network: str
+    attacks: tuple[Attack, ...]
+    x: Tensor
+    y: Tensor
+    seed: int = 0
+    indices: Tensor | None = None
+    block: int = BLOCK
+    only_survivors: bool = True
+
+    def __post_init__(self) -> None:
+        members_of(self.target, self.attacks)
+        if self.block < 1 or not len(self.x):
+            raise InputError(
+                f"{len(self.x)} samples in blocks of {self.block}: give at least one of each"
+            )
+
+    @property
+    def blocks(self) -> int:
+        """How many there are."""
+        return -(-len(self.x) // self.block)
+
+    @cached_property
+    def identity(self) -> dict[str, Plain]:
+        """All that the result depends on, as plain JSON."""
+        samples = {"x": self.x, "y": self.y, "indices": self._indices}
+        return {
+            "network": self.network,
+            "paths": [[path.name, path.exact] for path in self.target.paths],
+            "attacks": [_settings(attack, attack.name) for attack in self.attacks],
+            "samples": content_hash({}, samples),
+            "n": len(self.x),
+            "seed": self.seed,
+            "block": self.block,
+            "only_survivors": self.only_survivors,
+            "versions": {name: version(name) for name in ("spikemorph", "torch")},
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """A name for `identity`: 16 digits of its SHA-256."""
+        text = json.dumps(self.identity, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def run(self, number: int) -> WorstCase:
+        """One block."""
+        rows = self.rows(number)
+        draws = Draws.of(self.seed, self._indices[rows])
+        return worst_case(
+            self.target,
+            self.attacks,
+            self.x[rows],
+            self.y[rows],
+            draws,
+            block=self.block,
+            only_survivors=self.only_survivors,
+        )
+
+    def rows(self, number: int) -> slice:
+        """The samples of a block."""
+        return slice(number * self.block, min((number + 1) * self.block, len(self.x)))
+
+    @property
+    def _indices(self) -> Tensor:
+        if self.indices is None:
+            return torch.arange(len(self.x), device=self.x.device)
+        return self.indices
+
+
+def evaluate_shards(
+    evaluation: Evaluation,
+    folder: Path,
+    processes: Processes | None = None,
+    watch: Callable[[int, int], None] | None = None,
+) -> tuple[int, ...]:
+    """Do this process's blocks that are not there yet; the numbers of those that were done.
+
+    Blocks rank, rank + world, rank + 2 world ... are this process's. `watch` is told, after each,
+    how many of them are there and how many there are to be.
+
+    Raises
+    ------
+    InputError
+        As `worst_case` does, or if the folder cannot be written.
+    """
+    processes = processes or Processes()
+    place = _made(evaluation, folder)
+    own = range(processes.rank, evaluation.blocks, processes.world)
+    done = []
+    for count, number in enumerate(own, 1):
+        path = _block_path(place, number)
+        if not path.exists():
+            _write(path, evaluation, number, evaluation.run(number))
+            done.append(number)
+        if watch is not None:
+            watch(count, len(own))
+    return tuple(done)
+
+
+def missing_blocks(evaluation: Evaluation, folder: Path) -> tuple[int, ...]:
+    """The blocks that are not there yet."""
+    place = folder / evaluation.key
+    return tuple(k for k in range(evaluation.blocks) if not _block_path(place, k).exists())
+
+
+def merge_shards(evaluation: Evaluation, folder: Path) -> WorstCase:
+    """All blocks together: what one process would have found, save for its seconds.
+
+    Raises
+    ------
+    InputError
+        If blocks are missing (names them), damaged, or of another evaluation.
+    """
+    missing = missing_blocks(evaluation, folder)
+    if missing:
+        named = ", ".join(map(str, missing[:8])) + (" ..." if len(missing) > 8 else "")
+        raise InputError(
+            f"{folder / evaluation.key}: {len(missing)} of {evaluation.blocks} blocks are missing "
+            f"({named}): wait for the processes that do them, or run the command again"
+        )
+    place = folder / evaluation.key
+    return merge([_read(_block_path(place, k), evaluation, k) for k in range(evaluation.blocks)])
+
+
+def _block_path(place: Path, number: int) -> Path:
+    return place / f"block-{number:05d}.safetensors"
+
+
+def _made(evaluation: Evaluation, folder: Path) -> Path:
+    """The evaluation's own folder, with its identity for readers."""
+    place = folder / evaluation.key
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{place}: cannot be made: {error.strerror}; choose another folder"
+        ) from error
+    text = json.dumps(evaluation.identity, sort_keys=True, indent=1) + "\n"
+    write_bytes(place / "identity.json", text.encode())
+    return place
+
+
+def _write(path: Path, evaluation: Evaluation, number: int, found: WorstCase) -> None:
+    """Images are stored where they differ from the clean ones, in broken samples."""
+    plain = {
+        "key": evaluation.key,
+        "number": number,
+        "members": [member.to_dict() for member in found.members],
+    }
+    tensors = {
+        "clean": found.clean,
+        "worst": found.worst,
+        "broken_by": found.broken_by,
+        "adversarial": found.adversarial[found.broken_by >= 0],
+    }
+    write_file(path, _KIND, plain, tensors)
+
+
+def _read(path: Path, evaluation: Evaluation, number: int) -> WorstCase:
+    try:
+        plain, tensors = read_file(path, _KIND)
+        if (plain["key"], plain["number"]) != (evaluation.key, number):
+            raise InputError(f"it is block {plain['number']} of evaluation {plain['key']}")
+        members = tuple(MemberOutcome.from_dict(member) for member in plain["members"])
+    except (InputError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: not block {number} of this evaluation ({error}); delete it and run the "
+            "command again"
+        ) from error
+    clean = evaluation.x[evaluation.rows(number)].detach()
+    found = {name: tensor.to(clean.device) for name, tensor in tensors.items()}
+    images = clean.clone()
+    images[found["broken_by"] >= 0] = found["adversarial"].to(images)
+    flags = (found["clean"], found["worst"], found["broken_by"])
+    return WorstCase(evaluation.attacks[0].threat, *flags, images, members)
+
+
+def _settings(value: object, where: str) -> Plain:
+    """Every setting of a frozen value, by its class.
+
+    Raises
+    ------
+    InputError
+        If something is not plain: blocks of other settings could then be taken for these.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, tuple):
+        return [_settings(item, where) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        content = {f.name: _settings(getattr(value, f.name), where) for f in fields(value)}
+        return {"class": type(value).__name__, **content}
+    raise InputError(
+        f"{where}: a setting is a {type(value).__name__}, which has no name to tell its results "
+        "by; evaluate without a folder"
+    )
