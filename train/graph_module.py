@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spikemorph.graph import Graph, GraphError, Node
-from spikemorph.graph.interpret import walk
+from spikemorph.graph.interpret import Compute, walk
 
 
 class GraphModule(nn.Module):
@@ -82,24 +82,37 @@ class GraphModule(nn.Module):
             raise GraphError(f"node {name!r} learns no weight; name a weighted node")
         return key
 
+    @property
+    def graph(self) -> Graph:
+        """The graph that the module was made from, with what it held then."""
+        return self._graph
+
     def forward(self, x: Tensor) -> Tensor:
         """The graph's output; while training, with the statistics of this batch."""
-        used = {key: transform(getattr(self, key)) for key, transform in self.transforms.items()}
         (wanted,) = self._graph.outputs
         result = x
-        for node, output in walk(self._graph, x, lambda *a: self._compute(used, *a)):
+        for node, output in walk(self._graph, x, self.computing(training=self.training)):
             if node.name == wanted:
                 result = output
         return result
 
-    def _compute(self, used: Mapping[str, Tensor], node: Node, *inputs: Tensor) -> Tensor:
-        op = replace(node.op, **self._fields(used, node))
-        if not self.training:
-            return op(*inputs)
-        output, seen = op.in_training(*inputs)
-        for field, value in seen.items():
-            getattr(self, self._keys[node.name, field]).copy_(value)
-        return output
+    def computing(self, *, training: bool, remember: bool = True) -> Compute:
+        """How nodes compute with what is learnt now: every transform is applied once, here.
+
+        `training` takes the statistics of the batch; they move what is remembered if `remember`.
+        """
+        used = {key: transform(getattr(self, key)) for key, transform in self.transforms.items()}
+
+        def compute(node: Node, *inputs: Tensor) -> Tensor:
+            op = replace(node.op, **self._fields(used, node))
+            if not training:
+                return op(*inputs)
+            output, seen = op.in_training(*inputs)
+            for field, value in seen.items() if remember else ():
+                getattr(self, self._keys[node.name, field]).copy_(value)
+            return output
+
+        return compute
 
     def _fields(self, used: Mapping[str, Tensor], node: Node) -> dict[str, Tensor]:
         keys = {
