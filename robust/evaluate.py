@@ -1,0 +1,211 @@
+"""Evaluate the robustness of a network: worst case at every eps, then the gates on that evaluation."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from spikemorph.graph import InputError
+
+from .attack import Attack
+from .draws import Draws
+from .gate_context import Companions, GateContext, GateSettings, Samples
+from .gate_gradients import path_records
+from .gate_run import run_gates
+from .losses import losses
+from .outcome import WorstCase
+from .result import Curves, EpsRow, Example, RobustnessResult, Subject
+from .target import Target
+from .threat import Norm, Threat
+from .worst_case import worst_case
+
+# A threat to the attacks that are run under it, strong ones first.
+AttacksFor = Callable[[Threat], Sequence[Attack]]
+# Target, attacks, images, labels and draws to what was found: `worst_case`, or one in shards.
+Measure = Callable[[Target, Sequence[Attack], Tensor, Tensor, Draws], WorstCase]
+
+_IMAGE_RANK = 3
+_CHANNELS = (1, 3)
+_WHITE = 255
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How to evaluate.
+
+    Parameters
+    ----------
+    eps : tuple of float
+        In units of the input, growing.
+    norm : str
+        "linf" or "l2".
+    seed : int
+        Of all draws.
+    gates : GateSettings, optional
+        What gates may cost; None runs none.
+    examples : int
+        How many broken samples are kept as pictures.
+
+    Raises
+    ------
+    InputError
+        If there is no eps, or they do not grow.
+    """
+
+    eps: tuple[float, ...]
+    norm: Norm = "linf"
+    seed: int = 0
+    gates: GateSettings | None = field(default_factory=GateSettings)
+    examples: int = 8
+
+    def __post_init__(self) -> None:
+        if not self.eps or list(self.eps) != sorted(set(self.eps)):
+            raise InputError(f"eps {self.eps}: give at least one, growing, none twice")
+
+    @property
+    def threats(self) -> tuple[Threat, ...]:
+        """One for each eps."""
+        return tuple(Threat(self.norm, eps) for eps in self.eps)
+
+
+def evaluate_robustness(
+    target: Target,
+    attacks_for: AttacksFor,
+    samples: Samples,
+    settings: EvaluationSettings,
+    subject: Subject,
+    *,
+    companions: Companions | None = None,
+    measure: Measure = worst_case,
+) -> RobustnessResult:
+    """Clean accuracy, the worst case of every sample at every eps, paths, curves, and gates.
+
+    A sample that broke at a smaller eps is broken at a larger one, as its image is allowed there
+    too. Without any gradient path only attacks without gradients are run; a gate says so. The
+    command, versions and corruptions are entered by the caller (`dataclasses.replace`).
+
+    Raises
+    ------
+    InputError
+        As `worst_case` and `run_gates` do.
+    """
+    draws = Draws.of(settings.seed, samples.indices)
+    outcomes: list[WorstCase] = []
+    for threat in settings.threats:
+        chosen = possible(target, attacks_for(threat))
+        outcomes.append(measure(target, chosen, samples.x, samples.y, draws))
+    rows = in_turn(outcomes)
+    clean = rows[0].outcome.clean
+    with torch.no_grad():
+        classes = target.logits(samples.x[:1]).shape[1]
+    base = Curves(accuracy_vs_eps=accuracy_by_attack(rows))
+    facts = (subject, classes, settings.norm, settings.seed, clean, rows)
+    shown = examples(target, samples, rows, settings.examples)
+    if settings.gates is None:
+        return RobustnessResult(*facts, curves=base, examples=shown)
+    few = samples.rows(torch.arange(min(len(samples), settings.gates.samples)))
+    context = GateContext(
+        target,
+        few,
+        settings.threats[-1],
+        settings.seed,
+        settings.gates,
+        companions or Companions(),
+        tuple(outcomes),
+    )
+    checked = run_gates(context)
+    sweeps = context.usable and context.asks("gradients", "surrogates")
+    return RobustnessResult(
+        *facts,
+        curves=with_gates(base, context),
+        paths=path_records(context) if sweeps else (),
+        gates=checked,
+        examples=shown,
+    )
+
+
+def possible(target: Target, chosen: Sequence[Attack]) -> Sequence[Attack]:
+    """The attacks that need no gradient, where there is none and such attacks were chosen."""
+    blind = [attack for attack in chosen if not attack.gradients]
+    return chosen if target.paths or not blind else blind
+
+
+def in_turn(outcomes: Sequence[WorstCase]) -> tuple[EpsRow, ...]:
+    """Rows by growing eps, in which what was broken stays broken."""
+    rows: list[EpsRow] = []
+    for outcome in outcomes:
+        before = rows[-1].standing if rows else outcome.clean
+        rows.append(EpsRow(outcome, before & outcome.worst))
+    return tuple(rows)
+
+
+def accuracy_by_attack(rows: Sequence[EpsRow]) -> dict[str, list[tuple[float, float]]]:
+    """Per cent left against eps: after each attack and those before it, and in the worst case."""
+    start = (0.0, rows[0].outcome.clean_accuracy)
+    curves: dict[str, list[tuple[float, float]]] = {"worst case": [start]}
+    for row in rows:
+        eps = row.outcome.threat.eps
+        if eps == 0:
+            continue
+        curves["worst case"].append((eps, row.worst.accuracy))
+        left = zip(row.outcome.members, row.outcome.cumulative, strict=True)
+        for attack, group in groupby(left, key=lambda pair: pair[0].attack):
+            curves.setdefault(attack, [start]).append((eps, list(group)[-1][1]))
+    return curves
+
+
+def with_gates(base: Curves, context: GateContext) -> Curves:
+    """The evaluation's curves, and those that gates measured."""
+    if not context.usable or not context.best:
+        return base
+    over_eps, over_steps, over_loss = dict(base.accuracy_vs_eps), {}, {}
+    if context.asks("monotone", "half-range", "unbounded"):
+        over_eps["pgd (gates)"] = [(eps, found.robust) for eps, found in context.by_eps]
+    if context.asks("iterative", "convergence"):
+        over_steps["pgd"] = [(float(k), found.robust) for k, found in context.by_steps]
+        over_loss["pgd"] = [(float(k), _loss(context, f.images)) for k, f in context.by_steps]
+    return Curves(over_eps, over_steps, over_loss)
+
+
+def examples(
+    target: Target, samples: Samples, rows: Sequence[EpsRow], count: int
+) -> tuple[Example, ...]:
+    """Broken samples with the smallest indices, each with the image of the smallest eps.
+
+    Empty where samples are no pictures of one or three channels.
+    """
+    fallen = (rows[-1].outcome.clean & ~rows[-1].standing).nonzero()[:, 0]
+    shape = _picture(tuple(samples.x.shape[1:]))
+    if shape is None:
+        return ()
+    order = samples.indices[fallen.to(samples.indices.device)].argsort()
+    found = []
+    for at in fallen[order.to(fallen.device)][:count].tolist():
+        outcome = next(row.outcome for row in rows if not row.standing[at])
+        pair = torch.stack([samples.x[at], outcome.adversarial[at].to(samples.x)])
+        with torch.no_grad():
+            before, after = target.logits(pair).argmax(1).tolist()
+        by = outcome.members[int(outcome.broken_by[at])].name
+        identity = (int(samples.indices[at]), int(samples.y[at]), before, after)
+        found.append(Example(*identity, outcome.threat.eps, by, shape, *map(_pixels, pair)))
+    return tuple(found)
+
+
+def _picture(shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Channels, height, width; rows of numbers count as a picture one pixel high."""
+    if len(shape) > _IMAGE_RANK or not shape:
+        return None
+    full = (*[1] * (_IMAGE_RANK - len(shape)), *shape)
+    return full if full[0] in _CHANNELS else None
+
+
+def _pixels(image: Tensor) -> tuple[int, ...]:
+    return tuple((image * _WHITE).round().long().flatten().tolist())
+
+
+def _loss(context: GateContext, images: Tensor) -> float:
+    """Mean cross-entropy of the network itself."""
+    logits = context.forward(context.target.logits, images)
+    return float(losses["ce"](logits, context.samples.y).mean())

@@ -1,0 +1,90 @@
+"""Gates on rivals: attacks that know less must not do better, and an undefended twin must fall."""
+
+import torch
+from torch import Tensor
+
+from .gate_context import GateContext, clear, percent, share
+from .gates import Finding, gate
+from .noise import Noise
+from .pgd import Pgd
+from .square import Square
+
+BEHIND = 0.2  # points that Square may still take (the flag of the reference AutoAttack)
+FALLEN = 5.0  # points that an undefended twin may keep, where "about 0" is expected
+
+
+@gate(
+    "square",
+    "Gradients break at least as much as queries alone",
+    "An attack that sees no gradient finds more than one that does: gradients are masked.",
+)
+def square(context: GateContext) -> Finding:
+    """accuracy(white box) <= accuracy(Square), and Square takes no more from it."""
+    queries = context.settings.queries
+    attack = Square(context.threat, queries)
+    found = context.attack(attack, [context.target.logits])
+    return _against(context, found.standing, f"Square with {queries} queries")
+
+
+@gate(
+    "noise",
+    "Gradients break at least as much as random images",
+    "Random images find more than gradients do: gradients are masked.",
+)
+def noise(context: GateContext) -> Finding:
+    """accuracy(white box) <= accuracy(noise), and noise takes no more from it."""
+    draws = context.settings.noise
+    found = context.attack(Noise(context.threat, draws), [context.target.logits])
+    return _against(context, found.standing, f"random noise with {draws} draws")
+
+
+@gate(
+    "transfer",
+    "Gradients break at least as much as images made for other networks",
+    "Images made for another network break more than this network's own gradients: these are "
+    "masked.",
+)
+def transfer(context: GateContext) -> Finding:
+    """accuracy(white box) <= accuracy(transfer), over all sources together."""
+    sources = [source for source in context.companions.transfer if source.paths]
+    if not sources:
+        return Finding(None, "not run: no other network with gradients was given")
+    attack = Pgd(context.threat, steps=context.settings.steps, last_iterate=True)
+    models = [source.paths[0].logits for source in sources]
+    found = context.attack(attack, models, fork="transfer")
+    names = ", ".join(source.name for source in sources)
+    return _against(context, found.standing, f"transfer from {names}")
+
+
+@gate(
+    "undefended",
+    "The same attack breaks an undefended network",
+    "The attack breaks nothing: it proves nothing about this network either.",
+    attacks=False,
+)
+def undefended(context: GateContext) -> Finding:
+    """accuracy(undefended twin) is about 0 under the same code, steps and threat."""
+    twin = context.companions.undefended
+    if twin is None or not twin.paths:
+        return Finding(None, "not run: no undefended network with gradients was given")
+    attack = Pgd(context.threat, steps=context.settings.steps)
+    models = [path.logits for path in twin.paths[: context.settings.paths]]
+    found = context.attack(attack, models, judge=twin.logits, fork="undefended")
+    return Finding(
+        not clear(found.count, len(context.samples), FALLEN),
+        f"{twin.name} keeps {share(found.standing)}; at most {FALLEN:g} % is expected",
+        context.samples.named(found.standing),
+    )
+
+
+def _against(context: GateContext, rival: Tensor, name: str) -> Finding:
+    """Compare all that gradients broke with what a rival broke."""
+    own = context.white_box
+    missed = own & ~rival
+    passed = percent(own) <= percent(rival) and percent(missed) <= BEHIND
+    return Finding(
+        passed,
+        f"gradients leave {share(own)}, {name} {share(rival)}; "
+        f"{int(torch.count_nonzero(missed))} samples are broken by the latter only",
+        context.samples.named(missed),
+    )
