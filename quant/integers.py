@@ -54,10 +54,10 @@ def quantise_graph(graph: Graph, calibration: Tensor, grid: Grid, settings: Quan
     UnsupportedError
         Naming every node without integer meaning.
     """
-    body, analog, x = _prepared(graph, calibration, grid)
+    body, analog, x = prepared(graph, calibration, grid)
     steps = choose_steps(body, x, settings)
     plan = Plan(body, shapes(body), grid.step, steps, settings.largest_weight)
-    built = _Builder(body, plan, grid).build(analog)
+    built = Builder(body, plan, grid).build(analog)
     if not settings.bias_correction:
         return built
     return correct_biases(body, built, plan, x[:CORRECTION_SAMPLES], grid)
@@ -69,15 +69,13 @@ def rate_graph(graph: Graph, calibration: Tensor, grid: Grid, settings: RateCodi
     A spike of a layer is worth its threshold; nothing is exact (exactness.md, section 3bis). Raises
     as `quantise_graph` does.
     """
-    body, analog, x = _prepared(graph, calibration, grid)
+    body, analog, x = prepared(graph, calibration, grid)
     steps = rate_steps(body, x, settings)
     plan = Plan(body, shapes(body), grid.step, steps, RATE_WEIGHTS)
-    return _Builder(body, plan, grid).build(analog)
+    return Builder(body, plan, grid).build(analog)
 
 
-def _prepared(
-    graph: Graph, calibration: Tensor, grid: Grid
-) -> tuple[Graph, tuple[Op, ...], Tensor]:
+def prepared(graph: Graph, calibration: Tensor, grid: Grid) -> tuple[Graph, tuple[Op, ...], Tensor]:
     """The graph ready for integers, its analog end, and calibration samples as the grid has them."""
     x = grid.to_values(grid.to_integers(calibration))
     body, analog = split_analog(graph)
@@ -92,7 +90,7 @@ class _Absorbed:
     shift: Scale
 
 
-class _Builder:
+class Builder:
     """Builds the integer nodes, in running order."""
 
     def __init__(self, graph: Graph, plan: Plan, grid: Grid) -> None:

@@ -29,7 +29,7 @@ def build_ladder(op: Activation, steps: Steps, scale: Scale, shift: Scale) -> La
     columns = (widened(column, size) for column in (scale, shift, steps.unit))
     channels = list(zip(*columns, strict=True))
     even = isinstance(op, _EVEN) and all(s > 0 and _spans(op, steps, u) for s, _, u in channels)
-    line = _line(steps.start, channels) if even else None
+    line = even_line(steps.start, channels) if even else None
     unit = steps.unit[0]
     if line is not None and (steps.smax is None or steps.smax - steps.smin > LONGEST):
         return Ladder(None, steps.smin, steps.smax, unit, line)
@@ -57,8 +57,8 @@ def _rung(crossing: Fraction | float, scale: Fraction, shift: Fraction) -> int:
     return math.ceil((crossing - shift) / scale)
 
 
-def _line(first: Fraction, channels: list[tuple[Fraction, ...]]) -> Line:
-    """``floor((scale C + shift + start unit) / unit)`` with whole numbers."""
+def even_line(first: Fraction, channels: list[tuple[Fraction, ...]]) -> Line:
+    """``floor((scale C + shift + first unit) / unit)`` in whole numbers; rows (scale, shift, unit)."""
     rows = []
     for scale, shift, unit in channels:
         start = shift + first * unit

@@ -5,6 +5,7 @@ join alone is elastic: its own scale is chosen to fit. All other terms are fixed
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 import torch
@@ -41,6 +42,9 @@ class Plan:
         The ladder of every activation.
     largest : int
         The largest integer weight.
+    learnt : mapping, optional
+        For weighted layers whose weights' step was learnt: the step of every output channel, or one
+        for all, as a share of the weights at the input's coarsest scale. Then weights decide nothing.
     """
 
     def __init__(
@@ -50,9 +54,10 @@ class Plan:
         entry: Fraction,
         steps: dict[str, Steps],
         largest: int,
+        learnt: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         self.graph, self.sizes, self.entry = graph, sizes, entry
-        self.steps, self.largest = steps, largest
+        self.steps, self.largest, self.learnt = steps, largest, learnt or {}
         self._spiking = carries_spikes(graph)
         self._scales: dict[str, Scale] = {}
         for node in graph.nodes:
@@ -76,12 +81,7 @@ class Plan:
         """A weighted layer's weights in units of its input: (out, in / groups, ...), float64."""
         op = node.op
         assert isinstance(op, Convolution | Linear)
-        source = as_reals(self.scale(node.inputs[0]))
-        weight = op.weight.double()
-        if len(source) == 1 or isinstance(op, Linear):
-            return weight * source
-        rows = by_row(op, source)
-        return weight * rows.reshape(*rows.shape, *[1] * op.axes)
+        return in_units(op, as_reals(self.scale(node.inputs[0])))
 
     def _own_scale(self, node: Node) -> Scale:
         op = node.op
@@ -90,7 +90,7 @@ class Plan:
         if isinstance(op, Activation):
             return self.steps[node.name].unit
         if isinstance(op, WEIGHTED):
-            return self._ideal(node)
+            return self.ideal(node)
         if isinstance(op, ScaleShift):
             return self._diagonal(node, op)
         if isinstance(op, Concat):
@@ -98,8 +98,15 @@ class Plan:
         found = moved(op, self.scale(node.inputs[0]), self.sizes[node.inputs[0]])
         return (common(self.scale(node.inputs[0])),) if found is None else found
 
-    def _ideal(self, node: Node) -> Scale:
-        """The finest scale at which no weight is clipped; the best one where weights have few bits."""
+    def ideal(self, node: Node) -> Scale:
+        """The scale that suits a weighted layer best, were it not for joins.
+
+        As it was learnt; else the finest at which no weight is clipped, or, where weights have few
+        bits, the one with the least error.
+        """
+        if node.name in self.learnt:
+            coarsest = float(max(self.scale(node.inputs[0])))
+            return tuple(snapped(step * coarsest) for step in self.learnt[node.name])
         weights = self.weights(node).flatten(1)
         peaks = weights.abs().amax(1)
         spare = float(peaks.max()) or float(as_reals(self.scale(node.inputs[0])).max())
@@ -130,7 +137,7 @@ class Plan:
     def _plan_join(self, node: Node) -> None:
         elastic = [name for name in dict.fromkeys(node.inputs) if self._elastic(name)]
         fixed = [self.scale(name) for name in node.inputs if name not in elastic]
-        ideals = [self._ideal(self.graph[name]) for name in elastic]
+        ideals = [self.ideal(self.graph[name]) for name in elastic]
         size = max(len(scale) for scale in fixed + ideals)
         spikes = any(self._spiking[n] for n in node.inputs if n not in elastic)
         shared, pieces = [], []
@@ -148,6 +155,15 @@ class Plan:
 
     def _elastic(self, name: str) -> bool:
         return isinstance(self.graph[name].op, WEIGHTED) and self.graph.only_user(name) is not None
+
+
+def in_units(op: Convolution | Linear, source: Tensor) -> Tensor:
+    """A layer's weights in units of its input, whose scale is (channel,) or (1,); float64."""
+    weight = op.weight.double()
+    if len(source) == 1 or isinstance(op, Linear):
+        return weight * source
+    rows = by_row(op, source)
+    return weight * rows.reshape(*rows.shape, *[1] * op.axes)
 
 
 def plain_ratio(op: ScaleShift) -> Fraction:

@@ -90,9 +90,16 @@ def moved(op: Op, scale: Scale, shape: tuple[int, ...]) -> Scale | None:
     """
     if len(scale) == 1 or isinstance(op, SumPool):
         return scale
+    sources = channel_sources(op, shape)
+    return None if sources is None else tuple(scale[int(i)] for i in sources)
+
+
+def channel_sources(op: Op, shape: tuple[int, ...]) -> Tensor | None:
+    """The input channel that every output channel is made of; None where some mix.
+
+    `shape` is one sample's shape before the op.
+    """
     index = torch.arange(shape[0]).reshape(-1, *[1] * (len(shape) - 1)).expand(shape)
     out = op(index[None])[0]
     flat = out.reshape(len(out), -1)
-    if not bool((flat == flat[:, :1]).all()):
-        return None
-    return tuple(scale[int(i)] for i in flat[:, 0])
+    return flat[:, 0] if bool((flat == flat[:, :1]).all()) else None

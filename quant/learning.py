@@ -1,0 +1,242 @@
+"""Train a network as it will run on integers: weights, biases and the steps of all roundings."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from spikemorph.graph import Graph, InputError, Node
+from spikemorph.graph.grid import Grid
+from spikemorph.graph.interpret import shapes, walk
+from spikemorph.layers.activation import Activation
+from spikemorph.layers.ladder import along_channels
+from spikemorph.layers.masks import Weighted, weighted_nodes
+from spikemorph.train import DataTensors, Objective, TrainSettings, fit
+from spikemorph.train.loop import Augment, EpochRecord
+
+from .integers import CORRECTION_SAMPLES, Builder, correct_biases, prepared
+from .learning_pass import LearningPass
+from .learning_scales import Planned, soft_scales
+from .learning_steps import LearntStep, fitted, limit_of, refuse_unlearnable
+from .observe import choose_steps
+from .plan import Plan
+from .settings import Quantisation
+from .units import Scale, as_factors, as_reals, common, snapped
+from .whole import Products, through
+
+
+class QuantisedModule(nn.Module):
+    """A float graph computed as its integer graph computes, with gradients past the roundings.
+
+    All edges carry whole numbers in floats that hold them exactly; so `forward` equals the exported
+    graph bit for bit: ``module(x) == readout.real(run_integers(graph, grid.to_integers(x)))``. What is
+    learnt: weights (gradients are masked where the graph has masks), biases, one step for each
+    activation, one for each output channel of weights. Roundings let gradients straight through,
+    clipping stops them (learned step size quantisation, Esser et al., ICLR 2020); gradients reach the
+    input too. Layers that share tensors in `graph` each learn their own.
+
+    Parameters
+    ----------
+    graph : Graph
+        Canonical, one input, one output, of ReLU and clipping activations.
+    calibration : Tensor
+        (sample, *shape) real inputs, from training data; steps and biases start from them as in
+        `quantise_graph`.
+    grid : Grid
+        The integers that inputs lie on.
+    settings : Quantisation
+        Levels, bits, calibrator.
+
+    Raises
+    ------
+    InputError
+        If calibration data is empty, outside the grid, or leaves an activation silent.
+    UnsupportedError
+        Naming every node that cannot be trained so.
+    """
+
+    def __init__(
+        self, graph: Graph, calibration: Tensor, grid: Grid, settings: Quantisation
+    ) -> None:
+        super().__init__()
+        body, self._analog, x = prepared(graph, calibration, grid)
+        refuse_unlearnable(body, self._analog)
+        steps = choose_steps(body, x, settings)
+        plan = Plan(body, shapes(body), grid.step, steps, settings.largest_weight)
+        if settings.bias_correction:
+            body = _corrected(body, plan, x[:CORRECTION_SAMPLES], grid)
+        self._body, self._grid = body, grid
+        self._sizes, self._largest = plan.sizes, plan.largest
+        self._ends = {
+            name: replace(s, smax=s.smin + settings.levels - 1) for name, s in steps.items()
+        }
+        self._index = {node.name: str(index) for index, node in enumerate(body.nodes)}
+        self.steps = nn.ModuleDict()
+        for node in body.nodes:
+            self._learn(node, plan)
+        self._products = Products()
+        self._known: tuple[Tensor, Planned] | None = None
+
+    def _learn(self, node: Node, plan: Plan) -> None:
+        op, index = node.op, self._index[node.name]
+        if isinstance(op, Activation):
+            (unit,) = plan.steps[node.name].unit
+            top = self._ends[node.name].smax
+            count = torch.Size(self._sizes[node.name]).numel()
+            first = torch.tensor([float(unit)], dtype=torch.float64)
+            self.steps[index] = LearntStep(first, count, top or 1, limit_of(op))
+        elif isinstance(op, Weighted):
+            coarsest = float(max(plan.scale(node.inputs[0])))
+            first = as_reals(plan.ideal(node)).expand(len(op.weight)) / coarsest
+            self.steps[index] = LearntStep(first, op.weight[0].numel(), plan.largest)
+            self.register_parameter(f"weight_{index}", nn.Parameter(op.weight.detach().float()))
+            bias = torch.zeros(len(op.weight)) if op.bias is None else op.bias.detach().float()
+            self.register_parameter(f"bias_{index}", nn.Parameter(bias.clone()))
+            self.register_buffer(f"mask_{index}", op.mask)
+
+    def _current(self, node: Node) -> Weighted:
+        """A weighted node's op with the weights and biases as learnt; masked."""
+        op, index = node.op, self._index[node.name]
+        assert isinstance(op, Weighted)
+        weight, bias = getattr(self, f"weight_{index}"), getattr(self, f"bias_{index}")
+        mask = getattr(self, f"mask_{index}")
+        return replace(op, weight=weight if mask is None else weight * mask, bias=bias, mask=mask)
+
+    def _bias(self, node: Node) -> Tensor:
+        bias: Tensor = getattr(self, f"bias_{self._index[node.name]}")
+        return bias.detach()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The real outputs (sample, *shape) in float64, for real inputs (sample, *shape).
+
+        Automatic mixed precision is switched off inside.
+
+        Raises
+        ------
+        InputError
+            If `x` lies outside the grid, or parameters were turned into a shorter number type.
+        """
+        if any(p.dtype not in (torch.float32, torch.float64) for p in self.parameters()):
+            raise InputError(
+                "quantisation-aware training needs parameters in float32: 16 bits would round them "
+                "a second time; choose mixed precision (bf16-mixed), which leaves them whole"
+            )
+        with torch.autocast(x.device.type, enabled=False):
+            return self._run(x)
+
+    def _run(self, x: Tensor) -> Tensor:
+        learnt = self._learnt()
+        planned = self._planned(learnt, x.device)
+        scales = soft_scales(planned, learnt)
+        points = through(self._grid.to_integers(x).to(torch.float32), x / float(self._grid.step))
+        compute = LearningPass(planned, scales, self._current, self._products)
+        (wanted,) = self._body.outputs
+        nodes = walk(self._body, points, compute)
+        (sums,) = [value for node, value in nodes if node.name == wanted]
+        return self._read(sums, planned.plan.scale(wanted), scales[wanted])
+
+    def _read(self, sums: Tensor, exact: Scale, scale: Tensor) -> Tensor:
+        """The outputs as `Readout.real` computes them, with the gradient of ``scale C``."""
+        unit, wide = common(exact), sums.double()
+        factors = as_factors(exact, (unit,), 1).to(sums.device)
+        real = wide.detach() * along_channels(factors, wide) * float(unit)
+        out = through(real, wide * along_channels(scale, wide))
+        for op in self._analog:
+            out = op(out)
+        return out
+
+    def _learnt(self) -> dict[str, Tensor]:
+        """Every step as it stands, by node: (1,) of activations, (out,) of weights."""
+        return {name: self.steps[i]() for name, i in self._index.items() if i in self.steps}
+
+    def _planned(self, learnt: dict[str, Tensor], device: torch.device) -> Planned:
+        """The plan of the steps as they stand; the last one while nothing has changed."""
+        parts = [*learnt.values(), *(self._bias(node) for node in weighted_nodes(self._body))]
+        now = torch.cat([part.detach().double().flatten() for part in parts]).cpu()
+        if self._known is None or self._known[1].device != device:
+            before = None
+        else:
+            seen, before = self._known
+            if torch.equal(seen, now):
+                return before
+        ends = {n.name: float(self._bias(n).abs().max()) for n in weighted_nodes(self._body)}
+        ends[self._body.inputs[0]] = float(max(-self._grid.low, self._grid.high))
+        found = Planned.of(self._plan(learnt, self._body), ends, device, before)
+        self._known = (now, found)
+        return found
+
+    def _plan(self, learnt: dict[str, Tensor], body: Graph) -> Plan:
+        known = {name: step.detach().tolist() for name, step in learnt.items()}
+        steps = {}
+        for node in body.nodes:
+            if isinstance(node.op, Activation):
+                unit = snapped(known[node.name][0])
+                steps[node.name] = fitted(node.op, self._ends[node.name], unit)
+        weights = {name: step for name, step in known.items() if name not in steps}
+        return Plan(body, self._sizes, self._grid.step, steps, self._largest, weights)
+
+    @torch.no_grad()
+    def to_integers(self) -> Graph:
+        """The integer graph that `forward` computes."""
+
+        def learnt(node: Node) -> Node:
+            if not isinstance(node.op, Weighted):
+                return node
+            op = self._current(node)
+            return replace(
+                node, op=replace(op, weight=op.weight.cpu(), bias=self._bias(node).cpu())
+            )
+
+        body = self._body.map(learnt)
+        return Builder(body, self._plan(self._learnt(), body), self._grid).build(self._analog)
+
+
+def _corrected(body: Graph, plan: Plan, x: Tensor, grid: Grid) -> Graph:
+    """The graph with the biases that bias correction gives its integer graph, as reals."""
+    integer = correct_biases(body, Builder(body, plan, grid).build(()), plan, x, grid)
+
+    def corrected(node: Node) -> Node:
+        if not isinstance(node.op, Weighted):
+            return node
+        whole = integer[node.name].op
+        assert isinstance(whole, Weighted) and whole.bias is not None
+        unit = as_reals(plan.scale(node.name)).reshape(-1, *[1] * (whole.bias.dim() - 1))
+        return replace(node, op=replace(node.op, bias=whole.bias * unit))
+
+    return body.map(corrected)
+
+
+def learn_quantised(
+    graph: Graph,
+    calibration: Tensor,
+    grid: Grid,
+    quantisation: Quantisation,
+    train: DataTensors,
+    settings: TrainSettings,
+    *,
+    objective: Objective | None = None,
+    augment: Augment | None = None,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    fabric: Fabric | None = None,
+) -> Graph:
+    """Train a canonical graph under quantisation; the integer graph.
+
+    `graph` to `quantisation` and the errors are those of `QuantisedModule`, all others those of
+    `spikemorph.train.fit`. The objective may be clean or adversarial.
+    """
+    module = QuantisedModule(graph, calibration, grid, quantisation)
+    fit(
+        module,
+        train,
+        settings,
+        objective=objective,
+        augment=augment,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+        fabric=fabric,
+    )
+    return module.to_integers()

@@ -1,0 +1,112 @@
+"""Steps that are learnt: of activations and of weights, positive, each at its own pace."""
+
+import math
+from dataclasses import replace
+from fractions import Fraction
+
+import torch
+from torch import Tensor, nn
+
+from spikemorph.graph import Graph, Node, Op, Problem, UnsupportedError
+from spikemorph.layers.activation import Activation, Clip, Relay, ReLU
+from spikemorph.layers.affine import ScaleShift
+from spikemorph.layers.readout import Softmax
+
+from .observe import Steps
+from .plan import plain_ratio
+from .whole import through
+
+_LEARNABLE = (ReLU, Clip, Relay)
+
+
+class LearntStep(nn.Module):
+    """A step that is learnt as ``initial * exp(theta)``, so that it stays above zero.
+
+    Its logarithm moves as fast as in learned step size quantisation (Esser et al., ICLR 2020), where
+    the gradient in the step is scaled by ``1 / sqrt(count * top)``; weight decay draws it to where it
+    began, not to zero.
+
+    Parameters
+    ----------
+    initial : Tensor
+        (channel,) or (1,), above zero.
+    count : int
+        How many numbers one step serves.
+    top : int
+        The highest level.
+    limit : float
+        The step grows no larger.
+    """
+
+    initial: Tensor
+
+    def __init__(self, initial: Tensor, count: int, top: int, limit: float = math.inf) -> None:
+        super().__init__()
+        self.register_buffer("initial", initial.double())
+        self.theta = nn.Parameter(torch.zeros(len(initial)))
+        self.pace = 1 / math.sqrt(count * top)
+        self.limit = limit
+
+    def forward(self) -> Tensor:
+        """The step, float64, shaped like `initial`."""
+        theta = self.theta.double()
+        # d log(step) is to be pace * dL/dstep / step, and dL/dtheta is dL/dstep * step.
+        paced = through(theta, theta * (self.pace / self.initial.square()))
+        return (self.initial * paced.exp()).clamp(max=self.limit)
+
+
+def fitted(op: Activation, steps: Steps, unit: Fraction) -> Steps:
+    """The levels at another unit: none beyond what the function reaches."""
+    low, high = op.bounds
+    smin, smax = steps.smin, steps.smax
+    assert smax is not None
+    if low is not None:
+        smin = max(smin, math.floor(low / unit + Fraction(1, 2)))
+    if high is not None:
+        smax = min(smax, math.floor(high / unit + Fraction(1, 2)))
+    smin = min(smin, 0)
+    return replace(steps, smin=smin, smax=max(smax, smin + 1, 0), unit=(unit,))
+
+
+def limit_of(op: Activation) -> float:
+    """The largest step worth learning: the reach of a function that has one."""
+    low, high = op.bounds
+    if high is None:
+        return math.inf
+    return float(high if low is None else max(high, -low))
+
+
+def refuse_unlearnable(graph: Graph, analog: tuple[Op, ...]) -> None:
+    """Refuse a prepared graph, with its analog end, whose steps cannot be learnt.
+
+    Raises
+    ------
+    UnsupportedError
+        Naming every activation whose levels are not evenly spaced through zero, every scale and shift
+        that was not folded, and a final softmax.
+    """
+    problems = [problem for node in graph.nodes for problem in _problems(node)]
+    if any(isinstance(op, Softmax) for op in analog):
+        reason = "objectives take logits, and the graph ends in probabilities"
+        problems.append(
+            Problem(graph.outputs[0], "Softmax", reason, "cut the softmax off to train")
+        )
+    if problems:
+        raise UnsupportedError(problems)
+
+
+def _problems(node: Node) -> list[Problem]:
+    op, kind = node.op, type(node.op).__name__
+    if isinstance(op, Activation) and not isinstance(op, _LEARNABLE):
+        reason = "its levels are not evenly spaced, so no step can be learnt for it"
+        return [Problem(node.name, kind, reason, "train with ReLU, or quantise after training")]
+    if isinstance(op, Clip) and not op.low <= 0 <= op.high:
+        reason = f"its range {op.low:g}..{op.high:g} leaves zero out"
+        return [Problem(node.name, kind, reason, "clip to a range with zero in it")]
+    if isinstance(op, ScaleShift) and not plain_ratio(op):
+        reason = (
+            "this scale and shift could not be folded into a layer, so its rounding is not learnt"
+        )
+        repair = "put batch norms right behind weighted layers, or quantise after training"
+        return [Problem(node.name, kind, reason, repair)]
+    return []
