@@ -95,7 +95,7 @@ class Train:
         """u_t = v_t - V_th, (step, sample, ...)."""
         return self.membranes - self.threshold
 
-    def rows(self, chosen: Tensor) -> "Train":
+    def rows(self, chosen: Tensor | slice) -> "Train":
         """The same of some samples: by index."""
         return Train(
             self.currents[:, chosen], self.membranes[:, chosen], self.threshold, self.dynamics
