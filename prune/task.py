@@ -12,6 +12,7 @@ from torch import Tensor
 from spikemorph.graph import Graph, GraphError, InputError
 from spikemorph.layers.masks import broken_masks, mask_hash, masks_of, weight_of, weighted_nodes
 from spikemorph.train import CrossEntropy, DataTensors, Objective, TrainSettings
+from spikemorph.train.companion import Ending
 from spikemorph.train.loop import Augment, EpochRecord
 
 from .allocation import Allocation
@@ -42,7 +43,8 @@ class Lesson:
     """Data, objective and settings of the training that goes with pruning.
 
     The objective is clean or adversarial, whatever the caller gives. `checkpoint` names a file; each
-    phase of a method keeps its own beside it.
+    phase of a method keeps its own beside it. `ending` says which weights the training of weights
+    ends with: the last, if none.
     """
 
     train: DataTensors
@@ -52,6 +54,7 @@ class Lesson:
     checkpoint: Path | None = None
     on_epoch: Callable[[EpochRecord], None] | None = None
     fabric: Fabric | None = None
+    ending: Ending | None = None
 
     def phase(self, name: str, share: float = 1.0) -> "Lesson":
         """The lesson of one phase: a share of the epochs (at least one), a checkpoint of its own."""

@@ -1,6 +1,8 @@
-"""What goes along with training, step by step: rewiring, schedules, noise on weights."""
+"""What goes along with training, step by step: rewiring, schedules, noise on weights, averages."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from torch import Generator, nn
@@ -20,7 +22,10 @@ class Moment:
 
 
 class Companion(Protocol):
-    """Called at every step; what it has to remember it keeps in buffers of the model."""
+    """Called at every step; what it has to remember it keeps in buffers.
+
+    They are the model's, or its own: a companion that is a module is written to the checkpoint.
+    """
 
     def before_update(self, moment: Moment) -> bool:
         """Gradients are there, weights not yet changed; False leaves this update out."""
@@ -29,3 +34,54 @@ class Companion(Protocol):
     def after_update(self, moment: Moment) -> None:
         """Weights have been changed."""
         ...
+
+
+class Companions:
+    """Several companions as one: called in their order; the update is made if all agree."""
+
+    def __init__(self, *members: Companion) -> None:
+        self.members = members
+
+    def before_update(self, moment: Moment) -> bool:
+        """Every member is asked, whatever those before it said."""
+        answers = [member.before_update(moment) for member in self.members]
+        return all(answers)
+
+    def after_update(self, moment: Moment) -> None:
+        """Every member is told."""
+        for member in self.members:
+            member.after_update(moment)
+
+
+def together(*companions: Companion | None) -> Companion | None:
+    """Those that there are, as one; None where there is none."""
+    present = [companion for companion in companions if companion is not None]
+    return Companions(*present) if len(present) > 1 else next(iter(present), None)
+
+
+def kept_modules(companion: Companion | None) -> tuple[nn.Module, ...]:
+    """The modules among a companion and its members, whose state belongs to a run's checkpoint."""
+    if isinstance(companion, Companions):
+        return tuple(m for member in companion.members for m in kept_modules(member))
+    return (companion,) if isinstance(companion, nn.Module) else ()
+
+
+class Following(Protocol):
+    """Goes along with one run, to say which weights it ends with."""
+
+    @property
+    def companion(self) -> Companion | None:
+        """What has to see every step."""
+        ...
+
+    def after_epoch(self, epoch: int) -> None:
+        """An epoch, counted from 1, is over; may raise `TrainingStopped`."""
+        ...
+
+    def finish(self) -> None:
+        """The run is over: bring the model to the weights that were chosen."""
+        ...
+
+
+# Begins to follow the training of a model; the path is that of the run's checkpoint, if it has one.
+Ending = Callable[[nn.Module, Path | None], Following]

@@ -30,6 +30,83 @@ class DataTensors:
         """The samples at these positions, in this order."""
         return DataTensors(self.x[index], self.y[index])
 
+    def batches(self, size: int, generator: Generator) -> tuple[Tensor, ...]:
+        """Positions for one pass in a fresh order, `size` a batch, for `rows`.
+
+        An incomplete last batch is left out: its samples wait for the next order.
+        """
+        size = min(size, len(self))
+        order = torch.randperm(len(self), generator=generator)
+        return torch.split(order[: len(self) // size * size], size)
+
+    def identity(self) -> dict[str, int | float]:
+        """What must be equal for a stopped run to be continued on these samples."""
+        return {"samples": len(self), "extra": 0, "extra share": 0.0}
+
+
+@dataclass(frozen=True, eq=False)
+class MixedData(DataTensors):
+    """Samples, and others that every batch has a share of: pseudo-labelled ones, for example.
+
+    A pass is over when all of its own samples were seen, `x` and `y`; the others come in an order
+    of their own, all of them before any comes again. The loop meets them by their positions, after
+    the own ones (Carmon et al., NeurIPS 2019: share 1/2).
+
+    Parameters
+    ----------
+    extra : DataTensors
+        Of the same shape.
+    share : float
+        Of every batch, 0 < share < 1, rounded to whole samples with at least one of each kind.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ or the share is outside its range.
+    """
+
+    extra: DataTensors
+    share: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.extra.x.shape[1:] != self.x.shape[1:]:
+            raise InputError(
+                f"extra samples have shape {tuple(self.extra.x.shape[1:])}, the others "
+                f"{tuple(self.x.shape[1:])}: give samples for the same network"
+            )
+        if not 0 < self.share < 1:
+            raise InputError(f"extra samples' share {self.share:g}: give 0 < share < 1 of a batch")
+
+    def rows(self, index: Tensor) -> DataTensors:
+        """The samples at these positions, the extra ones being counted after the own."""
+        own, count = index < len(self), len(self)
+        x = self.x.new_empty(len(index), *self.x.shape[1:])
+        y = self.y.new_empty(len(index))
+        for here, source, shift in ((own, self, 0), (~own, self.extra, count)):
+            x[here] = source.x[index[here] - shift].to(x)
+            y[here] = source.y[index[here] - shift]
+        return DataTensors(x, y)
+
+    def batches(self, size: int, generator: Generator) -> tuple[Tensor, ...]:
+        """Positions for one pass over the own samples, every batch with its share of extra ones."""
+        if size < 2:
+            raise InputError(f"batch {size}: own and extra samples need 2 or more")
+        size = min(size, max(2, int(len(self) / (1 - self.share))))  # few samples, small batches
+        guests = min(max(round(self.share * size), 1), size - 1)
+        own = DataTensors(self.x, self.y).batches(size - guests, generator)
+        wanted = guests * len(own)
+        orders = [
+            torch.randperm(len(self.extra), generator=generator)
+            for _ in range(-(-wanted // len(self.extra)))
+        ]
+        extra = torch.split(torch.cat(orders)[:wanted] + len(self), guests)
+        return tuple(torch.cat(pair) for pair in zip(own, extra, strict=True))
+
+    def identity(self) -> dict[str, int | float]:
+        """As for plain samples, and how many extra ones in which share."""
+        return {"samples": len(self), "extra": len(self.extra), "extra share": self.share}
+
 
 def hold_out(
     data: DataTensors, count: int, generator: Generator

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import cast
 
@@ -16,7 +16,7 @@ from torch.optim import SGD
 from spikemorph.graph.errors import InputError, SpikemorphError
 
 from .checkpoint import State, is_begun, load_checkpoint, save_checkpoint
-from .companion import Companion, Moment
+from .companion import Companion, Moment, kept_modules
 from .data import DataTensors
 from .objectives import CrossEntropy, Objective
 from .settings import TrainSettings
@@ -27,6 +27,10 @@ Project = Callable[[nn.Module], None]  # put the weights back where they must be
 
 class DivergenceError(SpikemorphError):
     """The loss is no number any more; the last good checkpoint is kept."""
+
+
+class TrainingStopped(SpikemorphError):
+    """Raised by `on_epoch` where a run is long enough: `fit` ends as after its last epoch."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,19 @@ class _Plugged:
     project: Project | None
     companion: Companion | None
 
+    def kept(self) -> tuple[nn.Module, ...]:
+        """What companions remember, apart from the model."""
+        return kept_modules(self.companion)
+
+
+def _in_words(objective: Objective) -> str:
+    """An objective's kind and plain numbers, by which two runs' objectives are told apart."""
+    if not is_dataclass(objective):
+        return type(objective).__name__
+    plain = {field.name: getattr(objective, field.name) for field in fields(objective)}
+    kept = {k: v for k, v in plain.items() if isinstance(v, int | float | str)}
+    return f"{type(objective).__name__}({', '.join(f'{k}={v!r}' for k, v in kept.items())})"
+
 
 @dataclass(frozen=True)
 class _Run:
@@ -64,23 +81,26 @@ class _Run:
 
     def identity(self) -> State:
         """What must be equal for a stopped run to be continued."""
-        return {**asdict(self.settings), "samples": len(self.train)}
+        objective = _in_words(self.plugged.objective)
+        return {**asdict(self.settings), **self.train.identity(), "objective": objective}
 
-    def save(self, path: Path, records: list[EpochRecord]) -> None:
+    def save(self, path: Path, records: list[EpochRecord], *, ended: bool = False) -> None:
         """Write the run as its last epoch left it, once among all processes."""
         state = {
             "identity": self.identity(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
+            "companions": [module.state_dict() for module in self.plugged.kept()],
             "records": [asdict(record) for record in records],
+            "ended": ended,
         }
         if self.fabric.is_global_zero:
             save_checkpoint(state, path)
         self.fabric.barrier()
 
-    def restore(self, path: Path) -> list[EpochRecord]:
-        """Take up a stopped run where its last whole epoch ended."""
+    def restore(self, path: Path) -> tuple[list[EpochRecord], bool]:
+        """Take up a stopped run where its last whole epoch ended, and whether it was its end."""
         state = load_checkpoint(path)
         for name, value in self.identity().items():
             before = state["identity"].get(name, value)  # older files say less
@@ -91,24 +111,26 @@ class _Run:
                 )
         try:
             self.model.load_state_dict(state["model"])
-        except RuntimeError as error:
+            for module, kept in zip(self.plugged.kept(), state.get("companions", ()), strict=True):
+                module.load_state_dict(kept)
+        except (RuntimeError, ValueError) as error:
             raise InputError(
-                f"checkpoint {path}: made by another network; delete it to start over"
+                f"checkpoint {path}: made by another network or average; delete it to start over"
             ) from error
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
-        return [EpochRecord(**record) for record in state["records"]]
+        records = [EpochRecord(**record) for record in state["records"]]
+        return records, len(records) >= self.settings.epochs or state.get("ended", False)
 
     def epoch(self, number: int) -> EpochRecord:
         """One pass over the samples in a fresh order."""
         start = time.perf_counter()
-        batch = min(self.settings.batch, len(self.train))
-        steps = len(self.train) // batch  # an incomplete last batch waits for the next order
-        order = torch.randperm(len(self.train), generator=self.generator)[: steps * batch]
+        batches = self.train.batches(self.settings.batch, self.generator)
+        steps = len(batches)
         before = (number - 1) * steps
         losses = []
         self.spread.train()
-        for step, index in enumerate(torch.split(order, batch)):
+        for step, index in enumerate(batches):
             moment = self._moment(before + step + 1, self.settings.epochs * steps)
             rate = moment.rate
             losses.append(self._update(self.train.rows(index), moment))
@@ -133,7 +155,8 @@ class _Run:
         x = batch.x if vary is None else vary(batch.x, self.generator)
         share = slice(self.fabric.global_rank, None, self.fabric.world_size)
         x, y = self.fabric.to_device((x[share], batch.y[share]))
-        loss = self.plugged.objective(self.spread, x, y, self.generator)
+        with self.fabric.autocast():  # also what an objective runs around Fabric's wrapper
+            loss = self.plugged.objective(self.spread, x, y, self.generator)
         mean = cast(Tensor, self.fabric.all_reduce(loss.detach(), reduce_op="mean")).item()
         if math.isfinite(mean):
             for group in self.optimizer.param_groups:
@@ -171,6 +194,8 @@ def _begin(
         weight_decay=settings.decay,
     )
     spread, stepper = fabric.setup(model, optimizer)
+    for module in plugged.kept():
+        module.to(fabric.device)
     generator = torch.Generator().manual_seed(settings.seed)
     return _Run(fabric, model, spread, stepper, generator, train, settings, plugged)
 
@@ -193,22 +218,29 @@ def fit(
     The `objective` (cross-entropy if none is given) is made small on each batch, which `augment`
     may vary first; `project` is called after every update, to keep bounds; the `companion` sees
     every step before and after its update (rewiring, noise) and may leave the update out. The
-    `checkpoint` is written after every epoch, then `on_epoch` is called, which may raise to stop.
-    Where the checkpoint exists, the run goes on from it and ends with the very weights of a run
-    that was never stopped. `fabric` gives device, precision and processes, already launched, and
-    is one CPU process by default; processes draw the same batches and take a share of each.
+    `checkpoint` is written after every epoch, then `on_epoch` is called, which may raise to break
+    off, or raise `TrainingStopped` to end the run well. Where the checkpoint exists, the run goes on
+    from it and ends with the very weights of a run that was never stopped. `fabric` gives device,
+    precision and processes, already launched, and is one CPU process by default; processes draw the
+    same batches and take a share of each.
     """
     begun = is_begun(checkpoint)
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
     plugged = _Plugged(objective or CrossEntropy(), augment, project, companion)
     run = _begin(model, train, settings, plugged, fabric)
-    records = run.restore(checkpoint) if checkpoint and begun else []
-    while len(records) < settings.epochs:
+    records, ended = run.restore(checkpoint) if checkpoint and begun else ([], False)
+    while not ended:
         with _lent_seed(run):
             records.append(run.epoch(len(records) + 1))
         if checkpoint is not None:
             run.save(checkpoint, records)
-        if on_epoch is not None:
-            on_epoch(records[-1])
+        ended = len(records) == settings.epochs
+        try:
+            if on_epoch is not None:
+                on_epoch(records[-1])
+        except TrainingStopped:
+            ended = True
+            if checkpoint is not None:
+                run.save(checkpoint, records, ended=True)
     model.eval()
     return tuple(records)
