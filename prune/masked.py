@@ -9,7 +9,7 @@ from torch import Tensor
 from spikemorph.graph import Graph
 from spikemorph.layers.masks import Weighted, weight_of, weighted_nodes, with_masks
 from spikemorph.train import GraphModule, fit
-from spikemorph.train.companion import Companion, Moment
+from spikemorph.train.companion import Companion, Moment, together
 from spikemorph.train.loop import EpochRecord
 from spikemorph.train.masked import Masked, check_masks, mask_in, zero_outside
 
@@ -72,8 +72,14 @@ def train_module(
         check_masks(module, masks, record.epoch, before)
         if lesson.on_epoch is not None:
             lesson.on_epoch(record)
+        if following is not None:
+            following.after_epoch(record.epoch)
 
-    learn(module, replace(lesson, on_epoch=check), companion)
+    following = None if lesson.ending is None else lesson.ending(module, lesson.checkpoint)
+    also = None if following is None else following.companion
+    learn(module, replace(lesson, on_epoch=check), together(companion, also))
+    if following is not None:
+        following.finish()
     return pruned(module.to_graph(), {name: mask_in(module, name) for name in masks})
 
 
