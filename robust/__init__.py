@@ -4,7 +4,10 @@ from . import (  # noqa: F401  imported for the rows they enter in `attacks`
     apgd,
     apgd_targeted,
     fgsm,
+    noise,
+    outside,
     pgd,
+    square,
 )
 from .attack import Attack, attacks
 from .draws import Draws
