@@ -25,6 +25,7 @@ from .attack import Attack
 from .draws import Draws
 from .outcome import MemberOutcome, WorstCase, merge
 from .target import Target
+from .threat import require_unit_range
 from .worst_case import BLOCK, members_of, worst_case
 
 _KIND = "evaluation block"
@@ -114,6 +115,7 @@ class Evaluation:
             raise InputError(
                 f"{len(self.x)} samples in blocks of {self.block}: give at least one of each"
             )
+        require_unit_range(self.x)
 
     @property
     def blocks(self) -> int:

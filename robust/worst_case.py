@@ -77,7 +77,10 @@ def worst_case(
     total = len(members) * -(-len(x) // block)
     for start in range(0, len(x), block):
         rows = slice(start, start + block)
-        cascade = _Cascade(target, x[rows], y[rows], Draws(draws.seeds[rows]), members)
+        try:
+            cascade = _Cascade(target, x[rows], y[rows], Draws(draws.seeds[rows]), members)
+        except InputError as error:
+            raise InputError(f"of the samples from {start} on, {error}") from error
         done = len(parts) * len(members)
         parts.append(cascade.run(block, only_survivors, watch, (done, total)))
     return merge(parts)
