@@ -125,15 +125,27 @@ class SpikingModule(GraphModule):
             they remember, which stay as they are either way.
         """
         self.threshold(name)  # refuses other nodes
-        steps = self.dynamics.steps if steps is None else steps
         (source,) = self.graph[name].inputs
+        return self.output_of(x, source, steps, batch_statistics=batch_statistics)
+
+    def output_of(
+        self, x: Tensor, name: str, steps: int | None = None, *, batch_statistics: bool = False
+    ) -> Tensor:
+        """What any node gives, (step, sample, ...), without a gradient; otherwise as `observe`.
+
+        Raises
+        ------
+        GraphError
+            If there is no such node.
+        """
+        steps = self.dynamics.steps if steps is None else steps
         compute = self.computing(training=batch_statistics, remember=False)
         run = self._in_time(self.surrogate, compute, steps)
         with torch.no_grad():
             for node, output in walk(self.graph, x, run):
-                if node.name == source:
-                    return self._by_step(source, output, steps)
-        raise AssertionError("a node's source comes before it")
+                if node.name == name:
+                    return self._by_step(name, output, steps)
+        raise GraphError(f"node {name!r}: there is none of this name")
 
     def _mean_output(self, x: Tensor, rule: Backward | Replacement, compute: Compute) -> Tensor:
         (wanted,) = self.graph.outputs
@@ -166,7 +178,7 @@ class SpikingModule(GraphModule):
     def _by_step(self, name: str, output: Tensor, steps: int) -> Tensor:
         """A node's output as (step, sample, ...)."""
         if name in self._timed:
-            return output.unflatten(0, (steps, -1))
+            return output.unflatten(0, (steps, len(output) // steps))
         return output.expand(steps, *output.shape)
 
 

@@ -76,6 +76,11 @@ class GraphModule(nn.Module):
         key = self._key(name)
         return next((t for k, t in self.transforms.items() if k == key), None)
 
+    def statistics(self, name: str) -> dict[str, Tensor]:
+        """What a node remembers, by field (running statistics); writing to them sets them."""
+        fields = self._graph[name].op.remembers
+        return {f: getattr(self, self._keys[name, f]) for f in fields if (name, f) in self._keys}
+
     def _key(self, name: str) -> str:
         key = self._keys.get((name, "weight"))
         if key is None:
