@@ -38,8 +38,10 @@ class Attack(Protocol):
         """An allowed image for every sample, the most damaging one that was found.
 
         `x` (sample, *shape) in [0, 1], `y` (sample,) int64 labels; draws are per sample, so that
-        the result does not depend on the other samples of the batch. Global random state, module
-        modes and parameters' gradients are left as they were.
+        the result does not depend on the other samples of the batch. The model is always called
+        with all samples, in order, so that it may treat each of them in its own way (`mixed` of
+        `Target`). Global random state, module modes and parameters' gradients are left as they
+        were.
         """
         ...
 

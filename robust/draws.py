@@ -67,7 +67,7 @@ class Draws:
 
     def normal(self, *shape: int) -> Tensor:
         """(sample, *shape) float32, standard normal (Box and Muller, 1958)."""
-        one, two = (self.fork(part)._words(shape) for part in ("radius", "angle"))
+        one, two = (self.fork(part)._words(shape) for part in ("normal radius", "normal angle"))
         radius = (-2 * ((_shifted(one, 11).double() + 1) / 2**53).log()).sqrt()
         return (radius * (_shifted(two, 11).double() / 2**53 * 2 * math.pi).cos()).float()
 
