@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -10,21 +11,20 @@ from torch import Tensor
 from spikemorph.graph import InputError
 
 from .attack import Attack
-from .draws import Draws
 from .gate_context import Companions, GateContext, GateSettings, Samples
 from .gate_gradients import path_records
 from .gate_run import run_gates
 from .losses import losses
-from .outcome import WorstCase
+from .outcome import WorstCase, merge
 from .result import Curves, EpsRow, Example, RobustnessResult, Subject
+from .shards import Evaluation, Processes, evaluate_shards, merge_shards
 from .target import Target
 from .threat import Norm, Threat
-from .worst_case import worst_case
 
 # A threat to the attacks that are run under it, strong ones first.
 AttacksFor = Callable[[Threat], Sequence[Attack]]
-# Target, attacks, images, labels and draws to what was found: `worst_case`, or one in shards.
-Measure = Callable[[Target, Sequence[Attack], Tensor, Tensor, Draws], WorstCase]
+# What to evaluate to what was found: in memory, or in blocks on disk.
+Measure = Callable[[Evaluation], WorstCase]
 
 _IMAGE_RANK = 3
 _CHANNELS = (1, 3)
@@ -70,6 +70,25 @@ class EvaluationSettings:
         return tuple(Threat(self.norm, eps) for eps in self.eps)
 
 
+def in_memory(evaluation: Evaluation) -> WorstCase:
+    """Block after block; nothing is kept on disk."""
+    return merge([evaluation.run(number) for number in range(evaluation.blocks)])
+
+
+def in_folder(folder: Path, processes: Processes | None = None) -> Measure:
+    """Blocks on disk, shared by processes, kept after a kill.
+
+    What it makes raises an `InputError` while blocks of other processes are missing: run it again
+    when they are there.
+    """
+
+    def measure(evaluation: Evaluation) -> WorstCase:
+        evaluate_shards(evaluation, folder, processes)
+        return merge_shards(evaluation, folder)
+
+    return measure
+
+
 def evaluate_robustness(
     target: Target,
     attacks_for: AttacksFor,
@@ -78,7 +97,7 @@ def evaluate_robustness(
     subject: Subject,
     *,
     companions: Companions | None = None,
-    measure: Measure = worst_case,
+    measure: Measure = in_memory,
 ) -> RobustnessResult:
     """Clean accuracy, the worst case of every sample at every eps, paths, curves, and gates.
 
@@ -89,13 +108,13 @@ def evaluate_robustness(
     Raises
     ------
     InputError
-        As `worst_case` and `run_gates` do.
+        As `worst_case`, `measure` and `run_gates` do.
     """
-    draws = Draws.of(settings.seed, samples.indices)
-    outcomes: list[WorstCase] = []
-    for threat in settings.threats:
-        chosen = possible(target, attacks_for(threat))
-        outcomes.append(measure(target, chosen, samples.x, samples.y, draws))
+    given = (samples.x, samples.y, settings.seed, samples.indices)
+    outcomes = [
+        measure(Evaluation(target, subject.network, possible(target, attacks_for(threat)), *given))
+        for threat in settings.threats
+    ]
     rows = in_turn(outcomes)
     clean = rows[0].outcome.clean
     with torch.no_grad():
@@ -126,10 +145,10 @@ def evaluate_robustness(
     )
 
 
-def possible(target: Target, chosen: Sequence[Attack]) -> Sequence[Attack]:
+def possible(target: Target, chosen: Sequence[Attack]) -> tuple[Attack, ...]:
     """The attacks that need no gradient, where there is none and such attacks were chosen."""
     blind = [attack for attack in chosen if not attack.gradients]
-    return chosen if target.paths or not blind else blind
+    return tuple(chosen if target.paths or not blind else blind)
 
 
 def in_turn(outcomes: Sequence[WorstCase]) -> tuple[EpsRow, ...]:

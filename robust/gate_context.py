@@ -18,10 +18,10 @@ from .pgd import Pgd
 from .target import GradientPath, Logits, Target
 from .threat import Threat
 
-# Of 255; a masked gradient often shows at large distances only (Carlini et al. 2019: accuracy
-# against eps, up to where it is chance).
-LADDER = (0, 1, 2, 4, 8, 16, 32, 64, 128)
+# Parts of the range of inputs; a masked gradient often shows at large distances only (Carlini et
+# al. 2019: accuracy against eps, up to where it is chance).
 HALF, WHOLE = 0.5, 1.0  # of the range of inputs: solid grey is allowed; everything is
+LADDER = (*(level / 255 for level in (0, 1, 2, 4, 8, 16, 32, 64)), HALF, 128 / 255, WHOLE)
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,7 @@ class GateContext:
         everything = tuple(path.logits for path, _ in self.sweep)
         return tuple(
             (eps, self.attack(Pgd(threat, steps=self.settings.steps), models))
-            for eps in (*(level / 255 for level in LADDER), HALF, WHOLE)
+            for eps in LADDER
             for threat in (ladder_threat(self.threat, self.samples.x, eps),)
             for models in (everything if eps >= HALF else self.best,)
             if models

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from .gate_context import GateContext, clear, percent, share
+from .gate_effort import NO_PATH
 from .gates import Finding, gate
 from .noise import Noise
 from .pgd import Pgd
@@ -20,6 +21,8 @@ FALLEN = 5.0  # points that an undefended twin may keep, where "about 0" is expe
 )
 def square(context: GateContext) -> Finding:
     """accuracy(white box) <= accuracy(Square), and Square takes no more from it."""
+    if not context.best:
+        return Finding(None, NO_PATH)
     queries = context.settings.queries
     attack = Square(context.threat, queries)
     found = context.attack(attack, [context.target.logits])
@@ -33,6 +36,8 @@ def square(context: GateContext) -> Finding:
 )
 def noise(context: GateContext) -> Finding:
     """accuracy(white box) <= accuracy(noise), and noise takes no more from it."""
+    if not context.best:
+        return Finding(None, NO_PATH)
     draws = context.settings.noise
     found = context.attack(Noise(context.threat, draws), [context.target.logits])
     return _against(context, found.standing, f"random noise with {draws} draws")
@@ -47,8 +52,9 @@ def noise(context: GateContext) -> Finding:
 def transfer(context: GateContext) -> Finding:
     """accuracy(white box) <= accuracy(transfer), over all sources together."""
     sources = [source for source in context.companions.transfer if source.paths]
-    if not sources:
-        return Finding(None, "not run: no other network with gradients was given")
+    if not sources or not context.best:
+        missing = "no other network with gradients was given"
+        return Finding(None, f"not run: {missing}" if context.best else NO_PATH)
     attack = Pgd(context.threat, steps=context.settings.steps, last_iterate=True)
     models = [source.paths[0].logits for source in sources]
     found = context.attack(attack, models, fork="transfer")

@@ -27,6 +27,8 @@ class Subject:
         Time steps; None without time.
     weights, nonzero : int, optional
         How many weights it has, and how many are not zero.
+    network : str
+        What tells it from all others: a hash of its file; needed where blocks are kept on disk.
     """
 
     model: str
@@ -35,6 +37,7 @@ class Subject:
     steps: int | None = None
     weights: int | None = None
     nonzero: int | None = None
+    network: str = ""
 
 
 @dataclass(frozen=True)
