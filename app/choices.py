@@ -1,5 +1,6 @@
 """Names that users give neurons, calibrators, codings and engines, and the values they stand for."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Literal, TypeVar
 
@@ -12,6 +13,7 @@ from spikemorph.prune import Allocation, ErdosRenyi, Lamp, Ranked, Uniform
 from spikemorph.prune.methods import methods
 from spikemorph.quant import MSE, Max, Percentile, RateCoding
 from spikemorph.quant.calibrators import Calibrator
+from spikemorph.robust.threat import Norm
 from spikemorph.spiking import (
     Coding,
     DenseEngine,
@@ -22,6 +24,7 @@ from spikemorph.spiking import (
 )
 from spikemorph.spiking.coding import AnalogFirstStep, BitPlane, Repeated, Thermometer
 from spikemorph.spiking.neurons import BIF, IF, SNM, STBIF, burst, few_spikes, group, pow2
+from spikemorph.train.averaging import Averaging, Ema, Swa
 
 from .evaluation import Engine, ExitRule
 
@@ -54,6 +57,8 @@ PRECISIONS: Mapping[str, Literal["32-true", "bf16-mixed"]] = {
     "32-true": "32-true",
     "bf16-mixed": "bf16-mixed",
 }
+OBJECTIVES = ("clean", "pgd", "trades", "mart", "fast", "rfgsm")
+AVERAGES: Mapping[str, Averaging | None] = {"none": None, "swa": Swa(), "ema": Ema()}
 SCHEDULES = {"free": Schedule.FREE, "wait": Schedule.WAIT}
 
 
@@ -65,6 +70,12 @@ def method(name: str) -> str:
 def allocation(name: str | None) -> Allocation | None:
     """The allocation of that name; None leaves it to the method."""
     return None if name is None else _choice(ALLOCATIONS, name, "--allocation")
+
+
+def norm(name: str) -> Norm:
+    """The norm of a threat."""
+    table: Mapping[str, Norm] = {"linf": "linf", "l2": "l2"}
+    return _choice(table, name, "--norm")
 
 
 def price_lists(text: str) -> tuple[PriceList, ...]:
@@ -87,6 +98,39 @@ def price_lists(text: str) -> tuple[PriceList, ...]:
 def precision(name: str) -> Literal["32-true", "bf16-mixed"]:
     """The arithmetic of training."""
     return _choice(PRECISIONS, name, "--precision")
+
+
+def objective(name: str) -> str:
+    """The training objective of that name."""
+    return _choice({known: known for known in OBJECTIVES}, name, "--objective")
+
+
+def average(name: str) -> Averaging | None:
+    """The average of weights of that name; None is for none."""
+    return _choice(AVERAGES, name, "--average")
+
+
+def eps_of(text: str | float) -> float:
+    """How far an attacker may change a pixel, from ``8/255`` or ``0.03``.
+
+    Raises
+    ------
+    InputError
+        If it is no number, negative, or above 1, the whole range of inputs.
+    """
+    top, slash, bottom = str(text).partition("/")
+    below = _number(bottom, "--eps") if slash else 1.0
+    if below <= 0:
+        raise InputError(f"--eps {text}: divide by a number above 0: 8/255")
+    found = _number(top, "--eps") / below
+    if not 0 <= found < math.inf:
+        raise InputError(f"--eps {text}: give a number from 0 to 1, or 8/255")
+    if found > 1:
+        raise InputError(
+            f"--eps {text}: inputs are in 0..1, and this is more than all of it; "
+            f"did you mean {text}/255? Give it so"
+        )
+    return found
 
 
 def neuron(name: str) -> Neuron:

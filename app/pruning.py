@@ -13,6 +13,9 @@ from spikemorph.graph import Graph, InputError
 from spikemorph.layers.masks import sparsity as zeros_of
 from spikemorph.prune import Lesson, PruneTask, layer_sparsities, prune_graph
 from spikemorph.prune.task import LayerSparsity
+from spikemorph.robust.objectives import FastAdversarial, Mart, PgdTraining, RfgsmKl, Trades
+from spikemorph.robust.objectives_ascent import Ascent
+from spikemorph.robust.selection import FinalWeights, RobustSelection
 from spikemorph.train import (
     CrossEntropy,
     DataTensors,
@@ -23,15 +26,18 @@ from spikemorph.train import (
     accuracy,
     hold_out,
 )
+from spikemorph.train.companion import Ending
 from spikemorph.train.loop import EpochRecord
 from spikemorph.train.objectives import Distillation
 from spikemorph.zoo import Samples
 
-from .choices import precision
+from . import choices
 from .models import Model, load_graph
 from .recipe import TrainingChoice
 from .sampling import labels_fit, values
 
+Adversarial = PgdTraining | FastAdversarial | Trades | Mart | RfgsmKl
+_STEPS = 10  # of an inner attack, as published for all that take several
 _CPU = torch.device("cpu")
 
 
@@ -128,10 +134,11 @@ def lesson_of(
         epochs=choice.epochs, batch=choice.batch, rate=choice.rate, decay=choice.decay, seed=seed
     )
     vary = _variation(choice, model)
-    arithmetic = precision(choice.precision)
+    arithmetic = choices.precision(choice.precision)
     fabric = Fabric(accelerator=device.type, devices=1, precision=arithmetic)
-    objective = _objective(choice, model)
-    return Lesson(train, settings, objective, vary, checkpoint, tell, fabric), validation
+    objective = _objective(choice, model, ends)
+    ending = _ending(choice, objective, validation, seed)
+    return Lesson(train, settings, objective, vary, checkpoint, tell, fabric, ending), validation
 
 
 def _variation(choice: TrainingChoice, model: Model) -> FlipAndShift | None:
@@ -145,7 +152,77 @@ def _variation(choice: TrainingChoice, model: Model) -> FlipAndShift | None:
     return FlipAndShift(choice.flip, choice.shift)
 
 
-def _objective(choice: TrainingChoice, model: Model) -> Objective:
+def _objective(choice: TrainingChoice, model: Model, ends: tuple[float, float]) -> Objective:
+    name, eps = choices.objective(choice.objective), choices.eps_of(choice.eps)
+    if name == "clean":
+        if eps or choice.attack_steps or choice.beta or choice.select:
+            raise InputError(
+                "objective clean attacks nothing: leave eps, attack_steps, beta and select out, or "
+                f"choose one of {', '.join(choices.OBJECTIVES[1:])}"
+            )
+        return _clean(choice, model)
+    if choice.distil or choice.teacher is not None:
+        raise InputError(
+            f"objective {name}: a teacher of clean images does not go with it; leave distil and "
+            "teacher out, or choose objective clean"
+        )
+    if ends != (0.0, 1.0):
+        raise InputError(
+            f"objective {name}: eps counts from 0 to 1, and the model's inputs run from "
+            f"{ends[0]:g} to {ends[1]:g}; put the normalisation inside the model (--mean --std)"
+        )
+    return adversarial(name, eps, choice)
+
+
+def adversarial(name: str, eps: float, choice: TrainingChoice) -> Adversarial:
+    """An adversarial objective by name; where the choice says 0, steps and beta are its own.
+
+    Steps are of 2.5 eps / steps (fast: 1.25 eps; rfgsm: eps / 2).
+
+    Raises
+    ------
+    InputError
+        If a number is outside its range, or is none of the objective's.
+    """
+    if not eps > 0:
+        raise InputError(f"objective {name}: say how strong the attack is: --eps 8/255")
+    if name in ("fast", "rfgsm") and choice.attack_steps not in (0, 1):
+        raise InputError(f"objective {name} takes a single step: leave attack_steps out")
+    if name in ("pgd", "fast") and choice.beta:
+        raise InputError(f"objective {name} has no beta: leave it out")
+    beta, smoothing = {"beta": choice.beta} if choice.beta else {}, choice.smoothing
+    if name == "fast":
+        return FastAdversarial(eps, min(1.25 * eps, 1.0), smoothing)
+    if name == "rfgsm":
+        return RfgsmKl(eps, eps / 2, smoothing=smoothing, **beta)
+    steps = choice.attack_steps or _STEPS
+    size = min(2.5 * eps / max(steps, 1), 1.0)
+    if name == "pgd":
+        return PgdTraining(eps, steps, size, smoothing)
+    kind = Trades if name == "trades" else Mart
+    return kind(eps, steps, size, smoothing=smoothing, **beta)
+
+
+def _ending(
+    choice: TrainingChoice, objective: Objective, validation: DataTensors | None, seed: int
+) -> Ending | None:
+    averaging, selection = choices.average(choice.average), None
+    if choice.select:
+        if validation is None:
+            raise InputError(
+                "select: epochs are judged on samples held out of training: give held_out"
+            )
+        eps = choices.eps_of(choice.eps)
+        steps = choice.attack_steps if choice.attack_steps > 1 else _STEPS
+        selection = RobustSelection(
+            validation, Ascent(eps, steps, min(2.5 * eps / steps, 1.0)), seed=seed
+        )
+    if averaging is None and selection is None:
+        return None
+    return FinalWeights(averaging, selection)
+
+
+def _clean(choice: TrainingChoice, model: Model) -> Objective:
     if not 0 <= choice.smoothing <= 1:
         raise InputError(f"smoothing {choice.smoothing:g}: give 0 to 1")
     if not 0 <= choice.distil <= 1:

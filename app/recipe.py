@@ -27,7 +27,9 @@ class TrainingChoice:
     """The numbers of a training; `held_out` samples are kept apart to validate on.
 
     `distil` is the share of the loss that a teacher has, 0 to 1: the `teacher` named, or the network
-    as it was before pruning.
+    as it was before pruning. An `objective` other than clean attacks every batch within `eps`, as
+    "8/255" or a number; `attack_steps` and `beta` 0 stand for the objective's own. `average` names an
+    average of the weights to end with; `select` keeps the epoch most robust on the held-out samples.
     """
 
     epochs: int = 5
@@ -41,6 +43,12 @@ class TrainingChoice:
     distil: float = 0.0
     teacher: str | None = None
     precision: str = "32-true"
+    objective: str = "clean"
+    eps: str | float = 0.0
+    attack_steps: int = 0
+    beta: float = 0.0
+    average: str = "none"
+    select: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from spikemorph.graph import InputError
 from spikemorph.graph.saving import save_graph
 from spikemorph.prune import PruneTask
 
@@ -45,6 +44,20 @@ def prune(
     teacher: Annotated[
         str | None, typer.Option(help="Who teaches; default: the model as it is given.")
     ] = None,
+    objective: Annotated[str, typer.Option(help=", ".join(choices.OBJECTIVES))] = "clean",
+    eps: Annotated[
+        str, typer.Option(help="How far the attacker in training may change a pixel: 8/255.")
+    ] = "0",
+    attack_steps: Annotated[
+        int, typer.Option(help="Of the attacker; 0: the objective's own.", min=0)
+    ] = 0,
+    beta: Annotated[
+        float, typer.Option(help="Price of robustness (trades, mart, rfgsm); 0: its own.", min=0)
+    ] = 0.0,
+    average: Annotated[str, typer.Option(help="Weights to end with: none, swa, ema.")] = "none",
+    select: Annotated[
+        bool, typer.Option(help="End with the epoch most robust on the held-out samples.")
+    ] = False,
     held_out: Annotated[int, typer.Option(help="Samples kept for validation.")] = 0,
     precision: Annotated[str, typer.Option(help="32-true or bf16-mixed")] = "32-true",
     allow_empty: Annotated[bool, typer.Option(help="A layer may lose all its weights.")] = False,
@@ -66,13 +79,15 @@ def prune(
     """Mask weights and fine-tune under the mask; print the sparsity of every layer."""
     where = options.device(device)
     chosen, spread = choices.method(method), choices.allocation(allocation)
-    _can_be_written(out, json_file)
+    options.can_be_written(out, json_file)
     found = load_graph(model, input_shape=options.shape(input_shape), weights=weights)
     lesson, validation = None, None
     if data is not None:
         numbers = TrainingChoice(
             epochs=epochs, rate=rate, decay=decay, smoothing=smoothing, shift=shift, flip=flip,
             held_out=held_out, distil=distil, teacher=teacher, precision=precision,
+            objective=objective, eps=eps, attack_steps=attack_steps, beta=beta,
+            average=average, select=select,
         )  # fmt: skip
         ends = options.input_range(input_range, found.input_range)
         lesson, validation = lesson_of(
@@ -89,11 +104,3 @@ def prune(
     console.print(sparsity_table(result))
     untrained = [] if lesson else ["not trained after pruning: give training data with --data"]
     options.say(*prune_lines(result), *untrained, f"saved {out}")
-
-
-def _can_be_written(*files: Path | None) -> None:
-    """Refuse a place for results before a training, not after it."""
-    for file in files:
-        if file is not None and (file.is_dir() or not file.parent.is_dir()):
-            kind = "is a folder" if file.is_dir() else f"{file.parent} is no folder"
-            raise InputError(f"{file}: cannot be written: {kind}; choose another --out or --json")
