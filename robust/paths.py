@@ -68,6 +68,12 @@ def extra_paths() -> dict[str, Rule]:
     }
 
 
+def training_path(module: SpikingModule) -> str:
+    """The name of the path that the network was trained by: ``trained`` if it has no other."""
+    known = {**paper_paths(), **extra_paths()}
+    return next((name for name, rule in known.items() if rule == module.surrogate), "trained")
+
+
 def spiking_target(
     name: str, module: SpikingModule, rules: dict[str, Rule] | None = None
 ) -> Target:
@@ -77,7 +83,7 @@ def spiking_target(
     an attacker knows it. The module's mode, weights and statistics are left alone.
     """
     known = {**paper_paths(), **extra_paths()} if rules is None else rules
-    if rules is None and module.surrogate not in known.values():
+    if rules is None and training_path(module) not in known:
         known = {"trained": module.surrogate, **known}
     paths = tuple(
         GradientPath(path, module.logits_by(rule), exact=not isinstance(rule, Replacement))

@@ -1,6 +1,7 @@
 """A float graph as a spiking network that is trained through time."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -129,9 +130,18 @@ class SpikingModule(GraphModule):
         return self.output_of(x, source, steps, batch_statistics=batch_statistics)
 
     def output_of(
-        self, x: Tensor, name: str, steps: int | None = None, *, batch_statistics: bool = False
+        self,
+        x: Tensor,
+        name: str,
+        steps: int | None = None,
+        *,
+        batch_statistics: bool = False,
+        known: Mapping[str, Tensor] = MappingProxyType({}),  # noqa: B008  immutable
     ) -> Tensor:
         """What any node gives, (step, sample, ...), without a gradient; otherwise as `observe`.
+
+        What spiking nodes gave already may be `known`, by name, (step, sample, ...), so that only
+        what lies between is computed.
 
         Raises
         ------
@@ -141,8 +151,18 @@ class SpikingModule(GraphModule):
         steps = self.dynamics.steps if steps is None else steps
         compute = self.computing(training=batch_statistics, remember=False)
         run = self._in_time(self.surrogate, compute, steps)
+        needed = {name}
+        for node in reversed(self.graph.nodes):
+            if node.name in needed and node.name not in known:
+                needed.update(node.inputs)
+
+        def between(node: Node, *inputs: Tensor) -> Tensor:
+            if node.name in known:
+                return known[node.name].flatten(0, 1).to(x)
+            return run(node, *inputs) if node.name in needed else x[:0]  # nothing reads the latter
+
         with torch.no_grad():
-            for node, output in walk(self.graph, x, run):
+            for node, output in walk(self.graph, x, between):
                 if node.name == name:
                     return self._by_step(name, output, steps)
         raise GraphError(f"node {name!r}: there is none of this name")
