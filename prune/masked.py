@@ -1,10 +1,10 @@
 """Train a graph under masks that stay or move, and prove after every epoch that they were kept."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikemorph.graph import Graph
 from spikemorph.layers.masks import Weighted, weight_of, weighted_nodes, with_masks
@@ -70,6 +70,25 @@ def train_module(
 
     def check(record: EpochRecord) -> None:
         check_masks(module, masks, record.epoch, before)
+
+    learn_to_the_end(module, lesson, companion, check)
+    return pruned(module.to_graph(), {name: mask_in(module, name) for name in masks})
+
+
+def learn_to_the_end(
+    module: nn.Module,
+    lesson: Lesson,
+    companion: Companion | None = None,
+    check: Callable[[EpochRecord], None] | None = None,
+) -> None:
+    """Train a module by a lesson, and leave it with the weights that the lesson's ending chooses.
+
+    `check` sees every epoch before anyone else does.
+    """
+
+    def told(record: EpochRecord) -> None:
+        if check is not None:
+            check(record)
         if lesson.on_epoch is not None:
             lesson.on_epoch(record)
         if following is not None:
@@ -77,13 +96,12 @@ def train_module(
 
     following = None if lesson.ending is None else lesson.ending(module, lesson.checkpoint)
     also = None if following is None else following.companion
-    learn(module, replace(lesson, on_epoch=check), together(companion, also))
+    learn(module, replace(lesson, on_epoch=told), together(companion, also))
     if following is not None:
         following.finish()
-    return pruned(module.to_graph(), {name: mask_in(module, name) for name in masks})
 
 
-def learn(module: GraphModule, lesson: Lesson, companion: Companion | None = None) -> None:
+def learn(module: nn.Module, lesson: Lesson, companion: Companion | None = None) -> None:
     """Train a module by a lesson; it comes back to the device that it was on."""
     home = next(module.parameters()).device
     fit(
