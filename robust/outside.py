@@ -227,7 +227,9 @@ class View(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(sample, class); float64 logits keep their differences: the largest is taken off."""
-        logits: Tensor = _InputOnly.apply(images.reshape(-1, *self._shape), self._model[0])
+        logits: Tensor = _InputOnly.apply(  # type: ignore[no-untyped-call]
+            images.reshape(-1, *self._shape), self._model[0]
+        )
         if logits.dtype == torch.float64:
             logits = (logits - logits.amax(1, keepdim=True)).float()
         return logits
