@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .corruption_filters import enlarged, smear
-from .corruption_table import at, corruptions, scale_of
+from .corruption_table import at, corruptions
 from .draws import Draws
 from .threat import wide
 
@@ -17,12 +17,13 @@ _LUMA = (0.299, 0.587, 0.114)  # what red, green and blue add to grey (ITU-R BT.
 def snow(x: Tensor, severity: int, draws: Draws) -> Tensor:
     """Flakes of an enlarged noise above a threshold, smeared as they fall, over a whitened image.
 
-    The flakes are added twice, once turned by half a circle.
+    The flakes are added twice, once turned by half a circle. The threshold of the third severity is
+    0.5, not the published 0.55, with which it does no more damage than the second.
     """
     rows = (
         (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
         (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
-        (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+        (0.15, 0.3, 1.75, 0.5, 10, 4, 0.9),
         (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
         (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
     )
