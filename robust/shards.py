@@ -183,9 +183,14 @@ def evaluate_shards(
     Raises
     ------
     InputError
-        As `worst_case` does, or if the folder cannot be written.
+        As `worst_case` does, if the folder cannot be written, or if nothing identifies the network.
     """
     processes = processes or Processes()
+    if not evaluation.network:
+        raise InputError(
+            f"{evaluation.target.name}: nothing identifies the network, so its blocks could be "
+            "another's: give its hash"
+        )
     place = _made(evaluation, folder)
     own = range(processes.rank, evaluation.blocks, processes.world)
     done = []

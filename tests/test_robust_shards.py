@@ -144,6 +144,12 @@ def test_settings_without_a_name_are_refused(tmp_path: Path) -> None:
         evaluate_shards(evaluation, tmp_path)
 
 
+def test_blocks_of_a_network_without_identity_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="linear: nothing identifies the network"):
+        evaluate_shards(replace(small_evaluation(), network=""), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_images_outside_the_range_are_refused_by_their_own_number() -> None:
     x = small_evaluation().x.clone()
     x[17] = 200
