@@ -20,7 +20,7 @@ from spikemorph.train.loop import Augment, EpochRecord
 from .integers import CORRECTION_SAMPLES, Builder, correct_biases, prepared
 from .learning_pass import LearningPass
 from .learning_scales import Planned, soft_scales
-from .learning_steps import LearntStep, fitted, limit_of, refuse_unlearnable
+from .learning_steps import LearntStep, fitted, limit_of, loudness, refuse_unlearnable
 from .observe import choose_steps
 from .plan import Plan
 from .settings import Quantisation
@@ -74,6 +74,7 @@ class QuantisedModule(nn.Module):
             name: replace(s, smax=s.smin + settings.levels - 1) for name, s in steps.items()
         }
         self._index = {node.name: str(index) for index, node in enumerate(body.nodes)}
+        self._loudness = loudness(body, x[:CORRECTION_SAMPLES])
         self.steps = nn.ModuleDict()
         for node in body.nodes:
             self._learn(node, plan)
@@ -84,15 +85,15 @@ class QuantisedModule(nn.Module):
         op, index = node.op, self._index[node.name]
         if isinstance(op, Activation):
             (unit,) = plan.steps[node.name].unit
-            top = self._ends[node.name].smax
-            count = torch.Size(self._sizes[node.name]).numel()
             first = torch.tensor([float(unit)], dtype=torch.float64)
-            self.steps[index] = LearntStep(first, count, top or 1, limit_of(op))
+            self.steps[index] = LearntStep(first, limit_of(op))
         elif isinstance(op, Weighted):
             coarsest = float(max(plan.scale(node.inputs[0])))
             first = as_reals(plan.ideal(node)).expand(len(op.weight)) / coarsest
-            self.steps[index] = LearntStep(first, op.weight[0].numel(), plan.largest)
-            self.register_parameter(f"weight_{index}", nn.Parameter(op.weight.detach().float()))
+            loud = self._loudness[node.name]
+            self.steps[index] = LearntStep(first)
+            weight = op.weight.detach().float() * loud
+            self.register_parameter(f"weight_{index}", nn.Parameter(weight))
             bias = torch.zeros(len(op.weight)) if op.bias is None else op.bias.detach().float()
             self.register_parameter(f"bias_{index}", nn.Parameter(bias.clone()))
             self.register_buffer(f"mask_{index}", op.mask)
@@ -102,7 +103,7 @@ class QuantisedModule(nn.Module):
         op, index = node.op, self._index[node.name]
         assert isinstance(op, Weighted)
         weight, bias = getattr(self, f"weight_{index}"), getattr(self, f"bias_{index}")
-        mask = getattr(self, f"mask_{index}")
+        weight, mask = weight / self._loudness[node.name], getattr(self, f"mask_{index}")
         return replace(op, weight=weight if mask is None else weight * mask, bias=bias, mask=mask)
 
     def _bias(self, node: Node) -> Tensor:

@@ -74,7 +74,7 @@ class LearningPass:
         return sums.to(kind) + wide.to(kind)
 
     def _ladder(self, node: Node, sums: Tensor) -> Tensor:
-        """``clip(floor(scale C / unit + 1/2))``, exactly, with the gradient of ``clip(scale C / unit)``."""
+        """``clip(floor(scale C / unit + 1/2))``, exactly; the gradient is that of the same unrounded."""
         (name,) = node.inputs
         steps = self.planned.plan.steps[node.name]
         with torch.no_grad():

@@ -101,10 +101,11 @@ def _lines(plan: Plan, device: torch.device, before: Planned | None) -> dict[str
             if before is not None and _stays(before.plan, node, source, steps):
                 lines[node.name] = before.lines[node.name]
                 continue
-            line = even_line(steps.start, [(s, Fraction(0), steps.unit[0]) for s in source])
-            lines[node.name] = Line(
-                *(t.to(device) for t in (line.threshold, line.scale, line.start))
-            )
+            kinds = list(dict.fromkeys(source))  # few: scales have short mantissas
+            line = even_line(steps.start, [(s, Fraction(0), steps.unit[0]) for s in kinds])
+            rows = torch.tensor([kinds.index(s) for s in source])
+            parts = (t[rows].to(device) for t in (line.threshold, line.scale, line.start))
+            lines[node.name] = Line(*parts)
     return lines
 
 

@@ -8,51 +8,58 @@ import torch
 from torch import Tensor, nn
 
 from spikemorph.graph import Graph, Node, Op, Problem, UnsupportedError
+from spikemorph.graph.interpret import on_reals, walk
 from spikemorph.layers.activation import Activation, Clip, Relay, ReLU
 from spikemorph.layers.affine import ScaleShift
+from spikemorph.layers.masks import Weighted
 from spikemorph.layers.readout import Softmax
+from spikemorph.train.loop import DivergenceError
 
 from .observe import Steps
 from .plan import plain_ratio
-from .whole import through
 
+_FARTHEST = math.log(1000)
 _LEARNABLE = (ReLU, Clip, Relay)
 
 
 class LearntStep(nn.Module):
-    """A step that is learnt as ``initial * exp(theta)``, so that it stays above zero.
+    """A step that is learnt as ``initial * exp(theta)``: it stays above zero.
 
-    Its logarithm moves as fast as in learned step size quantisation (Esser et al., ICLR 2020), where
-    the gradient in the step is scaled by ``1 / sqrt(count * top)``; weight decay draws it to where it
-    began, not to zero.
+    What is rounded and what is clipped pull at it as in learned step size quantisation (Esser et al.,
+    ICLR 2020). Learning the logarithm (Jain et al., MLSys 2020) makes the pace independent of a step's
+    size, without a gradient scale by counts, which made 8-bit weights' steps run away here; and
+    weight decay draws a step to where it began, not to zero.
 
     Parameters
     ----------
     initial : Tensor
         (channel,) or (1,), above zero.
-    count : int
-        How many numbers one step serves.
-    top : int
-        The highest level.
     limit : float
         The step grows no larger.
     """
 
     initial: Tensor
 
-    def __init__(self, initial: Tensor, count: int, top: int, limit: float = math.inf) -> None:
+    def __init__(self, initial: Tensor, limit: float = math.inf) -> None:
         super().__init__()
         self.register_buffer("initial", initial.double())
         self.theta = nn.Parameter(torch.zeros(len(initial)))
-        self.pace = 1 / math.sqrt(count * top)
         self.limit = limit
 
     def forward(self) -> Tensor:
-        """The step, float64, shaped like `initial`."""
-        theta = self.theta.double()
-        # d log(step) is to be pace * dL/dstep / step, and dL/dtheta is dL/dstep * step.
-        paced = through(theta, theta * (self.pace / self.initial.square()))
-        return (self.initial * paced.exp()).clamp(max=self.limit)
+        """The step, float64, shaped like `initial`.
+
+        Raises
+        ------
+        DivergenceError
+            If it has moved by more than a factor of a thousand.
+        """
+        if not bool((self.theta.detach().abs() < _FARTHEST).all()):
+            raise DivergenceError(
+                "a learnt step has moved by more than a factor of a thousand: the training diverges; "
+                "lower the learning rate"
+            )
+        return (self.initial * self.theta.double().exp()).clamp(max=self.limit)
 
 
 def fitted(op: Activation, steps: Steps, unit: Fraction) -> Steps:
@@ -110,3 +117,23 @@ def _problems(node: Node) -> list[Problem]:
         repair = "put batch norms right behind weighted layers, or quantise after training"
         return [Problem(node.name, kind, reason, repair)]
     return []
+
+
+def loudness(graph: Graph, x: Tensor) -> dict[str, float]:
+    """For every weighted node, the root mean square of its input on samples `x`, as a power of two.
+
+    Weights are learnt multiplied by it: then neither folded norms nor the width of a sum pool changes
+    how fast they learn, and nothing is rounded.
+    """
+    found: dict[str, float] = {}
+
+    def listen(node: Node, *inputs: Tensor) -> Tensor:
+        if isinstance(node.op, Weighted):
+            power = float(inputs[0].double().square().mean())
+            found[node.name] = 2.0 ** round(math.log2(power) / 2) if power else 1.0
+        return on_reals(node, *inputs)
+
+    with torch.no_grad():
+        for _ in walk(graph, x, listen):
+            pass
+    return found
