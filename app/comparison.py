@@ -72,6 +72,29 @@ def compared(
     )
 
 
+def in_time_row(name: str, timing: Mapping[str, Any]) -> Compared:
+    """The row of a network trained through time, from the plain result of `measure_in_time`.
+
+    It has no certificate, and no integer network that its logits could be compared with.
+    """
+    return Compared(
+        name=name,
+        kind="SNN, trained through time",
+        accuracy=timing["accuracy"],
+        agreement=None,
+        mismatching_logits=None,
+        level=None,
+        steps=timing["steps"],
+        sparsity=timing["sparsity"],
+        spikes_per_inference=timing["spikes_per_inference"],
+        synops=timing["synops"],
+        storage_bits=None,
+        verdict=None,
+        energy={},
+        float_accuracy=timing["float_accuracy"],
+    )
+
+
 def side_by_side(data: str, rows: Sequence[Compared], n: int) -> Comparison:
     """A comparison of networks that were measured on the same samples."""
     return Comparison(data, tuple(rows), n)

@@ -9,20 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from spikemorph.graph import InputError
-from spikemorph.graph.saving import content_hash, graph_hash, write_bytes
+from spikemorph.graph.saving import content_hash, graph_hash, read_header, write_bytes
 from spikemorph.zoo import Samples, load_data
 
-from . import stages
-from .comparison import Compared, Comparison, compared, side_by_side
+from . import robust_stages, stages
+from .comparison import Compared, Comparison, compared, in_time_row, side_by_side
 from .models import load_graph
 from .provenance import provenance
-from .recipe import Recipe
+from .recipe import IN_TIME, LEARNED, TRAIN, Recipe
 from .report.html import write_report
 from .report.record import Report, read_run
 from .sampling import Read
 from .stages import Bench, Tell
 
 STAMPS = "stages.json"
+ROBUST = "robust.json"  # all networks under attack, beside the comparison
 Hashes = Mapping[str, str]  # SHA-256 of what a run starts from, by what it is of
 
 
@@ -42,15 +43,29 @@ class Stage:
 
 def _pruning(bench: Bench, hashes: Hashes) -> Any:
     choice, recipe = bench.network, bench.recipe
+    source = hashes["model"] if bench.start is None else _stamps(bench.start)["prune"]
     if choice.method is None:
-        return hashes["model"]
+        return source
     how = [choice.method, choice.sparsity, choice.allocation, asdict(recipe.training_of(choice))]
-    return [hashes["model"], hashes["training data"], recipe.seed, how]
+    return [source, hashes["training data"], recipe.seed, how, choice.fresh]
 
 
 def _conversion(bench: Bench, hashes: Hashes) -> Any:
+    recipe, choice = bench.recipe, bench.network
+    learnt = asdict(recipe.fine_tuning_of(choice)) if choice.road == LEARNED else None
+    how = [asdict(recipe.convert), choice.road, learnt]
+    return [recipe.model, hashes["training data"], recipe.seed, how]
+
+
+def _timing(bench: Bench, hashes: Hashes) -> Any:
     recipe = bench.recipe
-    return [recipe.model, hashes["training data"], recipe.seed, asdict(recipe.convert)]
+    how = [asdict(recipe.time), asdict(recipe.fine_tuning_of(bench.network))]
+    return [hashes["training data"], recipe.seed, how]
+
+
+def _attacking(bench: Bench, hashes: Hashes) -> Any:
+    attack = bench.recipe.attack
+    return [hashes["test data"], bench.recipe.seed, None if attack is None else asdict(attack)]
 
 
 def _pricing(bench: Bench, hashes: Hashes) -> Any:
@@ -58,8 +73,9 @@ def _pricing(bench: Bench, hashes: Hashes) -> Any:
     return [hashes["test data"], bench.recipe.measure.energy, dense]
 
 
-STAGES = (
-    Stage("prune", stages.prune, ("model.safetensors", "sparsity.json"), None, _pruning),
+_PRUNE = Stage("prune", stages.prune, ("model.safetensors", "sparsity.json"), None, _pruning)
+_EXACT = (
+    _PRUNE,
     Stage(
         "convert", stages.convert, ("network.safetensors", "model.json", "certificate.json"),
         "prune", _conversion,
@@ -70,6 +86,28 @@ STAGES = (
     ),
     Stage("energy", stages.energy, ("energy.json", "activity.json"), "convert", _pricing),
 )  # fmt: skip
+_IN_TIME = (
+    _PRUNE,
+    Stage(
+        "fine-tune", robust_stages.fine_tune, ("deployed.safetensors", "model.json"), "prune",
+        _timing,
+    ),
+    Stage(
+        "measure", robust_stages.measure, ("timing.json",), "fine-tune",
+        lambda bench, hashes: [hashes["test data"], asdict(bench.recipe.measure)],
+    ),
+)  # fmt: skip
+_ATTACKS = ("robustness.json", "robustness_ann.json")
+
+
+def stages_of(bench: Bench) -> tuple[Stage, ...]:
+    """What one network goes through, by its road; attacks come last where the recipe has some."""
+    in_time = bench.network.road == IN_TIME
+    found = _IN_TIME if in_time else _EXACT
+    if bench.recipe.attack is None:
+        return found
+    after = "fine-tune" if in_time else "convert"
+    return (*found, Stage("attack", robust_stages.attack, _ATTACKS, after, _attacking))
 
 
 def run_recipe(
@@ -105,25 +143,41 @@ def run_recipe(
     for bench in benches.values():
         stages.check(bench)
     dense = None
-    for bench in sorted(benches.values(), key=lambda b: b.network.method is not None):
+    for bench in sorted(benches.values(), key=_rank):
         _made(bench.folder)
-        _through(replace(bench, dense=dense), hashes)
-        if bench.network.method is None and dense is None:
+        start = bench.network.start
+        begun = replace(bench, dense=dense, start=None if start is None else out / start)
+        _through(begun, hashes)
+        if dense is None and _is_dense(bench):
             dense = bench.folder
     rows = [_row(bench) for bench in benches.values()]
     shown = min(recipe.measure.spiking or len(test), len(test))
     result = side_by_side(test.name, rows, shown)
+    if recipe.attack is not None:
+        robust = [robust_stages.table_row(bench) for bench in benches.values()]
+        _write(out / ROBUST, {"data": test.name, "networks": robust})
     for bench in benches.values():
         _report(bench, result, command, hashes)
     _write(out / "comparison.json", result.to_dict())
     return result
 
 
+def _is_dense(bench: Bench) -> bool:
+    """Whether energies are compared with this network: exact, and not pruned."""
+    choice = bench.network
+    return choice.method in (None, TRAIN) and choice.start is None and choice.road != IN_TIME
+
+
+def _rank(bench: Bench) -> int:
+    """The un-pruned networks are made first, in the recipe's order; nothing before its start."""
+    return 0 if _is_dense(bench) else 1
+
+
 def _through(bench: Bench, hashes: Hashes) -> None:
     """All stages of one network; what was done before, with the same settings, is left."""
     before = _stamps(bench.folder)
     now: dict[str | None, str] = {None: ""}
-    for stage in STAGES:
+    for stage in stages_of(bench):
         settings = [stage.name, stage.depends(bench, hashes), now[stage.after]]
         stamp = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         now[stage.name] = stamp
@@ -155,6 +209,8 @@ def _samples_hash(samples: Samples) -> str:
 
 
 def _row(bench: Bench) -> Compared:
+    if bench.network.road == IN_TIME:
+        return in_time_row(bench.network.name, _json(bench.folder / "timing.json"))
     names = ("evaluation", "energy")
     parts = {name: _json(bench.folder / f"{name}.json") for name in names}
     with _naming(bench.folder):
@@ -164,9 +220,12 @@ def _row(bench: Bench) -> Compared:
 
 def _report(bench: Bench, result: Comparison, command: str, hashes: Hashes) -> None:
     folder = bench.folder
-    certificate = {"certificate": _json(folder / "certificate.json")}
-    with _naming(folder):
-        network = Report(certificate).parts["certificate"]["network_hash"]
+    if bench.network.road == IN_TIME:
+        network = read_header(folder / "deployed.safetensors")["sha256"]
+    else:
+        certificate = {"certificate": _json(folder / "certificate.json")}
+        with _naming(folder):
+            network = Report(certificate).parts["certificate"]["network_hash"]
     found = provenance(command, {"recipe": bench.recipe.seed}, {**hashes, "network": network})
     _write(folder / "reproduce.json", found.to_dict())
     _write(folder / "comparison.json", result.to_dict())

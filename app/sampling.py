@@ -34,6 +34,19 @@ def values(samples: Samples, ends: tuple[float, float], wanted: tuple[int, ...])
     return samples.values(*ends)
 
 
+def labels_of(samples: Samples) -> Tensor:
+    """The samples' labels, int64.
+
+    Raises
+    ------
+    InputError
+        If they have none.
+    """
+    if samples.y is None:
+        raise InputError(f"{samples.name}: no labels; give samples with labels")
+    return samples.y.to(torch.int64)
+
+
 def first(samples: Samples, most: int) -> Samples:
     """The first `most` samples, or all where there are fewer.
 

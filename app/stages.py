@@ -13,7 +13,7 @@ from spikemorph.energy import estimate_energy
 from spikemorph.graph import Graph, InputError
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.saving import load_graph_file, save_graph, write_bytes
-from spikemorph.prune import PruneTask, layer_sparsities
+from spikemorph.prune import Lesson, PruneTask, layer_sparsities
 from spikemorph.quant import Quantisation
 from spikemorph.spiking import DenseEngine, load_network, save_network
 from spikemorph.spiking.integer_pass import IntegerPass
@@ -27,7 +27,8 @@ from .evaluation import curve_steps, evaluate, float_classes, share
 from .inspection import inspect_graph
 from .models import Model
 from .pruning import lesson_of, prune_model, sparsity_rows
-from .recipe import TRAIN, ConvertChoice, NetworkChoice, Recipe
+from .quantised import train_converted
+from .recipe import LEARNED, TRAIN, ConvertChoice, NetworkChoice, Recipe
 from .sampling import drawn, labels_fit, values
 from .training import train_model
 
@@ -150,13 +151,14 @@ def _conversion(how: ConvertChoice) -> dict[str, Any]:
 def convert(bench: Bench) -> None:
     """``network.safetensors``, ``model.json``, ``certificate.json``: the spiking network, proved."""
     graph = load_graph_file(bench.folder / "model.safetensors")
-    shown = drawn(bench.train, bench.recipe.seed)
-    result = convert_graph(
-        graph,
-        values(shown, bench.ends, bench.model.input_shape),
-        grid=Grid.of(*bench.ends, bits=bench.recipe.convert.input_bits),
-        **_conversion(bench.recipe.convert),
-    )
+    shown = values(drawn(bench.train, bench.recipe.seed), bench.ends, bench.model.input_shape)
+    grid = Grid.of(*bench.ends, bits=bench.recipe.convert.input_bits)
+    how = _conversion(bench.recipe.convert)
+    if bench.network.road == LEARNED:
+        lesson, _ = fine_tuning_lesson(bench, graph)
+        result = train_converted(graph, shown, lesson, grid=grid, **how)
+    else:
+        result = convert_graph(graph, shown, grid=grid, **how)
     notes = {"model": bench.network.name, "source": None, "input_range": list(bench.ends)}
     notes["calibration"] = bench.train.name
     save_network(bench.folder / "network.safetensors", result.network, result.notes(**notes))
@@ -164,6 +166,19 @@ def convert(bench: Bench) -> None:
     found = inspect_graph(bench.network.name, graph)
     bench.write("model", found.to_dict() | {"about": about})
     bench.write("certificate", result.certificate.to_dict())
+
+
+def fine_tuning_lesson(bench: Bench, graph: Graph) -> tuple[Lesson, DataTensors | None]:
+    """What a network's weights are fine-tuned on, and the samples held out of it."""
+    name = bench.network.name
+    return lesson_of(
+        bench.recipe.fine_tuning_of(bench.network), bench.train,
+        replace(bench.model, graph=graph), bench.ends, bench.recipe.seed,
+        checkpoint=bench.folder / f"{CHECKPOINT}-{bench.stamp[:16]}",
+        tell=lambda record: bench.tell(
+            f"{name}: epoch {record.epoch}: loss {record.loss:.4f} ({record.seconds:.0f} s)"
+        ),
+    )  # fmt: skip
 
 
 def measure(bench: Bench) -> None:

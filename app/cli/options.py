@@ -109,6 +109,20 @@ def write_json(path: Path | None, result: Any) -> None:
         write_bytes(path, (json.dumps(result, indent=2) + "\n").encode())
 
 
+def can_be_written(*files: Path | None) -> None:
+    """Refuse a place for results before a training, not after it.
+
+    Raises
+    ------
+    InputError
+        Naming the file that is a folder, or has none.
+    """
+    for file in files:
+        if file is not None and (file.is_dir() or not file.parent.is_dir()):
+            kind = "is a folder" if file.is_dir() else f"{file.parent} is no folder"
+            raise InputError(f"{file}: cannot be written: {kind}; choose another --out or --json")
+
+
 def made_folder(path: Path) -> None:
     """Make a folder for results, with its parents.
 

@@ -9,6 +9,7 @@ import typer
 from spikemorph.graph import SpikemorphError, UnsupportedError
 
 from . import (
+    attack,
     certify,
     compare,
     convert,
@@ -16,6 +17,7 @@ from . import (
     demo,
     energy,
     evaluate,
+    finetune,
     inspect,
     prune,
     report,
@@ -39,6 +41,8 @@ program.command("convert")(convert.convert)
 program.command("certify")(certify.certify_network)
 program.command("evaluate")(evaluate.evaluate_network)
 program.command("prune")(prune.prune)
+program.command("finetune")(finetune.finetune)
+program.command("attack")(attack.attack)
 program.command("energy")(energy.estimate)
 program.command("compare")(compare.compare)
 program.command("report")(report.report)

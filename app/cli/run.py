@@ -1,14 +1,16 @@
 """``spikemorph run``: a whole recipe, from a trained model to certified networks and a report."""
 
+import json
 import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..pipeline import run_recipe
+from ..pipeline import ROBUST, run_recipe
 from ..recipe import read_recipe, with_seed
 from ..report.costs import comparison_table
+from ..report.robust import robust_networks_table
 from . import options
 from .options import out as console
 
@@ -33,5 +35,7 @@ def run(
     )  # fmt: skip
     options.write_json(json_file, result.to_dict())
     console.print(comparison_table(result))
+    if found.attack is not None:
+        console.print(robust_networks_table(json.loads((folder / ROBUST).read_text())))
     for network in result.networks:
         options.say(f"saved {folder / network.name / 'report.html'}")

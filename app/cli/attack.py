@@ -1,0 +1,73 @@
+"""``spikemorph attack``: how robust a network is, attacked as hard as asked, with sanity gates."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spikemorph.robust.gate_context import Companions
+from spikemorph.robust.shards import Processes
+
+from ..recipe import AttackChoice
+from ..report.robust import gate_lines, robustness_lines, robustness_table
+from ..robustness import Where, attack_model
+from ..subjects import open_subject
+from . import options
+from .options import out as console
+
+_ATTACKS = "fgsm,pgd=20,apgd-ce,apgd-dlr,square"
+
+
+def attack(
+    model: Annotated[
+        str,
+        typer.Argument(help="A float model, a network that convert or finetune saved, zoo:NAME."),
+    ],
+    data: Annotated[str, typer.Option("--data", help="digits:test, FILE.npz, folder")],
+    eps: Annotated[str, typer.Option(help="In units of inputs, which are in 0..1: 4/255,8/255")],
+    attacks: Annotated[
+        str, typer.Option(help="In this order; NAME=STEPS sets steps or queries; or standard.")
+    ] = _ATTACKS,
+    paths: Annotated[str, typer.Option(help="Gradient paths: all, paper, or names.")] = "all",
+    norm: Annotated[str, typer.Option(help="linf or l2")] = "linf",
+    samples: Annotated[int, typer.Option(help="The first so many.", min=1)] = 200,
+    gates: Annotated[int, typer.Option(help="Samples for the gates; 0: no gates.", min=0)] = 50,
+    undefended: Annotated[
+        str | None, typer.Option(help="A network of the same kind, trained without attacks.")
+    ] = None,
+    transfer: Annotated[
+        str | None, typer.Option(help="A network whose images may carry over: the ANN twin.")
+    ] = None,
+    corruptions: Annotated[bool, typer.Option(help="Also the 15 common corruptions.")] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Keeps finished blocks: to go on when stopped, and for torchrun."),
+    ] = None,
+    json_file: options.JsonOption = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of all draws.", min=0)] = 0,
+    device: options.DeviceOption = "cpu",
+) -> None:
+    """Clean and worst-case accuracy at every eps, member by member; gates; exits 0 also with flags."""
+    options.device(device)
+    choice = AttackChoice(
+        tuple(eps.split(",")), attacks, paths, norm=norm, samples=samples, gate_samples=gates,
+        corruptions=corruptions,
+    )  # fmt: skip
+    opened = open_subject(model)
+    others = Companions(
+        None if undefended is None else open_subject(undefended).target,
+        () if transfer is None else (open_subject(transfer).target,),
+        trained=opened.trained,
+    )
+    processes = Processes.from_environment()
+    result = attack_model(
+        opened, options.read_data(data), choice, seed, companions=others,
+        where=Where(folder, processes), command=shlex.join(["spikemorph", *sys.argv[1:]]),
+    ).to_dict()  # fmt: skip
+    if processes.rank:
+        return
+    options.write_json(json_file, result)
+    console.print(robustness_table(result))
+    options.say(*robustness_lines(result), *gate_lines(result))

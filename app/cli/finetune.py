@@ -1,0 +1,150 @@
+"""``spikemorph finetune``: train a float model on, under quantisation, or through time."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from torch import Tensor
+
+from spikemorph.graph import InputError
+from spikemorph.graph.grid import Grid
+from spikemorph.graph.saving import save_graph
+from spikemorph.prune import Lesson, PruneTask
+from spikemorph.quant import Quantisation
+from spikemorph.spiking import save_network
+from spikemorph.surrogate.trained import save_trained
+from spikemorph.train import DataTensors
+
+from .. import choices, sampling
+from ..in_time import train_in_time
+from ..models import Model, load_graph
+from ..pruning import lesson_of
+from ..quantised import train_converted
+from ..recipe import IN_TIME, LEARNED, TimeChoice, TrainingChoice
+from ..report import plain_certificate
+from ..training import train_model
+from . import options
+
+FLOAT = "float"
+Told = tuple[dict[str, Any], list[str]]  # the result as plain data, and what to say of it
+_ROADS = (FLOAT, LEARNED, IN_TIME)
+
+
+def finetune(
+    model: Annotated[
+        str, typer.Argument(help=".onnx, .pt2, .safetensors, zoo:NAME, or module:factory")
+    ],
+    data: Annotated[str, typer.Option("--data", help="To train on: digits:train, FILE.npz.")],
+    out: Annotated[Path, typer.Option("--out", help="Where to save what was trained.")],
+    road: Annotated[str, typer.Option(help=", ".join(_ROADS))] = FLOAT,
+    objective: Annotated[str, typer.Option(help=", ".join(choices.OBJECTIVES))] = "clean",
+    eps: Annotated[str, typer.Option(help="How far training's attacker may go: 8/255.")] = "0",
+    attack_steps: Annotated[int, typer.Option(help="Of the attacker; 0: its own.", min=0)] = 0,
+    beta: Annotated[float, typer.Option(help="Price of robustness; 0: its own.", min=0)] = 0.0,
+    average: Annotated[str, typer.Option(help="Weights to end with: none, swa, ema.")] = "none",
+    select: Annotated[bool, typer.Option(help="Keep the most robust epoch (held out).")] = False,
+    epochs: Annotated[int, typer.Option(help="Of training.")] = 5,
+    rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 0.01,
+    decay: Annotated[float, typer.Option(help="Weight decay.")] = 1e-4,
+    smoothing: Annotated[float, typer.Option(help="Label smoothing.")] = 0.0,
+    shift: Annotated[int, typer.Option(help="Vary images: move by up to so many pixels.")] = 0,
+    flip: Annotated[bool, typer.Option(help="Vary images: mirror them.")] = False,
+    held_out: Annotated[int, typer.Option(help="Samples kept for validation.")] = 0,
+    precision: Annotated[str, typer.Option(help="32-true or bf16-mixed")] = "32-true",
+    levels: Annotated[int, typer.Option(help="quantisation-aware: values of an activation.")] = 16,
+    weight_bits: Annotated[int, typer.Option(help="quantisation-aware: bits of a weight.")] = 8,
+    input_bits: Annotated[int, typer.Option(help="quantisation-aware: of the input grid.")] = 8,
+    steps: Annotated[int, typer.Option(help="through-time: time steps T.", min=1)] = 8,
+    leak: Annotated[float, typer.Option(help="through-time: 1 (IF) or less (LIF).")] = 1.0,
+    reset: Annotated[str, typer.Option(help="through-time: hard or soft.")] = "hard",
+    percentile: Annotated[float, typer.Option(help="through-time: of first thresholds.")] = 99.7,
+    scale: Annotated[float, typer.Option(help="through-time: of first thresholds.")] = 0.3,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="To resume from when stopped; removed at the end.")
+    ] = None,
+    input_range: options.RangeOption = None,
+    input_shape: options.ShapeOption = None,
+    weights: options.WeightsOption = None,
+    json_file: options.JsonOption = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of training.", min=0)] = 0,
+    device: options.DeviceOption = "cpu",
+) -> None:
+    """Fine-tune; masks are kept to the bit. Only training data is looked at."""
+    if road not in _ROADS:
+        raise InputError(f"--road {road}: choose one of {', '.join(_ROADS)}")
+    options.can_be_written(out, json_file)
+    found = load_graph(model, input_shape=options.shape(input_shape), weights=weights)
+    ends = options.input_range(input_range, found.input_range)
+    numbers = TrainingChoice(
+        epochs=epochs, rate=rate, decay=decay, smoothing=smoothing, shift=shift, flip=flip,
+        held_out=held_out, precision=precision, objective=objective, eps=eps,
+        attack_steps=attack_steps, beta=beta, average=average, select=select,
+    )  # fmt: skip
+    train = options.read_data(data)
+    lesson, validation = lesson_of(
+        numbers, train, found, ends, seed, checkpoint=checkpoint, device=options.device(device),
+        tell=options.tell_epoch,
+    )  # fmt: skip
+    notes = {"model": found.name, "input_range": list(ends), "calibration": train.name}
+    job = _Job(found, lesson, validation, out, notes)
+    if road == IN_TIME:
+        result, lines = _through_time(job, TimeChoice(steps, leak, reset, percentile, scale))
+    elif road == LEARNED:
+        shown = sampling.values(sampling.drawn(train, seed), ends, found.input_shape)
+        grid = Grid.of(*ends, bits=input_bits)
+        result, lines = _on_integers(job, shown, grid, Quantisation(levels, weight_bits))
+    else:
+        result, lines = _on_floats(job, seed)
+    options.write_json(json_file, {"road": road, **result})
+    _clean_up(checkpoint)
+    options.say(*lines, f"saved {out}")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is trained, on what, and where it is saved."""
+
+    model: Model
+    lesson: Lesson
+    validation: DataTensors | None
+    out: Path
+    notes: dict[str, Any]
+
+
+def _through_time(job: _Job, choice: TimeChoice) -> Told:
+    done = train_in_time(job.model.graph, choice, job.lesson, job.validation)
+    save_trained(job.out, done.module, job.notes | {"thresholds": done.thresholds})
+    before, after = done.validation_before, done.validation_after
+    told = f"thresholds: {', '.join(f'{v:.3g}' for v in done.thresholds.values())}"
+    result = {"thresholds": done.thresholds, "validation": [before, after]}
+    return result | {"seconds": done.seconds}, [*_gained(before, after), told]
+
+
+def _on_integers(job: _Job, shown: Tensor, grid: Grid, how: Quantisation) -> Told:
+    made = train_converted(
+        job.model.graph, shown, job.lesson, grid=grid, quantisation=how,
+        neuron=choices.neuron("pow2"), coding=choices.coding("analog"),
+        schedule=choices.schedule("free"),
+    )  # fmt: skip
+    save_network(job.out, made.network, made.notes(**job.notes))
+    return {"certificate": made.certificate.to_dict()}, plain_certificate(made.certificate)
+
+
+def _on_floats(job: _Job, seed: int) -> Told:
+    task = PruneTask(job.model.graph, 0.0, lesson=job.lesson, seed=seed)
+    graph, trained = train_model(job.model.name, task, job.validation)
+    save_graph(job.out, graph)
+    return trained.to_dict(), _gained(trained.validation_before, trained.validation_after)
+
+
+def _gained(before: float | None, after: float | None) -> list[str]:
+    if before is None or after is None:
+        return []
+    return [f"held-out samples: {before:.2f} % -> {after:.2f} %"]
+
+
+def _clean_up(checkpoint: Path | None) -> None:
+    if checkpoint is not None:
+        for leftover in checkpoint.parent.glob(f"{checkpoint.name}*"):
+            leftover.unlink()

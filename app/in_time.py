@@ -1,0 +1,98 @@
+"""Train a network through time: neurons for its ReLUs, thresholds calibrated, connections kept."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikemorph.graph import Graph, InputError
+from spikemorph.prune import Lesson
+from spikemorph.prune.masked import learn_to_the_end
+from spikemorph.surrogate import Dynamics, SpikingModule
+from spikemorph.surrogate.deployed import DeployedNetwork, measure_activity, run_deployed
+from spikemorph.surrogate.road import masks_kept, to_trainable
+from spikemorph.surrogate.thresholds import Calibration
+from spikemorph.train import DataTensors, accuracy
+
+from .recipe import TimeChoice
+
+CALIBRATION = 640  # samples: ten batches of 64, as the paper has it
+_BATCH = 50
+
+
+@dataclass(frozen=True)
+class InTime:
+    """What training through time did; accuracies in per cent on held-out samples."""
+
+    module: SpikingModule
+    thresholds: dict[str, float]
+    validation_before: float | None
+    validation_after: float | None
+    seconds: float
+
+
+def train_in_time(
+    graph: Graph, choice: TimeChoice, lesson: Lesson, validation: DataTensors | None = None
+) -> InTime:
+    """Calibrate and train a float graph through time, under its masks.
+
+    Raises
+    ------
+    InputError
+        If a number of the choice is outside its range.
+    GraphError
+        If a mask was not kept.
+    """
+    began = time.perf_counter()
+    module = started(graph, choice, lesson.train.x[:CALIBRATION])
+    before = None if validation is None else accuracy(module, validation)
+    learn_to_the_end(module, lesson, check=masks_kept(module))
+    module.eval()
+    after = None if validation is None else accuracy(module, validation)
+    thresholds = {name: float(value) for name, value in module.thresholds.items()}
+    return InTime(module, thresholds, before, after, round(time.perf_counter() - began, 1))
+
+
+def started(graph: Graph, choice: TimeChoice, x: Tensor) -> SpikingModule:
+    """The network calibrated on samples, before any training through time."""
+    if choice.reset not in ("hard", "soft"):
+        raise InputError(f"reset {choice.reset!r}: choose hard or soft")
+    dynamics = Dynamics(choice.steps, choice.leak, choice.reset == "hard")
+    calibration = Calibration(choice.percentile, choice.calibration_steps, scale=choice.scale)
+    return to_trainable(graph, dynamics, x, calibration)
+
+
+def measure_in_time(
+    network: DeployedNetwork, x: Tensor, y: Tensor | None, counted: int
+) -> dict[str, Any]:
+    """Accuracy after every power of two of steps, on all of `x`; spikes and operations on some.
+
+    ``synops`` are spikes that reach weights that are not zero, ``products`` numbers that are no
+    spikes (the input's); per inference. Accuracies are None without labels.
+    """
+    steps = [t for t in (1, 2, 4, 8, 16, 32, 64) if t < network.steps] + [network.steps]
+    curve = []
+    for t in steps:
+        shorter = DeployedNetwork(network.graph, t)
+        classes = torch.cat([run_deployed(shorter, part).argmax(1) for part in x.split(_BATCH)])
+        right = None if y is None else 100 * float((classes == y).double().mean())
+        curve.append({"steps": t, "accuracy": right})
+    seen = [measure_activity(network, part) for part in x[:counted].split(_BATCH)]
+    totals = {
+        name: sum(float(one.sum()) for activity in seen for one in getattr(activity, name).values())
+        / max(1, min(counted, len(x)))
+        for name in ("spikes", "accumulates", "products")
+    }
+    return {
+        "n": len(x),
+        "counted": min(counted, len(x)),
+        "steps": network.steps,
+        "accuracy": curve[-1]["accuracy"],
+        "curve": curve,
+        "neurons": sum(seen[0].neurons.values()) if seen else None,
+        "spikes_per_inference": totals["spikes"],
+        "synops": totals["accumulates"],
+        "products": totals["products"],
+    }

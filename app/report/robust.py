@@ -1,0 +1,99 @@
+"""Tables and sentences about robustness for the terminal, from plain results only."""
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+Plain = Mapping[str, Any]
+_SHOWN = 12  # members of an ensemble that a table lists before it sums up
+
+
+def robustness_table(result: Plain) -> Table:
+    """What stands after each member of the ensemble, at every eps."""
+    title = f"{result['model']} on {result['data']}, {result['n']} samples, {result['norm']}"
+    table = Table(title=Text(title, style="table.title"), box=SIMPLE_HEAD)
+    table.add_column("attack", overflow="fold")
+    table.add_column("path", overflow="fold")
+    for heading in ("steps", "attacked", "broken", "left %", "zero grad. %"):
+        table.add_column(heading, justify="right")
+    for row in result["eps"]:
+        table.add_row(Text(f"eps {eps_text(row['eps'])}", style="bold"))
+        for member in _telling(row["attacks"]):
+            share = member["zero_gradient_fraction"]
+            table.add_row(
+                member["name"], member["path"] or "-", _whole(member["steps"]),
+                str(member["attacked"]), str(member["broken"]), f"{member['cumulative']:.2f}",
+                "-" if share is None else f"{100 * share:.1f}",
+            )  # fmt: skip
+        low, high = row["ci95"]
+        worst = f"{row['worst_case']:.2f} ({low:.1f} to {high:.1f})"
+        table.add_row(Text("worst case", style="bold"), "", "", "", "", Text(worst, style="bold"))
+    return table
+
+
+def _telling(members: Sequence[Plain]) -> Sequence[Plain]:
+    """All members of a short list; of a long one, those that broke something."""
+    if len(members) <= _SHOWN:
+        return members
+    return [member for member in members if member["broken"]]
+
+
+def gate_lines(result: Plain) -> list[str]:
+    """One line for each gate: passed, RED FLAG, or not run; what was measured."""
+    words = {True: "passed", False: "RED FLAG", None: "not run"}
+    return [
+        f"{words[gate['passed']]:>8}  {gate['title']}: {gate['detail']}" for gate in result["gates"]
+    ]
+
+
+def robustness_lines(result: Plain) -> list[str]:
+    """Clean accuracy with its interval, and how many gates flag."""
+    clean, gates = result["clean"], result["gates"]
+    flags = sum(gate["passed"] is False for gate in gates)
+    said = f"clean: {clean['accuracy']:.2f} % (95 %: {clean['low']:.1f} to {clean['high']:.1f})"
+    if not gates:
+        return [said, "no gate was asked: nothing says that these numbers are not inflated"]
+    idle = sum(gate["passed"] is None for gate in gates)
+    return [said, f"gates: {len(gates) - flags - idle} passed, {flags} red flags, {idle} not run"]
+
+
+def robust_networks_table(plain: Plain) -> Table:
+    """A recipe's networks in rows: both roads, clean and worst case at every eps."""
+    rows = plain["networks"]
+    n = rows[0]["n"] if rows else 0
+    title = f"worst case on {plain['data']}, {n} samples, per cent"
+    table = Table(title=Text(title, style="table.title"), box=SIMPLE_HEAD, padding=0)
+    table.add_column("network", overflow="fold")
+    headings = ["sparse", "clean", *rows[0]["robust"]] if rows else []
+    for heading in headings:
+        table.add_column(eps_text(heading) if heading[0].isdigit() else heading, justify="right")
+    for heading in ("ANN clean", "ANN robust", "flags"):
+        table.add_column(heading, justify="right", overflow="fold")
+    for row in rows:
+        table.add_row(
+            Text(row["name"]), f"{row['sparsity']:.1f}", f"{row['clean']:.1f}",
+            *(f"{value:.1f}" for value in row["robust"].values()), f"{row['ann_clean']:.1f}",
+            " ".join(f"{value:.1f}" for value in row["ann_robust"].values()),
+            ", ".join(row["flags"]) or "none",
+        )  # fmt: skip
+    return table
+
+
+def eps_text(eps: float | str) -> str:
+    """An eps as k/255 where it is one, else as a number.
+
+    >>> eps_text(8 / 255), eps_text("0.01569"), eps_text(0.1)
+    ('8/255', '4/255', '0.1')
+    """
+    value = float(eps)
+    levels = Fraction(value * 255).limit_denominator(2)
+    close = abs(float(levels) / 255 - value) < 1e-5
+    return f"{float(levels):g}/255" if close and value else f"{value:.4g}"
+
+
+def _whole(value: int | None) -> str:
+    return "-" if value is None else str(value)

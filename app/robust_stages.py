@@ -1,0 +1,117 @@
+"""The stages of a recipe that train through time and attack."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from spikemorph.graph.grid import Grid
+from spikemorph.graph.saving import load_graph_file
+from spikemorph.quant import Quantisation
+from spikemorph.robust.gate_context import Companions
+from spikemorph.robust.paths import spiking_target
+from spikemorph.robust.quantised import exact_target
+from spikemorph.robust.target import Target
+from spikemorph.surrogate.deployed import load_deployed, save_deployed
+from spikemorph.surrogate.folding import fold
+from spikemorph.surrogate.trained import save_trained
+
+from .conversion import convert_graph
+from .evaluation import float_classes, share
+from .in_time import CALIBRATION, measure_in_time, started, train_in_time
+from .inspection import inspect_graph
+from .recipe import IN_TIME
+from .robustness import Where, attack_model
+from .sampling import drawn, values
+from .stages import Bench, fine_tuning_lesson
+from .subjects import in_unit_range, open_file, open_float, weight_counts
+
+BLOCKS = "blocks"  # the folder of an attack's blocks, in a network's own
+
+
+def fine_tune(bench: Bench) -> None:
+    """``trained.safetensors``, ``deployed.safetensors``, ``model.json``: trained through time."""
+    recipe, name = bench.recipe, bench.network.name
+    graph = load_graph_file(bench.folder / "model.safetensors")
+    lesson, validation = fine_tuning_lesson(bench, graph)
+    found = train_in_time(graph, recipe.time, lesson, validation)
+    notes = {
+        "model": name,
+        "input_range": list(bench.ends),
+        "thresholds": found.thresholds,
+        "validation": [found.validation_before, found.validation_after],
+        "seconds": found.seconds,
+    }
+    save_trained(bench.folder / "trained.safetensors", found.module, notes)
+    save_deployed(bench.folder / "deployed.safetensors", fold(found.module), notes)
+    about = {"Made from": recipe.model, "Trained through time on": bench.train.name}
+    bench.write("model", inspect_graph(name, graph).to_dict() | {"about": about})
+
+
+def measure(bench: Bench) -> None:
+    """``timing.json``: accuracy over time, spikes and operations of the folded network."""
+    network, _ = load_deployed(bench.folder / "deployed.safetensors")
+    graph = load_graph_file(bench.folder / "model.safetensors")
+    x, y = bench.test_values(0)
+    found = measure_in_time(network, x, y, bench.recipe.measure.energy)
+    weights, nonzero = weight_counts(graph)
+    whole = {
+        "float_accuracy": share(float_classes(graph, x), y),
+        "sparsity": 100 * (1 - nonzero / weights),
+    }
+    bench.write("timing", {"model": bench.network.name, "data": bench.test.name, **found, **whole})
+
+
+def attack(bench: Bench) -> None:
+    """``robustness.json`` and ``robustness_ann.json``: the spiking network, its float one."""
+    choice = bench.recipe.attack
+    assert choice is not None
+    name = bench.network.name
+    in_time = bench.network.road == IN_TIME
+    file = "trained.safetensors" if in_time else "network.safetensors"
+    subject = open_file(bench.folder / file)
+    graph = load_graph_file(bench.folder / "model.safetensors")
+    twin = open_float(name, graph, bench.ends)
+    companions = Companions(undefended(bench), (twin.target,), trained=subject.trained)
+    where, seed = Where(bench.folder / BLOCKS), bench.recipe.seed
+    spiking = attack_model(subject, bench.test, choice, seed, companions=companions, where=where)
+    bench.write("robustness", spiking.to_dict())
+    plain = replace(choice, attacks=choice.ann, paths="all", gate_samples=0, corruptions=False)
+    bench.write(
+        "robustness_ann", attack_model(twin, bench.test, plain, seed, where=where).to_dict()
+    )
+
+
+def undefended(bench: Bench) -> Target | None:
+    """The recipe's model, which no one trained to be robust, made spiking in the same way."""
+    ends, recipe = bench.ends, bench.recipe
+    few = drawn(bench.train, recipe.seed, CALIBRATION)
+    x = values(few, ends, bench.model.input_shape)
+    if bench.network.road == IN_TIME:
+        module = started(bench.model.graph, recipe.time, x).requires_grad_(False)
+        return in_unit_range(spiking_target("undefended", module), ends)
+    grid = Grid.of(*ends, bits=recipe.convert.input_bits)
+    settings = Quantisation(recipe.convert.levels, recipe.convert.weight_bits)
+    made = convert_graph(bench.model.graph, x, grid=grid, quantisation=settings)
+    return in_unit_range(exact_target("undefended", made.network), ends)
+
+
+def table_row(bench: Bench) -> dict[str, Any]:
+    """What the table of robust networks says of one: clean, worst case by eps, flags; per cent."""
+    plain, ann = (
+        json.loads((bench.folder / f"{part}.json").read_text())
+        for part in ("robustness", "robustness_ann")
+    )
+    weights, nonzero = plain["sparsity"]["weights"], plain["sparsity"]["nonzero"]
+    return {
+        "name": bench.network.name,
+        "road": bench.network.road,
+        "sparsity": 100 * (1 - nonzero / weights),
+        "n": plain["n"],
+        "clean": plain["clean"]["accuracy"],
+        "robust": {f"{row['eps']:.4g}": row["worst_case"] for row in plain["eps"]},
+        "ci95": {f"{row['eps']:.4g}": row["ci95"] for row in plain["eps"]},
+        "ann_clean": ann["clean"]["accuracy"],
+        "ann_robust": {f"{row['eps']:.4g}": row["worst_case"] for row in ann["eps"]},
+        "flags": [gate["name"] for gate in plain["gates"] if gate["passed"] is False],
+        "not_run": [gate["name"] for gate in plain["gates"] if gate["passed"] is None],
+    }

@@ -1,0 +1,106 @@
+"""Evaluate the robustness of a network on data, as a recipe's or a command's choice says."""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from spikemorph.graph import InputError
+from spikemorph.robust.corruptions import corruption_accuracy
+from spikemorph.robust.evaluate import EvaluationSettings, Measure, evaluate_robustness, in_memory
+from spikemorph.robust.gate_context import Companions, GateSettings, Samples
+from spikemorph.robust.outcome import WorstCase
+from spikemorph.robust.paths_chosen import choose_paths
+from spikemorph.robust.result import RobustnessResult
+from spikemorph.robust.shards import (
+    Evaluation,
+    Processes,
+    evaluate_shards,
+    merge_shards,
+    missing_blocks,
+)
+from spikemorph.zoo import Samples as Data
+
+from . import choices
+from .attacking import attack_plan
+from .provenance import provenance
+from .recipe import AttackChoice
+from .sampling import labels_of, values
+from .subjects import Opened
+
+_POLL = 0.2  # seconds between looks at what other processes have done
+_ONE = Processes()
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where an evaluation is kept while it runs, and who takes part.
+
+    `folder` holds finished blocks, so that a stopped run goes on; None keeps nothing. Processes that
+    share it do a part of the blocks each, and end with the same result.
+    """
+
+    folder: Path | None = None
+    processes: Processes = _ONE
+
+
+def attack_model(
+    opened: Opened,
+    data: Data,
+    choice: AttackChoice,
+    seed: int,
+    *,
+    companions: Companions | None = None,
+    where: Where = Where(),  # noqa: B008  a frozen value
+    command: str = "",
+) -> RobustnessResult:
+    """Worst case at every eps, gates, curves and examples; corruptions where they were chosen.
+
+    Raises
+    ------
+    InputError
+        If the data has no labels or another shape, a name is unknown, or an eps is in pixel units.
+    """
+    samples = data.take(min(choice.samples, len(data)))
+    x, y = values(samples, (0.0, 1.0), opened.shape), labels_of(samples)
+    target = choose_paths(opened.target, choice.paths)
+    with torch.no_grad():
+        classes = target.logits(x[:1]).shape[1]
+    if bool((y >= classes).any()):
+        raise InputError(f"{data.name}: label {int(y.max())} is no class: there are {classes}")
+    result = evaluate_robustness(
+        target,
+        attack_plan(choice.attacks, classes),
+        Samples(x, y, torch.arange(len(x))),
+        _settings(choice, seed),
+        replace(opened.subject, data=data.name, network=opened.identity),
+        companions=companions,
+        measure=_measure(where),
+    )
+    if choice.corruptions:
+        part = corruption_accuracy(lambda x: target.logits(x).argmax(1), x, y, seed)
+        result = replace(result, corruptions=part)
+    made = provenance(command, {"attack": seed}, {"network": opened.identity})
+    return replace(result, reproduce=made.to_dict())
+
+
+def _settings(choice: AttackChoice, seed: int) -> EvaluationSettings:
+    eps = tuple(sorted(choices.eps_of(text) for text in choice.eps))
+    gates = GateSettings(samples=choice.gate_samples) if choice.gate_samples else None
+    return EvaluationSettings(eps, choices.norm(choice.norm), seed, gates)
+
+
+def _measure(where: Where) -> Measure:
+    """In memory, or in blocks on disk: then this process waits for those of the others."""
+    folder, processes = where.folder, where.processes
+    if folder is None:
+        return in_memory
+
+    def measure(evaluation: Evaluation) -> WorstCase:
+        evaluate_shards(evaluation, folder, processes)
+        while processes.world > 1 and missing_blocks(evaluation, folder):
+            time.sleep(_POLL)
+        return merge_shards(evaluation, folder)
+
+    return measure

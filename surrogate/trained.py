@@ -1,0 +1,59 @@
+"""A network trained through time, as a file: it can be trained on, attacked, and folded."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spikemorph.graph import GraphError, InputError
+from spikemorph.graph.records import decode, encode
+from spikemorph.graph.saving import (
+    TensorStore,
+    graph_from_plain,
+    graph_to_plain,
+    read_file,
+    write_file,
+)
+
+from .module import SpikingModule
+from .neuron import Dynamics
+
+KIND = "trained through time"
+
+
+def save_trained(path: Path, module: SpikingModule, notes: Mapping[str, Any]) -> None:
+    """Save weights, batch norms and thresholds as one safetensors file, with JSON `notes`."""
+    store = TensorStore()
+    plain = {
+        "graph": graph_to_plain(module.to_graph(), store),
+        "dynamics": encode(module.dynamics, store),
+        "thresholds": {name: float(value) for name, value in module.thresholds.items()},
+        "notes": dict(notes),
+    }
+    write_file(path, KIND, plain, store.tensors)
+
+
+@torch.no_grad()
+def load_trained(path: Path) -> tuple[SpikingModule, dict[str, Any]]:
+    """Load a module, in evaluation mode, and its notes; see `save_trained`.
+
+    Its gradients go by the surrogate that a new module has; masks are in its graph.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, changed, or holds something else.
+    """
+    plain, tensors = read_file(path, KIND)
+    try:
+        graph = graph_from_plain(plain["graph"], tensors, str(path))
+        dynamics = decode(plain["dynamics"], tensors, f"{path}, dynamics")
+        if not isinstance(dynamics, Dynamics):
+            raise InputError(f"{path}: its dynamics are none; train it again")
+        module = SpikingModule(graph, dynamics)
+        for name, value in module.thresholds.items():
+            value.fill_(float(plain["thresholds"][name]))
+        return module.eval().requires_grad_(False), dict(plain["notes"])
+    except (KeyError, TypeError, ValueError, GraphError) as error:
+        raise InputError(f"{path}: not a trained network ({error}); train it again") from error
