@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import InputError
-from spikemorph.robust import Draws, GradientPath, Target, Threat, gate_effort
+from spikemorph.robust import Draws, GradientPath, Target, Threat
 from spikemorph.robust.gate_context import (
     Attacked,
     Companions,
@@ -99,7 +99,7 @@ class _Rect(torch.autograd.Function):
 
 
 def spiking(samples: Samples) -> Callable[[Tensor, float], Tensor]:
-    """96 random step neurons with a read-out by least squares; the width is only its gradient's."""
+    """96 random step neurons with a ridge read-out; the width is only its gradient's."""
     generator = torch.Generator().manual_seed(2)
     weights = torch.randn(64, 96, generator=generator)
 
@@ -110,7 +110,8 @@ def spiking(samples: Samples) -> Callable[[Tensor, float], Tensor]:
     wanted = 2 * torch.nn.functional.one_hot(samples.y, CLASSES) - 1.0
     shaken = samples.x + 0.02 * torch.randn(20, *samples.x.shape, generator=generator)
     features = hidden(shaken.flatten(0, 1), 1)
-    out = torch.linalg.lstsq(features, wanted.repeat(20, 1)).solution
+    square = features.T @ features + torch.eye(96)
+    out = torch.linalg.solve(square, features.T @ wanted.repeat(20, 1))
     return lambda x, width: hidden(x, width) @ out
 
 
@@ -263,8 +264,8 @@ def test_transfer_that_beats_gradients_trips(samples: Samples) -> None:
     back = GradientPath("back", lambda x: linear(2 * x.detach() - x))
     target = Target("back", linear, (back,))
     context = GateContext(target, samples, THREAT, 0, QUICK, Companions(transfer=(HONEST,)))
-    found = judged(context, "transfer", "numeric", "square")
-    assert [gate.passed for gate in found.values()] == [False, False, False]
+    found = judged(context, "transfer", "numeric", "square", "noise")
+    assert [gate.passed for gate in found.values()] == [False] * 4
 
 
 @pytest.mark.parametrize(
@@ -304,6 +305,15 @@ def test_unconverged_attack_trips_convergence(samples: Samples) -> None:
     assert gates["convergence"](context).passed is True
 
 
+def test_convergence_begins_where_the_evaluation_ended(samples: Samples) -> None:
+    """The evaluation took 10 steps: that 20 are enough does not help it."""
+    worst = (evaluated(HONEST, samples),)
+    context = GateContext(HONEST, samples, THREAT, 0, QUICK, worst=worst)
+    few, many = spread([True] * N), spread([True] * 30 + [False] * 10)
+    vars(context)["by_steps"] = ((5, few), (10, few), (20, many), (40, many))
+    assert gates["convergence"](context).passed is False
+
+
 def test_accuracy_that_grows_with_eps_trips_monotone(samples: Samples) -> None:
     context = GateContext(HONEST, samples, THREAT, 0, QUICK)
     low, high = spread([False] * 3 + [True] * 37), spread([True] * N)
@@ -314,21 +324,15 @@ def test_accuracy_that_grows_with_eps_trips_monotone(samples: Samples) -> None:
     assert gates["monotone"](context).passed is True
 
 
-def test_single_step_that_beats_many_trips_iterative(
-    samples: Samples, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_single_step_that_beats_many_trips_iterative(samples: Samples) -> None:
     context = GateContext(HONEST, samples, THREAT, 0, QUICK)
     vars(context)["by_steps"] = ((10, spread([True] * N)),)
     assert gates["iterative"](context).passed is False
-    monkeypatch.setattr(gate_effort, "TOLERANCE", 100.0)
-    assert gates["iterative"](context).passed is True
 
 
 def test_few_samples_need_more_than_chance() -> None:
     """One of 50 is 2 points; its interval starts at 0.35, that of two at 1.1."""
-    assert not clear(1, 50, 0.5)
-    assert clear(2, 50, 0.5)
-    assert not clear(0, 50, 0.0)
+    assert [clear(count, 50, 0.5) for count in (0, 1, 2)] == [False, False, True]
 
 
 def test_only_gates_that_are_asked_for_run(samples: Samples) -> None:
