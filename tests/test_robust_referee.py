@@ -81,6 +81,50 @@ def test_a_promised_last_iterate_is_not_stopped() -> None:
         assert worst_case(brightness(), [attack], x, y, draws).accuracy == left
 
 
+def test_allowed_images_count_whatever_is_returned_and_others_do_not() -> None:
+    @dataclass(frozen=True)
+    class Careless:
+        threat: Threat
+        name = "careless"
+        gradients = True
+
+        def __call__(self, model, x, y, draws):
+            model(torch.ones_like(x))  # breaks everything, and is not allowed
+            model(x + self.threat.eps)
+            return x
+
+    x = torch.tensor([0.45, 0.2]).reshape(2, 1, 1, 1).expand(2, 1, 2, 2)
+    y, draws = torch.zeros(2, dtype=torch.int64), Draws.of(0, torch.arange(2))
+    found = worst_case(brightness(), [Careless(Threat("linf", 0.1))], x, y, draws)
+    assert found.worst.tolist() == [False, True]
+    assert float(found.adversarial[0].mean()) == pytest.approx(0.55)
+
+
+def test_attacks_never_see_a_gradient_that_is_not_finite() -> None:
+    seen: list[Tensor] = []
+
+    @dataclass(frozen=True)
+    class Looking:
+        threat: Threat
+        name = "looking"
+        gradients = True
+
+        def __call__(self, model, x, y, draws):
+            image = x.clone().requires_grad_()
+            seen.extend(torch.autograd.grad(model(image).sum(), image))
+            return x
+
+    target = brightness()
+    steep = GradientPath(
+        "steep", lambda x: target.logits(x) + ((x - x.detach()) * 1e30).sum() * 1e30
+    )
+    x, y = torch.full((2, 1, 2, 2), 0.2), torch.zeros(2, dtype=torch.int64)
+    attacked = replace(target, paths=(steep,))
+    found = worst_case(attacked, [Looking(Threat("linf", 0.1))], x, y, Draws.of(0, torch.arange(2)))
+    assert [gradient.tolist() for gradient in seen] == [torch.zeros_like(x).tolist()]
+    assert found.members[0].nan_gradient_fraction == 1
+
+
 def test_zero_and_lost_gradients_are_counted_per_path() -> None:
     target = brightness()
 

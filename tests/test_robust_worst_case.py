@@ -154,6 +154,11 @@ def test_members_do_the_same_alone_and_after_others() -> None:
         assert torch.equal(together.adversarial[mine], one.adversarial[mine])
         broken += int(mine.sum())
     assert broken == int((together.clean & ~together.worst).sum())
+    standing = int(together.clean.sum())  # also where paths shared a batch
+    for member in together.members:
+        assert member.attacked == standing
+        standing -= member.broken
+    assert standing == int(together.worst.sum())
     assert all(
         a >= b for a, b in itertools.pairwise([together.clean_accuracy, *together.cumulative])
     )
