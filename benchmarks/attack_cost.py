@@ -66,7 +66,7 @@ def plain_loop(
     with torch.no_grad():
         left = target.logits(x).argmax(1) == y
     for path in target.paths:
-        images = attack(path.logits, x, y, draws.fork(path.name))
+        images = attack(path.logits, x, y, draws.fork(f"{attack.name}/{path.name}"))
         with torch.no_grad():
             left &= target.logits(images).argmax(1) == y
     return 100 * float(left.double().mean()), float(attack.steps * len(target.paths))
