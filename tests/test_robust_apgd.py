@@ -106,6 +106,24 @@ def test_checkpoints_by_hand() -> None:
     assert checkpoints(1) == (1,)
 
 
+def test_momentum_by_hand() -> None:
+    """Up a slope from 0.5 within 0.4, at a step of 0.8: 0.9 at once, with nothing to carry on yet.
+
+    Down a cliff beyond 0.8 that pulls back by 0.8: from 0.9 the plain step ends at 0.1, and
+    0.9 + 0.75 (0.1 - 0.9) + 0.25 (0.9 - 0.5) = 0.4.
+    """
+    seen: list[float] = []
+
+    def roof(x: Tensor) -> Tensor:
+        seen.append(float(x))
+        return torch.cat([torch.ones(1, 1), -(x - 0.8).abs()], 1)
+
+    x, y = torch.full((1, 1), 0.5), torch.tensor([0])
+    ascent = Ascent(Threat("linf", 0.4), 20, 0.75, roof, x, y)
+    ascent.climb(losses["cw"], x, Found.before(roof, x, y)[0])
+    assert seen[1:4] == pytest.approx([0.5, 0.9, 0.4])
+
+
 @each_threat
 def test_it_settles_on_a_summit_inside_the_ball(threat: Threat) -> None:
     """Of z_1 = -|x - a|^2: fixed steps circle at their own length, halved ones come close."""
