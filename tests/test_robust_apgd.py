@@ -115,7 +115,7 @@ def test_momentum_by_hand() -> None:
     seen: list[float] = []
 
     def roof(x: Tensor) -> Tensor:
-        seen.append(float(x))
+        seen.append(float(x.detach()))
         return torch.cat([torch.ones(1, 1), -(x - 0.8).abs()], 1)
 
     x, y = torch.full((1, 1), 0.5), torch.tensor([0])
