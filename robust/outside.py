@@ -3,9 +3,8 @@
 What torchattacks 3.5 does on its own, and what is done about it here:
 
 - it seeds the global generators: they are put aside, and put back whatever happens;
-- it switches the model to eval and back to train, whatever modes its parts had; it also keeps every
-  model ever attacked, in a list that is a default argument: it is given a view, which hides the
-  model from it, and lets go of it at the end;
+- it switches the model to eval and back to train, whatever modes its parts had: it is given a view,
+  which hides the model from it;
 - ``backward`` adds to the gradients of parameters: only the input's is taken;
 - samples that are not images are taken for a batch of one: it is given images;
 - steps default to a tenth of the papers': they must be given; so do class counts, to 10: they are
@@ -204,11 +203,8 @@ def run_outside(
     given = {"norm": _NORMS[threat.norm], "eps": threat.eps, "seed": seed, **settings}
     view = View(model, x)
     with _own_randomness(seed):
-        try:
-            attack = make(view, **{name: v for name, v in given.items() if name in known})
-            found = attack(as_images(x).detach(), y)
-        finally:
-            view.forget()
+        attack = make(view, **{name: v for name, v in given.items() if name in known})
+        found = attack(as_images(x).detach(), y)
     return found.detach().reshape(x.shape).to(x)
 
 
@@ -233,10 +229,6 @@ class View(nn.Module):
         if logits.dtype == torch.float64:
             logits = (logits - logits.amax(1, keepdim=True)).float()
         return logits
-
-    def forget(self) -> None:
-        """Let go of the network: torchattacks never lets go of what it was given."""
-        self._model.clear()
 
 
 class _InputOnly(torch.autograd.Function):
