@@ -91,11 +91,13 @@ class TimeChoice:
 class AttackChoice:
     """What the networks of a recipe are attacked with: names as of `attack`, on so many test samples.
 
-    `ann` names the attacks on each float network; `gate_samples` 0 leaves the gates out.
+    `in_time` names those on networks trained through time, which cost most, `ann` those on the float
+    networks; `gate_samples` 0 leaves the gates out.
     """
 
     eps: tuple[str, ...]
     attacks: str = "apgd-ce=30,apgd-dlr=30,pgd=20,square=500"
+    in_time: str = "apgd-ce=10,apgd-dlr=10,pgd=10,square=500"
     paths: str = "all"
     ann: str = "apgd-ce=50,apgd-t=20"
     norm: str = "linf"

@@ -87,4 +87,26 @@ class Fold:
     kind: str = "fold"
 
 
-Block = Prose | Facts | Table | Figure | Group | Code | Fold
+@dataclass(frozen=True)
+class Check:
+    """One line of a checklist: how it went (``good``, ``bad`` or no tone), and what is said of it."""
+
+    state: str
+    tone: str
+    title: str
+    found: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Checklist:
+    """Checks below a headline. With a `tone` (``bad``, ``warn``, ``good``) it is a box that calls."""
+
+    headline: str
+    checks: tuple[Check, ...] = ()
+    tone: str = ""
+    text: str = ""
+    kind: str = "checklist"
+
+
+Block = Prose | Facts | Table | Figure | Group | Code | Fold | Checklist

@@ -5,17 +5,33 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from . import formats
-from .plots import Scale, axis_left, drawing, line, mark, path, stroke, symbol, widened, words
+from .plots import (
+    COLOURS,
+    Scale,
+    axis_left,
+    drawing,
+    line,
+    mark,
+    path,
+    stroke,
+    symbol,
+    widened,
+    words,
+)
 
 HEIGHT = 250
 
 
 @dataclass(frozen=True)
 class Series:
-    """Points (x, y, what a reader sees who points at it) under one name."""
+    """Points (x, y, what a reader sees who points at it) under one name.
+
+    `spans` are (x, low, high): how far up and down from its point the truth may lie.
+    """
 
     name: str
     points: tuple[tuple[float, float, str], ...]
+    spans: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +70,8 @@ def curves(plot: Curves, width: int) -> Markup:
     for index, series in enumerate(plot.series):
         places = [(x(a), y(b)) for a, b, _ in series.points]
         parts.append(path(places, stroke(index)))
+        for at, low, high in series.spans:
+            parts += _span(x(at), y(low), y(high), f"error l{index % COLOURS}")
     for index, series in enumerate(plot.series):
         parts += [_point(x(a), y(b), title, index, plot) for a, b, title in series.points]
     return drawing(width, HEIGHT, plot.label, parts)
@@ -63,6 +81,7 @@ def _scales(plot: Curves, ends: tuple[int, int, int, int]) -> tuple[Scale, Scale
     left, right, top, bottom = ends
     across = [p[0] for s in plot.series for p in s.points] + [v for _, v in plot.marks]
     up = [p[1] for s in plot.series for p in s.points] + [v for _, v in plot.levels]
+    up += [v for s in plot.series for span in s.spans for v in span[1:]]
     low, high = widened(up, plot.low, log=plot.log)
     if plot.high is not None:
         high = min(high, plot.high)
@@ -89,3 +108,9 @@ def _steps(plot: Curves, x: Scale, bottom: float) -> list[Markup]:
 def _point(x: float, y: float, title: str, index: int, plot: Curves) -> Markup:
     area = Markup('<circle class="area" cx="{:.1f}" cy="{:.1f}" r="11"/>').format(x, y)
     return mark(title, area, symbol(x, y, index)) if plot.signs else mark(title, area)
+
+
+def _span(x: float, low: float, high: float, style: str) -> list[Markup]:
+    """A vertical line with a short stroke at each end."""
+    ends = [line(x - 4, y, x + 4, y, style) for y in (low, high)]
+    return [line(x, low, x, high, style), *ends]

@@ -12,7 +12,11 @@ from .sections import SECTIONS
 from .shapes import Plain, Shape, as_plain, checked
 
 FORMAT = "spikemorph-report-1"
-PARTS: Mapping[str, Shape] = {section.part: section.shape for section in SECTIONS}
+PARTS: Mapping[str, Shape] = {
+    name: shape
+    for section in SECTIONS
+    for name, shape in ({section.part: section.shape} | dict(section.beside)).items()
+}
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def eps_text(eps: float | str) -> str:
     value = float(eps)
     levels = Fraction(value * 255).limit_denominator(2)
     close = abs(float(levels) / 255 - value) < 1e-5
-    return f"{float(levels):g}/255" if close and value else f"{value:.4g}"
+    return f"{float(levels):g}/255" if close and levels else f"{value:.4g}"
 
 
 def _whole(value: int | None) -> str:

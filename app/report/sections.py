@@ -5,7 +5,7 @@ row here. A section whose part is not in a run says so, and how to make it.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .blocks import Block
 from .page import (
@@ -16,6 +16,7 @@ from .page import (
     memory,
     model,
     reproduce,
+    robustness,
     sparsity,
     spikes,
 )
@@ -38,6 +39,8 @@ class Section:
         From all parts of a run, its own among them, to what is shown.
     made_by : str
         The command that makes the part.
+    beside : mapping of str to shape
+        Parts that it also shows where a run has them.
     """
 
     key: str
@@ -46,6 +49,7 @@ class Section:
     shape: Shape
     blocks: Callable[[Mapping[str, Plain]], list[Block]]
     made_by: str
+    beside: Mapping[str, Shape] = field(default_factory=dict)
 
 
 _INSPECT = "spikemorph inspect MODEL --json RUN/model.json"
@@ -67,6 +71,11 @@ SECTIONS = (
     Section("energy", "Energy", "energy", energy.SHAPE, energy.energy, _ENERGY),
     Section("memory", "Memory", "energy", energy.SHAPE, memory.memory, _ENERGY),
     Section("sparsity", "Sparsity per layer", "sparsity", sparsity.SHAPE, sparsity.sparsity, _RUN),
+    Section(
+        "robustness", "Robustness", "robustness", robustness.SHAPE, robustness.robustness,
+        "spikemorph attack NETWORK --data DATA --eps 8/255 --json RUN/robustness.json",
+        beside={robustness.TWIN: robustness.SHAPE},
+    ),
     Section("forms", "One network, every form", "energy", energy.SHAPE, comparison.forms, _ENERGY),
     Section(
         "comparison", "Several networks", "comparison", comparison.SHAPE, comparison.comparison,
