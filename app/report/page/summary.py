@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .. import formats
+from ..robust import eps_text
 from ..shapes import Plain
 from .forms import called
+from .robustness_gates import red_flags, tally
+from .robustness_words import SHORT, largest
 from .sparsity import totals
 
 Parts = Mapping[str, Plain]
@@ -25,7 +28,9 @@ class KeyFigure:
 def title(parts: Parts) -> str:
     """The model's name."""
     found = (
-        parts[name].get("model") for name in ("evaluation", "model", "energy") if name in parts
+        parts[name].get("model")
+        for name in ("evaluation", "model", "energy", "robustness")
+        if name in parts
     )
     return next((name for name in found if name), "A run without a name")
 
@@ -41,6 +46,10 @@ def subtitle(parts: Parts) -> str:
         part = parts["evaluation"]
         where = f"{formats.plural(part['n'], 'sample')} of {part['data']}"
         text = f"A spiking network of {part['neuron']} neurons{of}, measured on {where}"
+    elif "robustness" in parts:
+        part = parts["robustness"]
+        where = f"{formats.plural(part['n'], 'sample')} of {part['data']}"
+        text = f"A {SHORT.get(part['kind'], part['kind'])}{of}, attacked on {where}"
     return f"{text}."
 
 
@@ -48,7 +57,7 @@ def key_figures(parts: Parts) -> list[KeyFigure]:
     """What a reader wants first."""
     return [
         _accuracy(parts), _mismatches(parts), _level(parts), _steps(parts), _sparsity(parts),
-        _synops(parts), _stored(parts), _verdict(parts),
+        _synops(parts), _stored(parts), _verdict(parts), *_robust(parts),
     ]  # fmt: skip
 
 
@@ -70,6 +79,25 @@ def _mismatches(parts: Parts) -> KeyFigure:
     tone = "good" if found == 0 else "warn"
     note = f"of {formats.count(part['n'] * part['outputs'])}"
     return KeyFigure("Mismatching logits", formats.count(found), note, tone, "accuracy")
+
+
+def _robust(parts: Parts) -> list[KeyFigure]:
+    """The worst case, never without its red flags; nothing where the run was not attacked."""
+    part = parts.get("robustness")
+    last = None if part is None else largest(part)
+    if part is None or last is None:
+        return []
+    gates, flags = part["gates"], len(red_flags(part["gates"]))
+    low, high = last["ci95"]
+    note = f"worst case at eps {eps_text(last['eps'])} (95 %: {low:.1f} to {high:.1f})"
+    value = formats.plural(flags, "red flag") if gates else "not run"
+    tone = "bad" if flags else "good" if any(gate["passed"] for gate in gates) else "warn"
+    said = tally(gates) if gates else "nothing says that it is not inflated"
+    return [
+        KeyFigure("Robust accuracy", formats.percent(last["worst_case"]), note,
+                  "bad" if flags else "", "robustness"),
+        KeyFigure("Sanity gates", value, said, tone, "robustness"),
+    ]  # fmt: skip
 
 
 def _proof(parts: Parts) -> Plain:

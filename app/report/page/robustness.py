@@ -1,0 +1,126 @@
+"""The section on robustness: red flags, the worst case at every eps, how it was found."""
+
+from collections.abc import Mapping
+
+from .. import formats
+from ..blocks import Block, Code, Facts, Prose
+from ..robust import eps_text
+from ..shapes import ANYTHING, NUMBER, TEXT, WHOLE, Kind, ListOf, MapOf, Maybe, Plain, Shape
+from .robustness_curves import convergence, over_eps, whole_range
+from .robustness_examples import EXAMPLE, examples
+from .robustness_gates import GATE, checklist, verdict
+from .robustness_tables import CORRUPTIONS, MEMBER, PATH, corruptions, members, paths, worst_cases
+from .robustness_words import called, largest, share, threat
+
+TWIN = "robustness_ann"  # the part of a run that holds the same evaluation of the float network
+_PAIR = Kind(
+    "[number, number]", lambda v: isinstance(v, list) and len(v) == 2 and all(map(NUMBER.holds, v))
+)
+_LINES: Shape = MapOf(ListOf(_PAIR))
+SHAPE: Shape = {
+    "model": TEXT,
+    "data": TEXT,
+    "n": WHOLE,
+    "kind": TEXT,
+    "steps": Maybe(WHOLE),
+    "classes": WHOLE,
+    "norm": TEXT,
+    "seed": WHOLE,
+    "sparsity": {"weights": Maybe(WHOLE), "nonzero": Maybe(WHOLE)},
+    "clean": {"accuracy": NUMBER, "low": NUMBER, "high": NUMBER},
+    "eps": ListOf(
+        {
+            "eps": NUMBER,
+            "attacks": ListOf(MEMBER),
+            "worst_case": NUMBER,
+            "ci95": _PAIR,
+            "correct": WHOLE,
+            "n": WHOLE,
+            "carried?": WHOLE,
+        }
+    ),
+    "curves": {"accuracy_vs_eps": _LINES, "accuracy_vs_steps": _LINES, "loss_vs_steps": _LINES},
+    "paths": ListOf(PATH),
+    "gates": ListOf(GATE),
+    "examples": ListOf(EXAMPLE),
+    "corruptions": Maybe(CORRUPTIONS),
+    "reproduce?": {"command?": TEXT, "versions?": MapOf(ANYTHING)},
+}
+
+
+def robustness(parts: Mapping[str, Plain]) -> list[Block]:
+    """Red flags first; then what is left, of what, by which attacks; then how sure it is."""
+    part, twin = parts["robustness"], parts.get(TWIN)
+    blocks: list[Block] = [verdict(part["gates"]), Prose(_found(part), "lead")]
+    if twin is not None:
+        blocks.append(Prose(_beside(part, twin)))
+    blocks += [Facts(_facts(part)), *over_eps(part, twin), *worst_cases(part, twin)]
+    blocks += [*whole_range(part), *convergence(part), *checklist(part["gates"])]
+    blocks += [*paths(part["paths"]), *members(part["eps"]), *examples(part["examples"])]
+    blocks += corruptions(part)
+    command = part.get("reproduce", {}).get("command")
+    return [*blocks, Code(command)] if command else blocks
+
+
+def _found(part: Plain) -> str:
+    clean, last = part["clean"], largest(part)
+    start = (
+        f"Of {formats.plural(part['n'], 'sample')} of {part['data']}, the network is right on "
+        f"{share(clean['accuracy'], clean['low'], clean['high'])} without attack"
+    )
+    if last is None:
+        return f"{start}. No eps was attacked."
+    tried = formats.plural(len(last["attacks"]), "attack")
+    return (
+        f"{start}, and on {share(last['worst_case'], *last['ci95'])} in the worst case of {tried} at "
+        f"eps {eps_text(last['eps'])}. In brackets: 95 % intervals."
+    )
+
+
+def _beside(part: Plain, twin: Plain) -> str:
+    """The float network that the spiking one was made from."""
+    own, last = largest(part), largest(twin)
+    text = f"Its float twin, attacked by itself, is right on {formats.percent(twin['clean']['accuracy'])}"
+    if own is None or last is None:
+        return f"{text} without attack."
+    return (
+        f"{text} without attack and on {share(last['worst_case'], *last['ci95'])} in the worst case at "
+        f"eps {eps_text(last['eps'])}. It has gradients of its own: attacks on it are not the attacks "
+        "on the spiking network."
+    )
+
+
+def _facts(part: Plain) -> tuple[tuple[str, str], ...]:
+    weights, nonzero = part["sparsity"]["weights"], part["sparsity"]["nonzero"]
+    steps, last = part["steps"], largest(part)
+    rows = [
+        ("Network", f"{part['model']}: {called(part['kind'])}"),
+        ("Time steps", "no time" if steps is None else formats.count(steps)),
+    ]
+    if weights and nonzero is not None:
+        kept = f"{formats.count(nonzero)} of {formats.count(weights)} weights not zero"
+        rows.append(("Sparsity", f"{formats.percent(100 * (1 - nonzero / weights))} ({kept})"))
+    rows.append(("What an attacker may do", threat(part["norm"])))
+    if last is not None:
+        rows.append(
+            ("Eps, inputs being 0 to 1", ", ".join(eps_text(r["eps"]) for r in part["eps"]))
+        )
+        rows.append(("Attacks, in this order", _attacks(last["attacks"])))
+    rows += [("Classes", formats.count(part["classes"])), ("Seed", str(part["seed"]))]
+    return tuple(rows)
+
+
+def _attacks(rows: list[Plain]) -> str:
+    """Every attack once, with its steps and on how many gradient paths it was run."""
+    by_name: dict[str, list[Plain]] = {}
+    for row in rows:
+        by_name.setdefault(row["name"], []).append(row)
+    return "; ".join(_attack(name, own) for name, own in by_name.items()) or "none"
+
+
+def _attack(name: str, rows: list[Plain]) -> str:
+    steps = {row["steps"] for row in rows} - {None}
+    said = [formats.plural(max(steps), "step")] if steps else []
+    ways = {row["path"] for row in rows} - {None}
+    said.append(formats.plural(len(ways), "gradient path") if ways else "queries only")
+    return f"{name} ({', '.join(said)})"
