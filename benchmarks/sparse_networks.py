@@ -52,7 +52,7 @@ LONG = {  # of methods that raise the sparsity while they train, that are taught
     ("fashion_wide_resnet", "gradual-distilled", 0.9): 8,
     ("cifar_vgg", "gradual", 0.99): 8,
     ("cifar_vgg", "hydra-distilled", 0.99): 16,
-    ("cifar_vgg", "continued", 0.99): 12,
+    ("cifar_vgg", "continued", 0.99): 8,
 }
 ALLOCATION = {
     "magnitude": "lamp",
@@ -62,7 +62,7 @@ ALLOCATION = {
     "synflow": "global",
 }
 CONTINUED = "continued"  # one of those, trained on under its masks, taught as well
-CONTINUES = {"fashion-mnist": "gradual-distilled", "cifar10": "gradual"}
+CONTINUES = "hydra-distilled"
 GRADUAL_FROM = 0.95  # below, one shot loses little
 SPIKING = 1000  # test samples that the simulation runs; the other accuracies are of all of them
 
@@ -80,7 +80,7 @@ def command(network: str, method: str, sparsity: float, epochs: int, path: Path)
     source, name = f"zoo:{network}", method.removesuffix("-distilled")
     allocation = ALLOCATION.get(name, "lamp")
     if method == CONTINUED:
-        source = str(path.with_name(path.name.replace(method, CONTINUES[data])))
+        source = str(path.with_name(path.name.replace(method, CONTINUES)))
         name, allocation = "magnitude", "global"
     return [
         "spikemorph", "prune", source, "--method", name, "--sparsity", f"{sparsity:g}",
