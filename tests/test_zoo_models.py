@@ -24,6 +24,7 @@ from spikemorph.zoo import (
 )
 from spikemorph.zoo import cards as cards_module
 from spikemorph.zoo.architectures import ARCHITECTURES
+from spikemorph.zoo.made import made_names
 from spikemorph.zoo.recipes import RECIPES
 from spikemorph.zoo.shipping import settings_of
 from spikemorph.zoo.training import app
@@ -51,7 +52,7 @@ def right(name: str, samples: Samples) -> float:
 def test_every_recipe_has_its_network_and_every_network_its_recipe() -> None:
     weights = {path.stem for path in SHIPPED.glob("*.safetensors")}
     assert {card.name for card in CARDS} == set(RECIPES) == set(ARCHITECTURES)
-    assert weights == set(RECIPES) | {"fashion_mnist_sample"}
+    assert weights == set(RECIPES) | {"fashion_mnist_sample", *made_names()}
 
 
 def test_all_that_is_shipped_is_small() -> None:
