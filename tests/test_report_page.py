@@ -26,13 +26,17 @@ from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.masks import mask_hash, with_masks
 from spikemorph.quant import Quantisation
+from spikemorph.recipe import AttackChoice
 from spikemorph.report.html import render_report, write_report
 from spikemorph.report.record import Report, read_run
 from spikemorph.report.sections import SECTIONS
+from spikemorph.robustness import attack_model
 from spikemorph.spiking import DenseEngine
+from spikemorph.subjects import open_subject
 from spikemorph.zoo import load_data
 
 MOST_BYTES = 6_000_000
+ATTACKS = AttackChoice(("8/255", "32/255"), "pgd=3,square=5", samples=12, gate_samples=0)
 Open = Callable[..., webdriver.Chrome]
 
 
@@ -69,6 +73,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "energy": energy.to_dict(),
         "sparsity": {"layers": layers, "method": "magnitude"},
         "comparison": {"data": test.name, "networks": compared},
+        "robustness": attack_model(open_subject("zoo:digits_mlp"), test, ATTACKS, 0).to_dict(),
         "reproduce": {
             "command": "spikemorph demo",
             "versions": {"torch": "2"},

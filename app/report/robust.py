@@ -1,7 +1,6 @@
 """Tables and sentences about robustness for the terminal, from plain results only."""
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -86,13 +85,13 @@ def robust_networks_table(plain: Plain) -> Table:
 def eps_text(eps: float | str) -> str:
     """An eps as k/255 where it is one, else as a number.
 
-    >>> eps_text(8 / 255), eps_text("0.01569"), eps_text(0.1)
-    ('8/255', '4/255', '0.1')
+    >>> eps_text(8 / 255), eps_text("0.01569"), eps_text(0.1), eps_text(1)
+    ('8/255', '4/255', '0.1', '1')
     """
     value = float(eps)
-    levels = Fraction(value * 255).limit_denominator(2)
-    close = abs(float(levels) / 255 - value) < 1e-5
-    return f"{float(levels):g}/255" if close and levels else f"{value:.4g}"
+    levels = round(value * 255)
+    close = abs(levels / 255 - value) < 6e-5  # an eps may have been rounded to four digits
+    return f"{levels}/255" if close and levels and round(value, 2) != value else f"{value:.4g}"
 
 
 def _whole(value: int | None) -> str:

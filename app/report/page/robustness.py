@@ -59,7 +59,7 @@ def robustness(parts: Mapping[str, Plain]) -> list[Block]:
     blocks += [*paths(part["paths"]), *members(part["eps"]), *examples(part["examples"])]
     blocks += corruptions(part)
     command = part.get("reproduce", {}).get("command")
-    return [*blocks, Code(command)] if command else blocks
+    return [*blocks, Prose("This command attacked it:"), Code(command)] if command else blocks
 
 
 def _found(part: Plain) -> str:
@@ -70,11 +70,18 @@ def _found(part: Plain) -> str:
     )
     if last is None:
         return f"{start}. No eps was attacked."
-    tried = formats.plural(len(last["attacks"]), "attack")
+    tried = _tried(last["attacks"])
     return (
         f"{start}, and on {share(last['worst_case'], *last['ci95'])} in the worst case of {tried} at "
         f"eps {eps_text(last['eps'])}. In brackets: 95 % intervals."
     )
+
+
+def _tried(rows: list[Plain]) -> str:
+    """How many attacks, on how many gradient paths."""
+    attacks = formats.plural(len({row["name"] for row in rows}), "attack")
+    ways = {row["path"] for row in rows} - {None}
+    return f"{attacks} on {formats.plural(len(ways), 'gradient path')}" if ways else attacks
 
 
 def _beside(part: Plain, twin: Plain) -> str:

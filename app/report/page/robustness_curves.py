@@ -76,7 +76,10 @@ def _over_steps(lines: Plain, label: str, y_name: str) -> Curves:
         for name, points in lines.items()
         if points
     )
-    return Curves(label, "steps of the attack", y_name, series, doubling=True)
+    ends = (0.0, 100.5) if y_name.startswith("per cent") else (None, None)
+    return Curves(
+        label, "steps of the attack", y_name, series, doubling=True, low=ends[0], high=ends[1]
+    )
 
 
 def _value(value: float, y_name: str) -> str:

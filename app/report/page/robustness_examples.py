@@ -79,9 +79,9 @@ def _figure(example: Plain) -> Figure:
     )
     said = f"class {example['clean_class']}", f"class {example['adversarial_class']}"
     shown = (
-        ("clean", f"clean: {said[0]}", clean),
-        ("adversarial", f"adversarial: {said[1]}", changed),
-        ("change", by, enlarged(clean, changed)),
+        (f"clean: {said[0]}", clean),
+        (f"adversarial: {said[1]}", changed),
+        (by, enlarged(clean, changed)),
     )
     title = (
         f"Sample {example['index']}, label {example['label']}: {example['clean_class']} becomes "
@@ -89,10 +89,10 @@ def _figure(example: Plain) -> Figure:
     title += str(example["adversarial_class"])
     label = f"{title}; clean image, adversarial image, change"
     parts = []
-    for place, (name, below, pixels) in enumerate(shown):
+    for place, (below, pixels) in enumerate(shown):
         x = place * (_SIDE + _GAP)
         image = picture((x, 0, _SIDE, _SIDE), pixels, example["shape"])
-        parts.append(mark(f"sample {example['index']}, {name}: {below}", image))
+        parts.append(mark(f"sample {example['index']}, {below}", image))
         parts.append(words(x + _SIDE / 2, _SIDE + 16, below, "tick middle"))
     width = 3 * _SIDE + 2 * _GAP
     made = f"By {example['attack']} at eps {eps_text(example['eps'])}."

@@ -63,7 +63,8 @@ def _check(gate: Plain) -> Check:
     notes = [f"{start}: {gate['why']}"]
     if gate["exceptions"]:
         notes.append(f"Samples that speak against it: {_samples(gate['exceptions'])}.")
-    return Check(state, tone, gate["title"], gate["detail"].removeprefix("not run: "), tuple(notes))
+    found = gate["detail"].removeprefix("not run: ")
+    return Check(state, tone, gate["title"], found[:1].upper() + found[1:], tuple(notes))
 
 
 def _samples(indices: Sequence[int]) -> str:

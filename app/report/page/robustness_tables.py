@@ -40,9 +40,9 @@ CORRUPTIONS: Shape = {
 
 
 def worst_cases(part: Plain, twin: Plain | None) -> list[Block]:
-    """What is left at every eps, of how many, what broke most; the float twin beside."""
+    """What is left at every eps, of how many; the float twin beside."""
     rows = [_unattacked(part, twin), *(_attacked(row, twin) for row in part["eps"])]
-    headings: tuple[str, ...] = ("<Threat", "Worst case", "Right", "<Broke most")
+    headings: tuple[str, ...] = ("<Threat", "Worst case", "Right")
     if twin is not None:
         headings += ("Float twin", "Against it")
     note = "A sample counts as right only if no attack, on no path, at no smaller eps, broke it."
@@ -52,7 +52,7 @@ def worst_cases(part: Plain, twin: Plain | None) -> list[Block]:
 def _unattacked(part: Plain, twin: Plain | None) -> tuple[str | Cell, ...]:
     clean = [share(p["clean"]["accuracy"], p["clean"]["low"], p["clean"]["high"])
              for p in (part, twin) if p is not None]  # fmt: skip
-    row = ("no attack", clean[0], "", formats.NONE)
+    row = ("no attack", clean[0], formats.NONE)
     if twin is None:
         return row
     return (*row, clean[1], formats.points(part["clean"]["accuracy"], twin["clean"]["accuracy"]))
@@ -61,7 +61,7 @@ def _unattacked(part: Plain, twin: Plain | None) -> tuple[str | Cell, ...]:
 def _attacked(row: Plain, twin: Plain | None) -> tuple[str | Cell, ...]:
     left = Cell(share(row["worst_case"], *row["ci95"]), "best")
     counted = f"{formats.count(row['correct'])} of {formats.count(row['n'])}"
-    cells = (f"eps {eps_text(row['eps'])}", left, counted, _strongest(row))
+    cells = (f"eps {eps_text(row['eps'])}", left, counted)
     if twin is None:
         return cells
     other = same_eps(twin, row["eps"])
@@ -71,20 +71,23 @@ def _attacked(row: Plain, twin: Plain | None) -> tuple[str | Cell, ...]:
     return (*cells, share(other["worst_case"], *other["ci95"]), difference)
 
 
-def _strongest(row: Plain) -> str:
-    best = max(row["attacks"], key=lambda member: member["broken"], default=None)
-    if best is None or not best["broken"]:
-        return "nothing broke any"
-    path = "" if best["path"] is None else f" on {best['path']}"
-    return f"{best['name']}{path}: {formats.count(best['broken'])}"
-
-
 def members(rows: list[Plain]) -> list[Block]:
     """At every eps: every attack on every path, in the order in which they were run."""
     return [
-        Fold(f"Every member of the ensemble at eps {eps_text(row['eps'])}", (_members(row),))
+        Fold(
+            f"Every attack on every path at eps {eps_text(row['eps'])}: {_strongest(row)}",
+            (_members(row),),
+        )
         for row in rows
     ]
+
+
+def _strongest(row: Plain) -> str:
+    best = max(row["attacks"], key=lambda member: member["broken"], default=None)
+    if best is None or not best["broken"]:
+        return "none broke anything"
+    path = "" if best["path"] is None else f" on {best['path']}"
+    return f"{best['name']}{path} broke most"
 
 
 def _members(row: Plain) -> Table:
@@ -120,7 +123,7 @@ def paths(records: list[Plain]) -> list[Block]:
     rows = tuple(
         (
             record["name"],
-            Cell("yes") if record["exact"] else Cell("no: a replacement", "dim"),
+            Cell("yes") if record["exact"] else Cell("no", "dim"),
             Cell(
                 formats.percent(record["robust"]), "best" if record["robust"] == least else "",
                 share_bar(record["robust"] / 100),
