@@ -267,6 +267,22 @@ def test_what_is_no_pixel_is_refused(pixel: object) -> None:
         Report({"robustness": {**PART, "examples": [example]}})
 
 
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"clean": {"accuracy": 101, "low": 1, "high": 2}}, "clean.accuracy"),
+        ({"eps": [{**ROW, "eps": -1}]}, r"eps\[0\].eps"),
+        ({"eps": [{**ROW, "ci95": [1.0]}]}, r"eps\[0\].ci95"),
+        ({"paths": [{**PATHS[0], "zero_gradient_fraction": 2}]}, "zero_gradient_fraction"),
+        ({"curves": {**PART["curves"], "loss_vs_steps": {"pgd": [[0, 1]]}}}, "loss_vs_steps.pgd"),
+        ({"gates": [{**GATES[0], "passed": "yes"}]}, r"gates\[0\].passed"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_by_their_place(change: Any, where: str) -> None:
+    with pytest.raises(InputError, match=f"robustness.json: .*{where}"):
+        Report({"robustness": {**PART, **change}})
+
+
 @pytest.mark.parametrize("key", [key for key in PART if key != "reproduce"])
 def test_a_key_that_is_missing_is_named(key: str) -> None:
     for name in ("robustness", TWIN):

@@ -10,13 +10,20 @@ from .robustness_curves import convergence, over_eps, whole_range
 from .robustness_examples import EXAMPLE, examples
 from .robustness_gates import GATE, checklist, verdict
 from .robustness_tables import CORRUPTIONS, MEMBER, PATH, corruptions, members, paths, worst_cases
-from .robustness_words import called, largest, share, threat
+from .robustness_words import EPS, PERCENT, called, largest, share, threat
 
 TWIN = "robustness_ann"  # the part of a run that holds the same evaluation of the float network
-_PAIR = Kind(
-    "[number, number]", lambda v: isinstance(v, list) and len(v) == 2 and all(map(NUMBER.holds, v))
-)
-_LINES: Shape = MapOf(ListOf(_PAIR))
+
+
+def _pair(first: Kind, second: Kind) -> Kind:
+    return Kind(
+        f"[{first.name}; {second.name}]",
+        lambda v: isinstance(v, list) and len(v) == 2 and first.holds(v[0]) and second.holds(v[1]),
+    )
+
+
+_STEPS = Kind("a number of steps", lambda v: NUMBER.holds(v) and 0 < v < 1e9)
+_LOSS = Kind("a loss", lambda v: NUMBER.holds(v) and abs(v) < 1e30)
 SHAPE: Shape = {
     "model": TEXT,
     "data": TEXT,
@@ -27,19 +34,23 @@ SHAPE: Shape = {
     "norm": TEXT,
     "seed": WHOLE,
     "sparsity": {"weights": Maybe(WHOLE), "nonzero": Maybe(WHOLE)},
-    "clean": {"accuracy": NUMBER, "low": NUMBER, "high": NUMBER},
+    "clean": {"accuracy": PERCENT, "low": PERCENT, "high": PERCENT},
     "eps": ListOf(
         {
-            "eps": NUMBER,
+            "eps": EPS,
             "attacks": ListOf(MEMBER),
-            "worst_case": NUMBER,
-            "ci95": _PAIR,
+            "worst_case": PERCENT,
+            "ci95": _pair(PERCENT, PERCENT),
             "correct": WHOLE,
             "n": WHOLE,
             "carried?": WHOLE,
         }
     ),
-    "curves": {"accuracy_vs_eps": _LINES, "accuracy_vs_steps": _LINES, "loss_vs_steps": _LINES},
+    "curves": {
+        "accuracy_vs_eps": MapOf(ListOf(_pair(EPS, PERCENT))),
+        "accuracy_vs_steps": MapOf(ListOf(_pair(_STEPS, PERCENT))),
+        "loss_vs_steps": MapOf(ListOf(_pair(_STEPS, _LOSS))),
+    },
     "paths": ListOf(PATH),
     "gates": ListOf(GATE),
     "examples": ListOf(EXAMPLE),

@@ -7,7 +7,8 @@ from ..blocks import Block, Figure, Group, Prose
 from ..plots import drawing, mark, words
 from ..plots_pictures import CHANNELS, picture
 from ..robust import eps_text
-from ..shapes import NUMBER, TEXT, WHOLE, Kind, ListOf, Plain, Shape
+from ..shapes import TEXT, WHOLE, Kind, ListOf, Plain, Shape
+from .robustness_words import EPS
 
 _PIXEL = Kind("a pixel, 0 to 255", lambda v: WHOLE.holds(v) and 0 <= v <= 255)
 EXAMPLE: Shape = {
@@ -15,7 +16,7 @@ EXAMPLE: Shape = {
     "label": WHOLE,
     "clean_class": WHOLE,
     "adversarial_class": WHOLE,
-    "eps": NUMBER,
+    "eps": EPS,
     "attack": TEXT,
     "shape": ListOf(WHOLE),
     "clean": ListOf(_PIXEL),

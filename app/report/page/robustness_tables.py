@@ -5,7 +5,7 @@ from ..blocks import Block, Cell, Fold, Prose, Table
 from ..plots_spikes import LEVELS, share_bar
 from ..robust import eps_text
 from ..shapes import NUMBER, TEXT, TRUTH, WHOLE, ListOf, Maybe, Plain, Shape
-from .robustness_words import same_eps, share
+from .robustness_words import FRACTION, PERCENT, same_eps, share
 
 MEMBER: Shape = {
     "name": TEXT,
@@ -16,26 +16,26 @@ MEMBER: Shape = {
     "restarts": Maybe(WHOLE),
     "attacked": WHOLE,
     "broken": WHOLE,
-    "cumulative": NUMBER,
-    "alone": Maybe(NUMBER),
+    "cumulative": PERCENT,
+    "alone": Maybe(PERCENT),
     "queries": WHOLE,
-    "zero_gradient_fraction": Maybe(NUMBER),
-    "nan_gradient_fraction?": Maybe(NUMBER),
+    "zero_gradient_fraction": Maybe(FRACTION),
+    "nan_gradient_fraction?": Maybe(FRACTION),
     "seconds": NUMBER,
 }
 PATH: Shape = {
     "name": TEXT,
     "exact": TRUTH,
-    "robust": NUMBER,
-    "zero_gradient_fraction": NUMBER,
-    "nan_gradient_fraction": NUMBER,
+    "robust": PERCENT,
+    "zero_gradient_fraction": FRACTION,
+    "nan_gradient_fraction": FRACTION,
     "cosine": Maybe(NUMBER),
 }
 CORRUPTIONS: Shape = {
     "names": ListOf(TEXT),
     "severities": ListOf(WHOLE),
-    "accuracy": ListOf(ListOf(NUMBER)),
-    "mean": NUMBER,
+    "accuracy": ListOf(ListOf(PERCENT)),
+    "mean": PERCENT,
 }
 
 
@@ -174,7 +174,7 @@ def corruptions(part: Plain) -> list[Block]:
 
 
 def _heat(value: float) -> Cell:
-    return Cell(f"{value:.1f}", f"heat-{round(LEVELS * min(max(value / 100, 0), 1))}")
+    return Cell(f"{value:.1f}", f"heat-{round(LEVELS * value / 100)}")
 
 
 def _mean(values: list[float]) -> str:

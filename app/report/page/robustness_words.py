@@ -4,8 +4,11 @@ from collections.abc import Mapping
 
 from .. import formats
 from ..robust import eps_text
-from ..shapes import Plain
+from ..shapes import NUMBER, Kind, Plain
 
+PERCENT = Kind("a percentage, 0 to 100", lambda v: NUMBER.holds(v) and 0 <= v <= 100)
+FRACTION = Kind("a fraction, 0 to 1", lambda v: NUMBER.holds(v) and 0 <= v <= 1)
+EPS = Kind("an eps, 0 to 1000", lambda v: NUMBER.holds(v) and 0 <= v <= 1000)
 SHORT: Mapping[str, str] = {
     "ann": "float network",
     "exact": "spiking network, converted exactly",
