@@ -162,6 +162,33 @@ def cifar_vgg() -> nn.Module:
     return nn.Sequential(OrderedDict(layers))
 
 
+def cifar_vgg16() -> nn.Module:
+    """VGG-16 for 32x32 colour images as HYDRA prunes it (Sehwag et al., NeurIPS 2020; `vgg16_bn`).
+
+    Thirteen convolutions (64 to 512 wide), four pools, so that the last maps are 2x2, and linear layers
+    2048, 256, 256, 10: 15,302,848 weights and 276,992 neurons. Pools are averages, as in the spiking
+    networks of Schmolli et al. (CPAL 2025).
+    """
+    layers: list[tuple[str, nn.Module]] = []
+    index, inputs = 0, 3
+    for stage, widths in enumerate(((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3)):
+        if stage:
+            layers.append((f"pool{stage}", nn.AvgPool2d(2)))
+        for width in widths:
+            index += 1
+            layers += _unit(index, inputs, width)
+            inputs = width
+    layers += [
+        ("flatten", nn.Flatten()),
+        ("linear14", nn.Linear(512 * 2 * 2, 256)),
+        ("relu14", nn.ReLU()),
+        ("linear15", nn.Linear(256, 256)),
+        ("relu15", nn.ReLU()),
+        ("head", nn.Linear(256, 10)),
+    ]
+    return nn.Sequential(OrderedDict(layers))
+
+
 ARCHITECTURES: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
     {
         build.__name__: build
@@ -177,3 +204,7 @@ ARCHITECTURES: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
         )
     }
 )
+"""The networks that are shipped with weights."""
+
+UNTRAINED: Mapping[str, Callable[[], nn.Module]] = MappingProxyType({"cifar_vgg16": cifar_vgg16})
+"""Networks without shipped weights: recipes name them, and train them from new weights."""
