@@ -118,7 +118,9 @@ def _from_factory(source: str, input_shape: tuple[int, ...] | None, weights: Pat
         factory = getattr(importlib.import_module(place), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"{source}: cannot be imported ({error})") from error
-    model = factory() if callable(factory) else factory
+    with torch.random.fork_rng(devices=[]):  # the same first weights every time
+        torch.default_generator.manual_seed(0)
+        model = factory() if callable(factory) else factory
     if not isinstance(model, nn.Module):
         raise InputError(f"{source}: gave a {type(model).__name__}, not a torch nn.Module")
     if weights is not None:

@@ -128,12 +128,19 @@ class NetworkChoice:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One model, several networks made of it; see ``recipes/``."""
+    """One model, several networks made of it; see ``recipes/``.
+
+    `input_shape` is one sample's, for a model that is a factory. `mean` and `std` put a normalisation
+    into the model, so that it takes what attacks see: pixels in [0, 1].
+    """
 
     name: str
     model: str
     data: DataChoice
     network: tuple[NetworkChoice, ...]
+    input_shape: tuple[int, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     training: TrainingChoice = TrainingChoice()
     fine_tuning: TrainingChoice = TrainingChoice(epochs=2, rate=0.01)
     convert: ConvertChoice = ConvertChoice()
@@ -141,6 +148,12 @@ class Recipe:
     measure: MeasureChoice = MeasureChoice()
     attack: AttackChoice | None = None
     seed: int = 0
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the model is an architecture alone: a factory's, and no network has its weights."""
+        first = [network for network in self.network if network.start is None]
+        return bool(self.input_shape) and all(network.fresh for network in first)
 
     def training_of(self, network: NetworkChoice) -> TrainingChoice:
         """The recipe's training with what the network changes."""
@@ -252,6 +265,8 @@ def _check_numbers(recipe: Recipe, where: str) -> None:
     for name, number in asdict(recipe.measure).items():
         if number < 0:
             raise InputError(f"{where}: measure: {name} {number}: give samples, or 0 for all")
+    if any(size < 1 for size in recipe.input_shape):
+        raise InputError(f"{where}: input_shape {list(recipe.input_shape)}: give sizes of 1 or more")
     if not 0 <= recipe.seed < 2**63:
         raise InputError(f"{where}: seed {recipe.seed}: give a whole number of 0 or more")
 
