@@ -110,13 +110,13 @@ def average(name: str) -> Averaging | None:
     return _choice(AVERAGES, name, "--average")
 
 
-def eps_of(text: str | float) -> float:
-    """How far an attacker may change a pixel, from ``8/255`` or ``0.03``.
+def eps_of(text: str | float, kind: Norm = "linf") -> float:
+    """How far an attacker may change a pixel (an image, for "l2"), from ``8/255`` or ``0.03``.
 
     Raises
     ------
     InputError
-        If it is no number, negative, or above 1, the whole range of inputs.
+        If it is no number, negative, or, for a pixel, above 1, the whole range of inputs.
     """
     top, slash, bottom = str(text).partition("/")
     below = _number(bottom, "--eps") if slash else 1.0
@@ -124,8 +124,8 @@ def eps_of(text: str | float) -> float:
         raise InputError(f"--eps {text}: divide by a number above 0: 8/255")
     found = _number(top, "--eps") / below
     if not 0 <= found < math.inf:
-        raise InputError(f"--eps {text}: give a number from 0 to 1, or 8/255")
-    if found > 1:
+        raise InputError(f"--eps {text}: give a finite number of 0 or more, such as 8/255")
+    if found > 1 and kind == "linf":
         raise InputError(
             f"--eps {text}: inputs are in 0..1, and this is more than all of it; "
             f"did you mean {text}/255? Give it so"

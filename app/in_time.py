@@ -16,6 +16,7 @@ from spikemorph.surrogate.road import masks_kept, to_trainable
 from spikemorph.surrogate.thresholds import Calibration
 from spikemorph.train import DataTensors, accuracy
 
+from .pruning import meant_for
 from .recipe import TimeChoice
 
 CALIBRATION = 640  # samples: ten batches of 64, as the paper has it
@@ -46,22 +47,44 @@ def train_in_time(
         If a mask was not kept.
     """
     began = time.perf_counter()
-    module = started(graph, choice, lesson.train.x[:CALIBRATION])
+    device = torch.device("cpu") if lesson.fabric is None else lesson.fabric.device
+    module = started(graph, choice, _some(lesson), device)
     before = None if validation is None else accuracy(module, validation)
-    learn_to_the_end(module, lesson, check=masks_kept(module))
+    learn_to_the_end(module, meant_for(lesson, f"through time, {choice}"), check=masks_kept(module))
     module.eval()
     after = None if validation is None else accuracy(module, validation)
-    thresholds = {name: float(value) for name, value in module.thresholds.items()}
+    module.cpu()
+    thresholds = {name: float(value.detach()) for name, value in module.thresholds.items()}
     return InTime(module, thresholds, before, after, round(time.perf_counter() - began, 1))
 
 
-def started(graph: Graph, choice: TimeChoice, x: Tensor) -> SpikingModule:
-    """The network calibrated on samples, before any training through time."""
+def started(
+    graph: Graph, choice: TimeChoice, x: Tensor, device: torch.device | None = None
+) -> SpikingModule:
+    """The network calibrated on samples, before any training through time; on a device, or the CPU."""
+    dynamics, calibration = settings_of(choice)
+    return to_trainable(graph, dynamics, x.to(device), calibration)
+
+
+def settings_of(choice: TimeChoice) -> tuple[Dynamics, Calibration]:
+    """How all neurons run, and how their first thresholds are found.
+
+    Raises
+    ------
+    InputError
+        If the reset is unknown, or a number is outside its range.
+    """
     if choice.reset not in ("hard", "soft"):
         raise InputError(f"reset {choice.reset!r}: choose hard or soft")
     dynamics = Dynamics(choice.steps, choice.leak, choice.reset == "hard")
-    calibration = Calibration(choice.percentile, choice.calibration_steps, scale=choice.scale)
-    return to_trainable(graph, dynamics, x, calibration)
+    return dynamics, Calibration(choice.percentile, choice.calibration_steps, scale=choice.scale)
+
+
+def _some(lesson: Lesson) -> Tensor:
+    """Training samples to calibrate on, drawn by the lesson's seed: files are sorted at times."""
+    generator = torch.Generator().manual_seed(lesson.settings.seed)
+    x = lesson.train.x
+    return x[torch.randperm(len(x), generator=generator)[:CALIBRATION]]
 
 
 def measure_in_time(

@@ -8,19 +8,23 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from spikemorph.graph import InputError
 from spikemorph.graph.saving import content_hash, graph_hash, read_header, write_bytes
 from spikemorph.zoo import Samples, load_data
 
 from . import robust_stages, stages
 from .comparison import Compared, Comparison, compared, in_time_row, side_by_side
-from .models import load_graph
+from .conversion import normalised
+from .models import Model, load_graph
 from .provenance import provenance
 from .recipe import IN_TIME, LEARNED, TRAIN, Recipe
 from .report.html import write_report
 from .report.record import Report, read_run
 from .sampling import Read
 from .stages import Bench, Tell
+from .subjects import CPU
 
 STAMPS = "stages.json"
 ROBUST = "robust.json"  # all networks under attack, beside the comparison
@@ -89,8 +93,8 @@ _EXACT = (
 _IN_TIME = (
     _PRUNE,
     Stage(
-        "fine-tune", robust_stages.fine_tune, ("deployed.safetensors", "model.json"), "prune",
-        _timing,
+        "fine-tune", robust_stages.fine_tune,
+        ("trained.safetensors", "deployed.safetensors", "model.json"), "prune", _timing,
     ),
     Stage(
         "measure", robust_stages.measure, ("timing.json",), "fine-tune",
@@ -111,7 +115,13 @@ def stages_of(bench: Bench) -> tuple[Stage, ...]:
 
 
 def run_recipe(
-    recipe: Recipe, out: Path, command: str, *, read: Read = load_data, tell: Tell = lambda _: None
+    recipe: Recipe,
+    out: Path,
+    command: str,
+    *,
+    read: Read = load_data,
+    tell: Tell = lambda _: None,
+    device: torch.device = CPU,
 ) -> Comparison:
     """Make, prove, measure and report every network of a recipe.
 
@@ -125,7 +135,7 @@ def run_recipe(
         If a name in the recipe is unknown, or data does not fit the model: before anything is made.
         If a file of an earlier run is damaged.
     """
-    model = load_graph(recipe.model)
+    model = _model(recipe)
     train, test = read(recipe.data.train), read(recipe.data.test)
     hashes = {
         "model": graph_hash(model.graph),
@@ -137,11 +147,12 @@ def run_recipe(
             f"{recipe.name}: it would be tested on what it learns from; give test data"
         )
     benches = {
-        n.name: Bench(recipe, n, model, train, test, out / n.name, None, tell)
+        n.name: Bench(recipe, n, model, train, test, out / n.name, None, tell, device=device)
         for n in recipe.network
     }
     for bench in benches.values():
         stages.check(bench)
+        robust_stages.check(bench)
     dense = None
     for bench in sorted(benches.values(), key=_rank):
         _made(bench.folder)
@@ -160,6 +171,18 @@ def run_recipe(
         _report(bench, result, command, hashes)
     _write(out / "comparison.json", result.to_dict())
     return result
+
+
+def _model(recipe: Recipe) -> Model:
+    """The recipe's model, behind its normalisation where it gives one."""
+    shape = (1, *recipe.input_shape) if recipe.input_shape else None
+    model = load_graph(recipe.model, input_shape=shape)
+    if not recipe.mean and not recipe.std:
+        return model
+    try:
+        return replace(model, graph=normalised(model.graph, recipe.mean, recipe.std))
+    except InputError as error:
+        raise InputError(f"recipe {recipe.name!r}: {error}".replace("--", "")) from error
 
 
 def _is_dense(bench: Bench) -> bool:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from spikemorph.graph import Graph, InputError
 from spikemorph.layers.masks import sparsity as zeros_of
 from spikemorph.prune import Lesson, PruneTask, layer_sparsities, prune_graph
-from spikemorph.prune.task import LayerSparsity
+from spikemorph.prune.task import LayerSparsity, PhaseSettings
 from spikemorph.robust.objectives import FastAdversarial, Mart, PgdTraining, RfgsmKl, Trades
 from spikemorph.robust.objectives_ascent import Ascent
 from spikemorph.robust.selection import FinalWeights, RobustSelection
@@ -139,6 +139,12 @@ def lesson_of(
     objective = _objective(choice, model, ends)
     ending = _ending(choice, objective, validation, seed)
     return Lesson(train, settings, objective, vary, checkpoint, tell, fabric, ending), validation
+
+
+def meant_for(lesson: Lesson, purpose: str) -> Lesson:
+    """The lesson of a training for one purpose, which takes up no checkpoint of another."""
+    settings = PhaseSettings(**{**asdict(lesson.settings), "purpose": purpose})
+    return replace(lesson, settings=settings)
 
 
 def _variation(choice: TrainingChoice, model: Model) -> FlipAndShift | None:

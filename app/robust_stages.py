@@ -4,28 +4,65 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.saving import load_graph_file
 from spikemorph.quant import Quantisation
 from spikemorph.robust.gate_context import Companions
-from spikemorph.robust.paths import spiking_target
-from spikemorph.robust.quantised import exact_target
-from spikemorph.robust.target import Target
+from spikemorph.robust.paths import extra_paths, paper_paths, spiking_target
+from spikemorph.robust.paths_chosen import choose_paths
+from spikemorph.robust.quantised import RULES, exact_target
+from spikemorph.robust.target import GradientPath, Target
+from spikemorph.surrogate import SpikingModule
 from spikemorph.surrogate.deployed import load_deployed, save_deployed
 from spikemorph.surrogate.folding import fold
 from spikemorph.surrogate.trained import save_trained
 
 from .conversion import convert_graph
 from .evaluation import float_classes, share
-from .in_time import CALIBRATION, measure_in_time, started, train_in_time
+from .in_time import CALIBRATION, measure_in_time, settings_of, started, train_in_time
 from .inspection import inspect_graph
-from .recipe import IN_TIME
-from .robustness import Where, attack_model
-from .sampling import drawn, values
-from .stages import Bench, fine_tuning_lesson
-from .subjects import in_unit_range, open_file, open_float, weight_counts
+from .recipe import EXACT, IN_TIME
+from .robustness import Where, attack_model, check_attack
+from .sampling import drawn, labels_of, values
+from .stages import Bench, fine_tuning_lesson, naming
+from .subjects import in_unit_range, on_device, open_file, open_float, weight_counts
 
 BLOCKS = "blocks"  # the folder of an attack's blocks, in a network's own
+
+
+def check(bench: Bench) -> None:
+    """As `stages.check`: fine-tuning, training through time, and attacks.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, a number outside its range, or there are no labels to attack by; names
+        the network.
+    UnsupportedError
+        Naming every node that cannot be trained through time.
+    """
+    recipe, road, graph = bench.recipe, bench.network.road, bench.model.graph
+    with naming(bench):
+        if road != EXACT:
+            fine_tuning_lesson(bench, graph)
+        if road == IN_TIME:
+            SpikingModule(graph, settings_of(recipe.time)[0])
+        if recipe.attack is not None:
+            check_attack(recipe.attack)
+            labels_of(bench.test)
+            _check_paths(road, recipe.attack.paths)
+
+
+def _check_paths(road: str, wish: str) -> None:
+    timed = {**paper_paths(), **extra_paths()}
+    names = list(timed) if road == IN_TIME else [name for name, _ in RULES]
+    choose_paths(Target(road, _unused, tuple(GradientPath(n, _unused) for n in names)), wish)
+
+
+def _unused(x: Tensor) -> Tensor:
+    return x
 
 
 def fine_tune(bench: Bench) -> None:
@@ -68,9 +105,10 @@ def attack(bench: Bench) -> None:
     name = bench.network.name
     in_time = bench.network.road == IN_TIME
     file = "trained.safetensors" if in_time else "network.safetensors"
-    subject = open_file(bench.folder / file)
+    opened = open_file(bench.folder / file, bench.device)
+    subject = replace(opened, subject=replace(opened.subject, model=name))
     graph = load_graph_file(bench.folder / "model.safetensors")
-    twin = open_float(name, graph, bench.ends)
+    twin = open_float(name, graph, bench.ends, bench.device)
     companions = Companions(undefended(bench), (twin.target,), trained=subject.trained)
     where, seed = Where(bench.folder / BLOCKS), bench.recipe.seed
     own = replace(choice, attacks=choice.in_time) if in_time else choice
@@ -83,17 +121,23 @@ def attack(bench: Bench) -> None:
 
 
 def undefended(bench: Bench) -> Target | None:
-    """The recipe's model, which no one trained to be robust, made spiking in the same way."""
+    """The recipe's model, trained but not to be robust, made spiking in the same way.
+
+    None where it is not trained at all.
+    """
     ends, recipe = bench.ends, bench.recipe
+    if recipe.untrained:
+        return None
     few = drawn(bench.train, recipe.seed, CALIBRATION)
     x = values(few, ends, bench.model.input_shape)
     if bench.network.road == IN_TIME:
-        module = started(bench.model.graph, recipe.time, x).requires_grad_(False)
-        return in_unit_range(spiking_target("undefended", module), ends)
+        module = started(bench.model.graph, recipe.time, x, bench.device).requires_grad_(False)
+        target = spiking_target("undefended", module)
+        return in_unit_range(on_device(target, bench.device), ends)
     grid = Grid.of(*ends, bits=recipe.convert.input_bits)
     settings = Quantisation(recipe.convert.levels, recipe.convert.weight_bits)
     made = convert_graph(bench.model.graph, x, grid=grid, quantisation=settings)
-    return in_unit_range(exact_target("undefended", made.network), ends)
+    return in_unit_range(on_device(exact_target("undefended", made.network), bench.device), ends)
 
 
 def table_row(bench: Bench) -> dict[str, Any]:

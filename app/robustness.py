@@ -31,6 +31,7 @@ from .subjects import Opened
 
 _POLL = 0.2  # seconds between looks at what other processes have done
 _ONE = Processes()
+MANY_CLASSES = 1000  # enough for every attack, where a network's own number is not known yet
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,9 @@ def attack_model(
         classes = target.logits(x[:1]).shape[1]
     if bool((y >= classes).any()):
         raise InputError(f"{data.name}: label {int(y.max())} is no class: there are {classes}")
+    corrupted = None
+    if choice.corruptions:  # first, as not all images can be corrupted
+        corrupted = corruption_accuracy(lambda x: target.logits(x).argmax(1), x, y, seed)
     result = evaluate_robustness(
         target,
         attack_plan(choice.attacks, classes),
@@ -78,17 +82,33 @@ def attack_model(
         companions=companions,
         measure=_measure(where),
     )
-    if choice.corruptions:
-        part = corruption_accuracy(lambda x: target.logits(x).argmax(1), x, y, seed)
-        result = replace(result, corruptions=part)
     made = provenance(command, {"attack": seed}, {"network": opened.identity})
-    return replace(result, reproduce=made.to_dict())
+    return replace(result, corruptions=corrupted, reproduce=made.to_dict())
+
+
+def check_attack(choice: AttackChoice) -> None:
+    """Refuse now what would be refused only when networks were made, or read.
+
+    Raises
+    ------
+    InputError
+        If an eps, the norm, a number of samples or the name of an attack is none.
+    """
+    if choice.samples < 1 or choice.gate_samples < 0:
+        raise InputError(
+            f"samples {choice.samples}, gate_samples {choice.gate_samples}: give 1 or more samples; "
+            "0 for gates leaves them out"
+        )
+    _settings(choice, 0)
+    for text in (choice.attacks, choice.in_time, choice.ann):
+        attack_plan(text, MANY_CLASSES)
 
 
 def _settings(choice: AttackChoice, seed: int) -> EvaluationSettings:
-    eps = tuple(sorted(choices.eps_of(text) for text in choice.eps))
+    norm = choices.norm(choice.norm)
+    eps = tuple(sorted(choices.eps_of(text, norm) for text in choice.eps))
     gates = GateSettings(samples=choice.gate_samples) if choice.gate_samples else None
-    return EvaluationSettings(eps, choices.norm(choice.norm), seed, gates)
+    return EvaluationSettings(eps, norm, seed, gates)
 
 
 def _measure(where: Where) -> Measure:

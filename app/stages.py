@@ -1,7 +1,8 @@
 """The stages that a recipe goes through for one network, each from files to files of its folder."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ class Bench:
     tell: Tell
     start: Path | None = None  # the folder of the network that this one goes on from
     stamp: str = ""  # the hash of all that the stage at work depends on
+    device: torch.device = torch.device("cpu")  # of trainings and attacks; all files hold CPU tensors
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -83,7 +85,7 @@ def check(bench: Bench) -> None:
         If a name is unknown, a number outside its range, or the data does not fit the model; names
         the network.
     """
-    try:
+    with naming(bench):
         _conversion(bench.recipe.convert)
         for samples in (bench.train.take(1), bench.test.take(1)):
             values(samples, bench.ends, bench.model.input_shape)
@@ -92,6 +94,13 @@ def check(bench: Bench) -> None:
             if bench.network.method != TRAIN:
                 choices.method(bench.network.method)
             _task(replace(bench, start=None))
+
+
+@contextmanager
+def naming(bench: Bench) -> Iterator[None]:
+    """Say of which recipe and network an error is."""
+    try:
+        yield
     except InputError as error:
         reason = str(error).removeprefix("--")  # names are no options here
         raise InputError(
@@ -121,7 +130,7 @@ def _task(bench: Bench) -> tuple[PruneTask, DataTensors | None]:
     choice, recipe = bench.network, bench.recipe
     lesson, validation = lesson_of(
         recipe.training_of(choice), bench.train, bench.model, bench.ends, recipe.seed,
-        checkpoint=bench.folder / f"{CHECKPOINT}-{bench.stamp[:16]}",
+        checkpoint=bench.folder / f"{CHECKPOINT}-{bench.stamp[:16]}", device=bench.device,
         tell=lambda record: bench.tell(
             f"{choice.name}: epoch {record.epoch}: loss {record.loss:.4f} ({record.seconds:.0f} s)"
         ),
@@ -174,7 +183,7 @@ def fine_tuning_lesson(bench: Bench, graph: Graph) -> tuple[Lesson, DataTensors 
     return lesson_of(
         bench.recipe.fine_tuning_of(bench.network), bench.train,
         replace(bench.model, graph=graph), bench.ends, bench.recipe.seed,
-        checkpoint=bench.folder / f"{CHECKPOINT}-{bench.stamp[:16]}",
+        checkpoint=bench.folder / f"{CHECKPOINT}-{bench.stamp[:16]}", device=bench.device,
         tell=lambda record: bench.tell(
             f"{name}: epoch {record.epoch}: loss {record.loss:.4f} ({record.seconds:.0f} s)"
         ),

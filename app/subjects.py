@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from spikemorph.convert import load_certified
@@ -14,6 +15,7 @@ from spikemorph.robust import GradientPath, Target
 from spikemorph.robust.paths import spiking_target, training_path
 from spikemorph.robust.quantised import exact_target
 from spikemorph.robust.result import Subject
+from spikemorph.surrogate.deployed import KIND as DEPLOYED
 from spikemorph.surrogate.trained import KIND as TRAINED
 from spikemorph.surrogate.trained import load_trained
 from spikemorph.train import GraphModule
@@ -22,7 +24,9 @@ from .evaluation import curve_steps
 from .models import load_graph, network_file
 
 Ends = tuple[float, float]  # the range of a model's inputs
+_Step = Callable[[Tensor], Tensor]
 ANN, EXACT, TIMED = "ann", "exact", "through time"
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -53,24 +57,44 @@ class Opened:
     trained: str | None = None
 
 
-def open_subject(source: str) -> Opened:
+def open_subject(
+    source: str,
+    *,
+    input_shape: tuple[int, ...] | None = None,
+    weights: Path | None = None,
+    ends: Ends | None = None,
+    device: torch.device = CPU,
+) -> Opened:
     """A float model, a certified network, or one trained through time.
 
     Parameters
     ----------
     source : str
         As `load_graph` takes it; or a file that ``convert`` or ``finetune`` saved; or ``zoo:NAME``.
+    input_shape, weights : optional
+        Of a float model, as `load_graph` takes them.
+    ends : (float, float), optional
+        The range of a float model's inputs, where it is not known of the model; a saved spiking
+        network knows its own.
+    device : torch.device
+        Where the network runs; samples may stay where they are.
 
     Raises
     ------
     InputError
-        If there is no such network, or its file holds something else.
+        If there is no such network, its file holds something else, or it knows what is given.
     """
     path = _spiking_file(source)
     if path is None:
-        model = load_graph(source)
-        return open_float(model.name, model.graph, model.input_range or (0.0, 1.0))
-    return open_file(path)
+        model = load_graph(source, input_shape=input_shape, weights=weights)
+        ends = ends or model.input_range or (0.0, 1.0)
+        return open_float(model.name, model.graph, ends, device)
+    if (input_shape, weights, ends) != (None, None, None):
+        raise InputError(
+            f"{source}: is a spiking network, which knows its inputs and weights; leave "
+            "--input-range, --input-shape and --weights out"
+        )
+    return open_file(path, device)
 
 
 def _spiking_file(source: str) -> Path | None:
@@ -86,20 +110,27 @@ def _spiking_file(source: str) -> Path | None:
     return None if file_kind(path) in (None, "graph") else path
 
 
-def open_file(path: Path) -> Opened:
-    """A spiking network from its file.
+def open_file(path: Path, device: torch.device = CPU) -> Opened:
+    """A spiking network from its file, to run on a device.
 
     Raises
     ------
     InputError
         If it is neither certified nor trained through time.
     """
-    if file_kind(path) == TRAINED:
+    kind = file_kind(path)
+    if kind == DEPLOYED:
+        raise InputError(
+            f"{path}: is folded, so its gradients in training are lost; give the network that it was "
+            "folded from (trained.safetensors)"
+        )
+    if kind == TRAINED:
         module, said = load_trained(path)
         ends = _ends(said.get("input_range"))
         weights, nonzero = weight_counts(module.graph)
         subject = Subject(path.stem, "", TIMED, module.dynamics.steps, weights, nonzero)
-        target = in_unit_range(spiking_target(path.stem, module), ends)
+        placed = on_device(spiking_target(path.stem, module.to(device)), device)
+        target = in_unit_range(placed, ends)
         identity = read_header(path)["sha256"]
         return Opened(target, subject, identity, ends, _shape(module.graph), training_path(module))
     network, certificate, notes = load_certified(path)
@@ -107,19 +138,21 @@ def open_file(path: Path) -> Opened:
     weights, nonzero = weight_counts(network.graph)
     steps = certificate.steps_used or max(curve_steps(certificate))
     subject = Subject(path.stem, "", EXACT, steps, weights, nonzero)
-    target = in_unit_range(exact_target(path.stem, network), ends)
+    target = in_unit_range(on_device(exact_target(path.stem, network), device), ends)
     return Opened(target, subject, certificate.network_hash, ends, network.entry.shape)
 
 
-def open_float(name: str, graph: Graph, ends: Ends = (0.0, 1.0)) -> Opened:
+def open_float(
+    name: str, graph: Graph, ends: Ends = (0.0, 1.0), device: torch.device = CPU
+) -> Opened:
     """A float network: its own gradients are the only path."""
-    module = GraphModule(graph).eval().requires_grad_(False)
+    module = GraphModule(graph).eval().requires_grad_(False).to(device)
 
     def logits(x: Tensor) -> Tensor:
         return module(x).flatten(1)
 
     weights, nonzero = weight_counts(graph)
-    target = Target(name, logits, (GradientPath("gradients", logits),))
+    target = on_device(Target(name, logits, (GradientPath("gradients", logits),)), device)
     subject = Subject(name, "", ANN, None, weights, nonzero)
     return Opened(in_unit_range(target, ends), subject, graph_hash(graph), ends, _shape(graph))
 
@@ -135,16 +168,31 @@ def in_unit_range(target: Target, ends: Ends) -> Target:
     low, high = ends
     if ends == (0.0, 1.0):
         return target
+    return _between(lambda x: low + x * (high - low), target, lambda logits: logits)
 
-    def behind(model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        return lambda x: model(low + x * (high - low))
+
+def on_device(target: Target, device: torch.device) -> Target:
+    """The target where its network lies: samples go there, logits and gradients come back.
+
+    What attacks draw and keep stays with the samples, so that it is the same on every device.
+    """
+    if device.type == "cpu":
+        return target
+    return _between(lambda x: x.to(device), target, lambda logits: logits.cpu())
+
+
+def _between(before: _Step, target: Target, after: _Step) -> Target:
+    """The target with a step before its networks and one behind their logits."""
+
+    def whole(model: _Step) -> _Step:
+        return lambda x: after(model(before(x)))
 
     mixed = target.mixed
     return Target(
         target.name,
-        behind(target.logits),
-        tuple(replace(path, logits=behind(path.logits)) for path in target.paths),
-        None if mixed is None else lambda x, which: mixed(low + x * (high - low), which),
+        whole(target.logits),
+        tuple(replace(path, logits=whole(path.logits)) for path in target.paths),
+        None if mixed is None else lambda x, which: after(mixed(before(x), which)),
     )
 
 

@@ -10,7 +10,7 @@ from spikemorph.prune.fresh import fresh
 from spikemorph.prune.masked import train_masked
 from spikemorph.train import DataTensors
 
-from .pruning import PruneResult, right
+from .pruning import PruneResult, meant_for, right
 from .recipe import TRAIN
 
 
@@ -30,7 +30,8 @@ def train_model(
         raise InputError(f"{name}: training learns from data: give training data (--data)")
     began = time.perf_counter()
     graph = fresh(task.graph, task.generator()) if from_fresh else task.graph
-    trained = train_masked(graph, masks_of(graph), task.lesson)
+    lesson = meant_for(task.lesson, "all weights, new ones" if from_fresh else "all weights")
+    trained = train_masked(graph, masks_of(graph), lesson)
     result = PruneResult(
         model=name,
         method=TRAIN,

@@ -2,17 +2,19 @@
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from spikemorph.graph import InputError
 from spikemorph.robust.gate_context import Companions
 from spikemorph.robust.shards import Processes
 
 from ..recipe import AttackChoice
 from ..report.robust import gate_lines, robustness_lines, robustness_table
-from ..robustness import Where, attack_model
+from ..robustness import Where, attack_model, check_attack
 from ..subjects import open_subject
 from . import options
 from .options import out as console
@@ -23,7 +25,9 @@ _ATTACKS = "fgsm,pgd=20,apgd-ce,apgd-dlr,square"
 def attack(
     model: Annotated[
         str,
-        typer.Argument(help="A float model, a network that convert or finetune saved, zoo:NAME."),
+        typer.Argument(
+            help="A network that convert or finetune saved; zoo:NAME; or a model as inspect takes it."
+        ),
     ],
     data: Annotated[str, typer.Option("--data", help="digits:test, FILE.npz, folder")],
     eps: Annotated[str, typer.Option(help="In units of inputs, which are in 0..1: 4/255,8/255")],
@@ -45,23 +49,36 @@ def attack(
         Path | None,
         typer.Option(help="Keeps finished blocks: to go on when stopped, and for torchrun."),
     ] = None,
+    input_range: options.RangeOption = None,
+    input_shape: options.ShapeOption = None,
+    weights: options.WeightsOption = None,
     json_file: options.JsonOption = None,
     seed: Annotated[int, typer.Option("--seed", help="Of all draws.", min=0)] = 0,
     device: options.DeviceOption = "cpu",
 ) -> None:
     """Clean and worst-case accuracy at every eps, member by member; gates; exits 0 also with flags."""
-    options.device(device)
+    where = options.device(device)
     choice = AttackChoice(
-        tuple(eps.split(",")), attacks, paths, norm=norm, samples=samples, gate_samples=gates,
-        corruptions=corruptions,
+        tuple(eps.split(",")), attacks, paths=paths, norm=norm, samples=samples,
+        gate_samples=gates, corruptions=corruptions,
     )  # fmt: skip
-    opened = open_subject(model)
+    check_attack(choice)
+    processes = Processes.from_environment()
+    if processes.world > 1 and folder is None:
+        raise InputError(f"{processes.world} processes share a folder: give it with --folder")
+    if processes.rank:  # the first one alone says what was found
+        choice = replace(choice, gate_samples=0, corruptions=False)
+    options.can_be_written(json_file)
+    opened = open_subject(
+        model, input_shape=options.shape(input_shape), weights=weights,
+        ends=None if input_range is None else options.input_range(input_range, None),
+        device=where,
+    )  # fmt: skip
     others = Companions(
-        None if undefended is None else open_subject(undefended).target,
-        () if transfer is None else (open_subject(transfer).target,),
+        None if undefended is None else open_subject(undefended, device=where).target,
+        () if transfer is None else (open_subject(transfer, device=where).target,),
         trained=opened.trained,
     )
-    processes = Processes.from_environment()
     result = attack_model(
         opened, options.read_data(data), choice, seed, companions=others,
         where=Where(folder, processes), command=shlex.join(["spikemorph", *sys.argv[1:]]),

@@ -13,13 +13,15 @@ from spikemorph.graph.saving import save_graph
 from spikemorph.prune import Lesson, PruneTask
 from spikemorph.quant import Quantisation
 from spikemorph.spiking import save_network
+from spikemorph.spiking.integer_pass import IntegerPass
 from spikemorph.surrogate.trained import save_trained
 from spikemorph.train import DataTensors
 
 from .. import choices, sampling
+from ..evaluation import share
 from ..in_time import train_in_time
 from ..models import Model, load_graph
-from ..pruning import lesson_of
+from ..pruning import lesson_of, right
 from ..quantised import train_converted
 from ..recipe import IN_TIME, LEARNED, TimeChoice, TrainingChoice
 from ..report import plain_certificate
@@ -97,7 +99,7 @@ def finetune(
     else:
         result, lines = _on_floats(job, seed)
     options.write_json(json_file, {"road": road, **result})
-    _clean_up(checkpoint)
+    options.clean_up(checkpoint)
     options.say(*lines, f"saved {out}")
 
 
@@ -128,7 +130,12 @@ def _on_integers(job: _Job, shown: Tensor, grid: Grid, how: Quantisation) -> Tol
         schedule=choices.schedule("free"),
     )  # fmt: skip
     save_network(job.out, made.network, made.notes(**job.notes))
-    return {"certificate": made.certificate.to_dict()}, plain_certificate(made.certificate)
+    before, after = right(job.model.graph, job.validation), None
+    if job.validation is not None:
+        x, y = job.validation.x, job.validation.y
+        after = share(IntegerPass(made.network).classes(x), y)
+    result = {"certificate": made.certificate.to_dict(), "validation": [before, after]}
+    return result, [*_gained(before, after), *plain_certificate(made.certificate)]
 
 
 def _on_floats(job: _Job, seed: int) -> Told:
@@ -142,9 +149,3 @@ def _gained(before: float | None, after: float | None) -> list[str]:
     if before is None or after is None:
         return []
     return [f"held-out samples: {before:.2f} % -> {after:.2f} %"]
-
-
-def _clean_up(checkpoint: Path | None) -> None:
-    if checkpoint is not None:
-        for leftover in checkpoint.parent.glob(f"{checkpoint.name}*"):
-            leftover.unlink()

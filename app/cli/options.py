@@ -1,5 +1,6 @@
 """Options that several commands share, and how their text becomes values."""
 
+import glob
 import json
 import math
 import sys
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from spikemorph.graph import InputError
 from spikemorph.graph.saving import write_bytes
+from spikemorph.train.checkpoint import load_checkpoint
 from spikemorph.train.loop import EpochRecord
 from spikemorph.zoo import Samples, load_data
 
@@ -96,7 +98,7 @@ def device(name: str) -> torch.device:
     """
     try:
         found = torch.device(name)
-        torch.empty(1, device=found)
+        torch.empty(1, device=found).tolist()  # some devices hold no values
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"--device {name}: not available ({reason}); use cpu") from error
@@ -137,6 +139,18 @@ def made_folder(path: Path) -> None:
         raise InputError(
             f"{path}: cannot be made: {error.strerror}; choose another --out"
         ) from error
+
+
+def clean_up(checkpoint: Path | None) -> None:
+    """Remove what a training that is done was to go on from; other files of such names stay."""
+    if checkpoint is None:
+        return
+    for leftover in checkpoint.parent.glob(f"{glob.escape(checkpoint.name)}*"):
+        try:
+            load_checkpoint(leftover)
+        except InputError:
+            continue  # the user's own
+        leftover.unlink()
 
 
 def tell_epoch(record: EpochRecord) -> None:

@@ -98,9 +98,7 @@ def prune(
     graph, result = prune_model(found.name, chosen, task, validation)
     save_graph(out, graph)
     options.write_json(json_file, result.to_dict())
-    if checkpoint is not None:
-        for leftover in checkpoint.parent.glob(f"{checkpoint.name}*"):
-            leftover.unlink()
+    options.clean_up(checkpoint)
     console.print(sparsity_table(result))
     untrained = [] if lesson else ["not trained after pruning: give training data with --data"]
     options.say(*prune_lines(result), *untrained, f"saved {out}")

@@ -22,20 +22,25 @@ def run(
     ] = None,
     json_file: options.JsonOption = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.", min=0)] = None,
+    device: options.DeviceOption = "cpu",
 ) -> None:
     """Prune, train, convert, prove, measure, price, report; goes on where a stopped run ended."""
+    options.can_be_written(json_file)
     found = with_seed(read_recipe(recipe), seed)
     folder = out or Path("runs") / found.name
     words = ["spikemorph", "run", str(recipe)]
     words += [] if out is None else ["--out", str(out)]
     words += [] if seed is None else ["--seed", str(seed)]
+    words += [] if device == "cpu" else ["--device", device]
     result = run_recipe(
-        found, folder, shlex.join(words), read=options.read_data,
+        found, folder, shlex.join(words), read=options.read_data, device=options.device(device),
         tell=lambda line: options.progress_console.print(line, highlight=False, markup=False),
     )  # fmt: skip
-    options.write_json(json_file, result.to_dict())
+    plain = result.to_dict()
     console.print(comparison_table(result))
     if found.attack is not None:
-        console.print(robust_networks_table(json.loads((folder / ROBUST).read_text())))
+        plain["robust"] = json.loads((folder / ROBUST).read_text())
+        console.print(robust_networks_table(plain["robust"]))
+    options.write_json(json_file, plain)
     for network in result.networks:
         options.say(f"saved {folder / network.name / 'report.html'}")
