@@ -276,6 +276,7 @@ def test_what_is_no_pixel_is_refused(pixel: object) -> None:
         ({"paths": [{**PATHS[0], "zero_gradient_fraction": 2}]}, "zero_gradient_fraction"),
         ({"curves": {**PART["curves"], "loss_vs_steps": {"pgd": [[0, 1]]}}}, "loss_vs_steps.pgd"),
         ({"gates": [{**GATES[0], "passed": "yes"}]}, r"gates\[0\].passed"),
+        ({"n": 10**400}, "n: is too large"),
     ],
 )
 def test_numbers_that_cannot_be_are_refused_by_their_place(change: Any, where: str) -> None:

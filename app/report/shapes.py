@@ -1,6 +1,6 @@
 """What a part of a run must look like: a small language of shapes, checked with a named place."""
 
-import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from spikemorph.graph import InputError
 
 Plain = Any  # what JSON can say: None, bool, int, float, str, lists and str-keyed dicts of these
+_MOST = sys.float_info.max
 DEEPEST = 40  # levels of nesting; results have fewer than ten
 
 
@@ -93,11 +94,12 @@ def as_plain(value: object, place: str, depth: int = 0) -> Plain:
     """
     if depth > DEEPEST:
         raise InputError(f"{place}: nested deeper than {DEEPEST} levels; this is no result")
-    if value is None or isinstance(value, str | bool | int):
+    if value is None or isinstance(value, str | bool):
         return value
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise InputError(f"{place}: is {value}, which is no finite number; measure it again")
+    if isinstance(value, int | float):
+        if not -_MOST <= value <= _MOST:
+            found = value if isinstance(value, float) else "too large"
+            raise InputError(f"{place}: is {found}, which is no finite number; measure it again")
         return value
     if isinstance(value, Mapping):
         for key in value:
