@@ -48,7 +48,10 @@ def train_in_time(
     """
     began = time.perf_counter()
     device = torch.device("cpu") if lesson.fabric is None else lesson.fabric.device
-    module = started(graph, choice, _some(lesson), device)
+    if choice.samples:
+        few = torch.arange(min(choice.samples, len(lesson.train)))
+        lesson = replace(lesson, train=lesson.train.rows(few))
+    module = started(graph, choice, lesson.train.x[: choice.calibration_samples], device)
     before = None if validation is None else accuracy(module, validation)
     learn_to_the_end(module, meant_for(lesson, f"through time, {choice}"), check=masks_kept(module))
     module.eval()

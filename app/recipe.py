@@ -76,7 +76,9 @@ class MeasureChoice:
 class TimeChoice:
     """How a network runs and is calibrated that is trained through time (arXiv 2505.15833, section 3).
 
-    `percentile` and `scale` set the first thresholds, from `calibration_steps` steps.
+    `percentile` and `scale` set the first thresholds, from `calibration_samples` samples that are shown
+    for `calibration_steps` steps. Training through time costs most: `samples` may limit it to the
+    first so many (0: all).
     """
 
     steps: int = 8
@@ -85,6 +87,8 @@ class TimeChoice:
     percentile: float = 99.7
     scale: float = 0.3
     calibration_steps: int = 100
+    calibration_samples: int = 640
+    samples: int = 0
 
 
 @dataclass(frozen=True)
@@ -266,7 +270,9 @@ def _check_numbers(recipe: Recipe, where: str) -> None:
         if number < 0:
             raise InputError(f"{where}: measure: {name} {number}: give samples, or 0 for all")
     if any(size < 1 for size in recipe.input_shape):
-        raise InputError(f"{where}: input_shape {list(recipe.input_shape)}: give sizes of 1 or more")
+        raise InputError(
+            f"{where}: input_shape {list(recipe.input_shape)}: give sizes of 1 or more"
+        )
     if not 0 <= recipe.seed < 2**63:
         raise InputError(f"{where}: seed {recipe.seed}: give a whole number of 0 or more")
 

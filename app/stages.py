@@ -31,6 +31,7 @@ from .pruning import lesson_of, prune_model, sparsity_rows
 from .quantised import train_converted
 from .recipe import LEARNED, TRAIN, ConvertChoice, NetworkChoice, Recipe
 from .sampling import drawn, labels_fit, values
+from .subjects import CPU
 from .training import train_model
 
 Tell = Callable[[str], None]
@@ -51,7 +52,7 @@ class Bench:
     tell: Tell
     start: Path | None = None  # the folder of the network that this one goes on from
     stamp: str = ""  # the hash of all that the stage at work depends on
-    device: torch.device = torch.device("cpu")  # of trainings and attacks; all files hold CPU tensors
+    device: torch.device = CPU  # of trainings and attacks; what is stored is on the CPU
 
     @property
     def ends(self) -> tuple[float, float]:

@@ -39,7 +39,7 @@ def to_trainable(
     dynamics : Dynamics
         Of all neurons.
     x : Tensor
-        (sample, *input shape), training samples to calibrate with.
+        (sample, *input shape), training samples to calibrate with; the module lies on their device.
     calibration : Calibration
         How thresholds are found.
     surrogate : Backward
@@ -62,6 +62,7 @@ def to_trainable(
     names = _masked_names(sparse)
     transforms = {name: Masked(masks[name]) for name in names}
     module = SpikingModule(sparse, dynamics, transforms=transforms, surrogate=surrogate)
+    module.to(x.device)
     zero_outside(module, names)
     calibrate(module, x, calibration)
     return module.eval()
