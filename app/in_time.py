@@ -1,7 +1,7 @@
 """Train a network through time: neurons for its ReLUs, thresholds calibrated, connections kept."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,7 +19,6 @@ from spikemorph.train import DataTensors, accuracy
 from .pruning import meant_for
 from .recipe import TimeChoice
 
-CALIBRATION = 640  # samples: ten batches of 64, as the paper has it
 _BATCH = 50
 
 
@@ -49,9 +48,8 @@ def train_in_time(
     began = time.perf_counter()
     device = torch.device("cpu") if lesson.fabric is None else lesson.fabric.device
     if choice.samples:
-        few = torch.arange(min(choice.samples, len(lesson.train)))
-        lesson = replace(lesson, train=lesson.train.rows(few))
-    module = started(graph, choice, lesson.train.x[: choice.calibration_samples], device)
+        lesson = replace(lesson, train=_some(lesson, choice.samples))
+    module = started(graph, choice, _some(lesson, choice.calibration_samples).x, device)
     before = None if validation is None else accuracy(module, validation)
     learn_to_the_end(module, meant_for(lesson, f"through time, {choice}"), check=masks_kept(module))
     module.eval()
@@ -83,11 +81,10 @@ def settings_of(choice: TimeChoice) -> tuple[Dynamics, Calibration]:
     return dynamics, Calibration(choice.percentile, choice.calibration_steps, scale=choice.scale)
 
 
-def _some(lesson: Lesson) -> Tensor:
-    """Training samples to calibrate on, drawn by the lesson's seed: files are sorted at times."""
+def _some(lesson: Lesson, most: int) -> DataTensors:
+    """At most so many training samples, drawn by the lesson's seed: files are sorted at times."""
     generator = torch.Generator().manual_seed(lesson.settings.seed)
-    x = lesson.train.x
-    return x[torch.randperm(len(x), generator=generator)[:CALIBRATION]]
+    return lesson.train.rows(torch.randperm(len(lesson.train), generator=generator)[:most])
 
 
 def measure_in_time(

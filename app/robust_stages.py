@@ -21,7 +21,7 @@ from spikemorph.surrogate.trained import save_trained
 
 from .conversion import convert_graph
 from .evaluation import float_classes, share
-from .in_time import CALIBRATION, measure_in_time, settings_of, started, train_in_time
+from .in_time import measure_in_time, settings_of, started, train_in_time
 from .inspection import inspect_graph
 from .recipe import EXACT, IN_TIME
 from .robustness import Where, attack_model, check_attack
@@ -128,7 +128,7 @@ def undefended(bench: Bench) -> Target | None:
     ends, recipe = bench.ends, bench.recipe
     if recipe.untrained:
         return None
-    few = drawn(bench.train, recipe.seed, CALIBRATION)
+    few = drawn(bench.train, recipe.seed, recipe.time.calibration_samples)
     x = values(few, ends, bench.model.input_shape)
     if bench.network.road == IN_TIME:
         module = started(bench.model.graph, recipe.time, x, bench.device).requires_grad_(False)
