@@ -28,7 +28,7 @@ def save_trained(path: Path, module: SpikingModule, notes: Mapping[str, Any]) ->
     plain = {
         "graph": graph_to_plain(module.to_graph(), store),
         "dynamics": encode(module.dynamics, store),
-        "thresholds": {name: float(value) for name, value in module.thresholds.items()},
+        "thresholds": {n: float(v.detach()) for n, v in module.thresholds.items()},
         "notes": dict(notes),
     }
     write_file(path, KIND, plain, store.tensors)

@@ -1,0 +1,157 @@
+"""``finetune`` as users meet it: every road keeps the masks, goes on when stopped, and refuses."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from spikemorph.cli import main
+from spikemorph.cli.options import out as console
+from spikemorph.cli.options import progress_console
+from spikemorph.convert import load_certified
+from spikemorph.graph.saving import load_graph_file
+from spikemorph.layers.masks import masks_of
+from spikemorph.surrogate.trained import load_trained
+
+Run = Callable[..., tuple[int, str, str]]
+TRAIN = ("--data", "digits:train:200", "--epochs", "1", "--held-out", "40")
+AGAINST = ("--objective", "fast", "--eps", "8/255")
+
+
+def call(*words: object) -> int:
+    """Run a command in this process; its exit status."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["spikemorph", *map(str, words)])
+        return main()
+
+
+@pytest.fixture
+def spikemorph(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in a terminal of 80 columns; its exit status, output and errors."""
+    monkeypatch.setattr(console, "width", 80)
+    monkeypatch.setattr(progress_console, "width", 80)
+
+    def run(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = call(*words)
+        shown = capsys.readouterr()
+        assert "Traceback" not in shown.err
+        return status, shown.out, shown.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pruned network, made spiking by every road; not to be changed."""
+    folder = tmp_path_factory.mktemp("files")
+    pruned = folder / "pruned.safetensors"
+    assert call("prune", "zoo:digits_mlp", "--sparsity", "0.5", "--out", pruned) == 0
+    timed = ("--road", "through-time", "--steps", "2")
+    exact = ("--road", "quantisation-aware", "--input-bits", "12")
+    for name, road in {"floats": (), "learnt": exact, "timed": timed}.items():
+        out = ("--out", folder / f"{name}.safetensors", "--json", folder / f"{name}.json")
+        assert call("finetune", pruned, *TRAIN, *AGAINST, *road, *out) == 0
+    return folder
+
+
+def refused(found: tuple[int, str, str], *words: str, status: int = 2) -> None:
+    """That exit status, one line, and these words in it."""
+    assert found[0] == status, found
+    assert len(found[2].strip().splitlines()) == 1, found[2]
+    for word in words:
+        assert word in found[2], found[2]
+
+
+def test_every_road_keeps_the_masks(files: Path) -> None:
+    before = masks_of(load_graph_file(files / "pruned.safetensors"))
+    assert before
+    floats = load_graph_file(files / "floats.safetensors")
+    timed, notes = load_trained(files / "timed.safetensors")
+    learnt, certificate, _ = load_certified(files / "learnt.safetensors")
+    assert certificate.level == "A"
+    assert notes["thresholds"] == json.loads((files / "timed.json").read_text())["thresholds"]
+    for graph in (floats, timed.graph, learnt.graph):
+        masks = masks_of(graph)
+        assert set(before) <= set(masks)
+        for name, mask in before.items():
+            assert torch.equal(masks[name], mask), name
+            assert not bool(graph[name].op.weight[~mask].any()), name  # type: ignore[attr-defined]
+    trained = load_graph_file(files / "pruned.safetensors")
+    assert any(not torch.equal(floats[n].op.weight, trained[n].op.weight) for n in before)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--road", "sideways"), ("sideways", "float, quantisation-aware, through-time")),
+        (("--out", "/nowhere/x.safetensors"), ("/nowhere/x.safetensors",)),
+        (("--objective", "pdg"), ("pdg", "trades")),
+        (("--objective", "fast"), ("how strong", "8/255")),
+        (("--eps", "8"), ("did you mean 8/255?",)),
+        (("--data", "fashion-mnist:train"), ("(1, 28, 28)",)),
+        (("--checkpoint", "/nowhere/ck"), ("/nowhere",)),
+    ],
+)
+def test_bad_options_of_finetune(
+    spikemorph: Run, tmp_path: Path, options: tuple[str, str], words: tuple[str, ...]
+) -> None:
+    given = {"--data": "digits:train:100", "--out": str(tmp_path / "x.safetensors")}
+    flat = [word for pair in (given | dict([options])).items() for word in pair]
+    refused(spikemorph("finetune", "zoo:digits_cnn", *flat), *words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_numbers_of_roads(spikemorph: Run, tmp_path: Path) -> None:
+    words = ("finetune", "zoo:digits_cnn", *TRAIN, "--out", tmp_path / "x.safetensors", "--road")
+    refused(spikemorph(*words, "through-time", "--reset", "none"), "none", "hard or soft")
+    refused(spikemorph(*words, "through-time", "--leak", "2"), "leak 2")
+    refused(spikemorph(*words, "quantisation-aware", "--levels", "1"), "levels")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("road", ["float", "quantisation-aware", "through-time"])
+def test_a_stopped_finetuning_goes_on_and_cleans_up_only_its_own(
+    spikemorph: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, road: str
+) -> None:
+    """Stopped after one of two epochs; the checkpoint's name begins the names of two other files."""
+    words = ("finetune", "zoo:digits_mlp", "--data", "digits:train:100", "--epochs", "2")
+    words += ("--road", road, "--out")
+    assert spikemorph(*words, tmp_path / "whole.safetensors")[0] == 0
+    (tmp_path / "net.toml").write_text("mine")
+    again = (*words, tmp_path / "net.safetensors", "--checkpoint", tmp_path / "net")
+
+    def stop(record: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("spikemorph.cli.options.tell_epoch", stop)
+        assert spikemorph(*again)[0] == 130
+    assert (tmp_path / "net").exists()
+    status, _, err = spikemorph(*again)
+    assert status == 0
+    assert "epoch 2" in err
+    assert "epoch 1" not in err
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "whole.safetensors", "net.safetensors", "net.toml",
+    }  # fmt: skip
+    assert (tmp_path / "net.safetensors").read_bytes() == (
+        tmp_path / "whole.safetensors"
+    ).read_bytes()
+
+
+def test_a_checkpoint_of_another_road_is_not_taken_up(
+    spikemorph: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(record: Any) -> None:
+        raise KeyboardInterrupt
+
+    words = ("finetune", "zoo:digits_mlp", *TRAIN, "--out", tmp_path / "n.safetensors")
+    words += ("--checkpoint", tmp_path / "ck", "--road", "through-time", "--steps")
+    with monkeypatch.context() as patch:
+        patch.setattr("spikemorph.cli.options.tell_epoch", stop)
+        assert spikemorph(*words, "2")[0] == 130
+    refused(spikemorph(*words, "3"), "checkpoint", "steps=2", "steps=3")

@@ -1,0 +1,309 @@
+"""``attack`` as users meet it: what is read, printed, resumed, shared between processes, refused."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from spikemorph.cli import main
+from spikemorph.cli.options import out as console
+from spikemorph.cli.options import progress_console
+from spikemorph.robust import shards
+
+Run = Callable[..., tuple[int, str, str]]
+FEW = ("--attacks", "pgd=2,square=5", "--samples", "12", "--gates", "0")
+TRAIN = ("--data", "digits:train:200", "--epochs", "1", "--held-out", "40")
+AGAINST = ("--objective", "fast", "--eps", "8/255")
+
+
+def call(*words: object) -> int:
+    """Run a command in this process; its exit status."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["spikemorph", *map(str, words)])
+        return main()
+
+
+@pytest.fixture
+def spikemorph(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in a terminal of 80 columns; its exit status, output and errors."""
+    monkeypatch.setattr(console, "width", 80)
+    monkeypatch.setattr(progress_console, "width", 80)
+
+    def run(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = call(*words)
+        shown = capsys.readouterr()
+        assert "Traceback" not in shown.err
+        return status, shown.out, shown.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pruned network, made spiking by every road; not to be changed."""
+    folder = tmp_path_factory.mktemp("files")
+    pruned = folder / "pruned.safetensors"
+    assert call("prune", "zoo:digits_mlp", "--sparsity", "0.5", "--out", pruned) == 0
+    words = ("--data", "digits:test:60", "--input-bits", "12", "--out")
+    assert call("convert", pruned, *words, folder / "exact.safetensors") == 0
+    timed = ("--road", "through-time", "--steps", "2")
+    exact = ("--road", "quantisation-aware", "--input-bits", "12")
+    for name, road in {"floats": (), "learnt": exact, "timed": timed}.items():
+        out = ("--out", folder / f"{name}.safetensors", "--json", folder / f"{name}.json")
+        assert call("finetune", pruned, *TRAIN, *AGAINST, *road, *out) == 0
+    return folder
+
+
+def refused(found: tuple[int, str, str], *words: str, status: int = 2) -> None:
+    """That exit status, one line, and these words in it."""
+    assert found[0] == status, found
+    assert len(found[2].strip().splitlines()) == 1, found[2]
+    for word in words:
+        assert word in found[2], found[2]
+
+
+def timeless(plain: Any) -> Any:
+    """Plain data without times and the command's own words."""
+    if isinstance(plain, dict):
+        return {k: timeless(v) for k, v in plain.items() if k not in ("seconds", "command")}
+    return [timeless(value) for value in plain] if isinstance(plain, list) else plain
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "paths"),
+    [
+        ("zoo:digits_cnn", "ann", "all"),
+        ("floats", "ann", "all"),
+        ("exact", "exact", "straight-through,clip"),
+        ("learnt", "exact", "clip"),
+        ("timed", "through time", "pcw-1,bptr,act"),
+    ],
+)
+def test_json_has_the_fixed_keys_and_the_table_its_numbers(
+    spikemorph: Run, files: Path, tmp_path: Path, model: str, kind: str, paths: str
+) -> None:
+    source = model if ":" in model else files / f"{model}.safetensors"
+    words = (source, "--data", "digits:test", "--eps", "16/255,8/255", *FEW, "--paths", paths)
+    status, shown, _ = spikemorph("attack", *words, "--json", tmp_path / "a.json")
+    assert status == 0
+    found = read(tmp_path / "a.json")
+    assert {"model", "n", "clean", "eps", "gates", "per_sample", "curves", "paths"} <= set(found)
+    assert (found["n"], found["kind"], found["data"]) == (12, kind, "digits:test:12")
+    assert found["model"] == model.removeprefix("zoo:")
+    assert (found["steps"] is None) == (kind == "ann")
+    assert [row["eps"] for row in found["eps"]] == [8 / 255, 16 / 255]
+    asked = {"all": {"gradients"}}.get(paths, {name.replace("-", " ") for name in paths.split(",")})
+    seen = {m["path"] for row in found["eps"] for m in row["attacks"] if m["path"] is not None}
+    assert {name.replace("-", " ") for name in seen} == asked
+    keys = {"name", "path", "steps", "restarts", "robust", "zero_gradient_fraction"}
+    for row in found["eps"]:
+        low, high = row["ci95"]
+        assert low <= row["worst_case"] <= high
+        assert f"{row['worst_case']:.2f}" in shown
+        for member in row["attacks"]:
+            assert keys <= set(member)
+            assert member["robust"] >= row["worst_case"] - 1e-9
+    worst = [row["worst_case"] for row in found["eps"]]
+    assert worst == sorted(worst, reverse=True)
+    if model not in ("zoo:digits_cnn",):  # half of the weights are pruned, and stay so
+        assert found["sparsity"]["nonzero"] <= 0.5 * found["sparsity"]["weights"] + 1
+    assert found["reproduce"]["command"].startswith("spikemorph attack ")
+    assert "no gate was asked" in shown
+
+
+def test_gates_are_printed_and_written(spikemorph: Run, files: Path, tmp_path: Path) -> None:
+    words = ("--data", "digits:test", "--eps", "8/255", "--attacks", "pgd=2", "--samples", "4")
+    others = ("--undefended", "zoo:digits_cnn", "--transfer", files / "pruned.safetensors")
+    status, shown, _ = spikemorph(
+        "attack", files / "exact.safetensors", *words, "--gates", "2", "--paths",
+        "straight-through,clip", *others, "--json", tmp_path / "a.json",
+    )  # fmt: skip
+    assert status == 0
+    gates = read(tmp_path / "a.json")["gates"]
+    assert len(gates) >= 15
+    assert all({"name", "passed", "detail"} <= set(gate) for gate in gates)
+    for gate in gates:
+        assert gate["title"] in shown
+    assert {g["name"]: g["passed"] for g in gates}["transfer"] is not None  # it was given one
+
+
+def test_a_folder_resumes_and_says_the_same(
+    spikemorph: Run, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[int] = []
+    work = shards.Evaluation.run
+
+    def counted(evaluation: Any, number: int) -> Any:
+        done.append(number)
+        return work(evaluation, number)
+
+    monkeypatch.setattr(shards.Evaluation, "run", counted)
+    words = ("--data", "digits:test", "--eps", "8/255,16/255", *FEW, "--paths", "clip")
+    attack = ("attack", files / "exact.safetensors", *words, "--folder", tmp_path / "blocks")
+    for name, blocks in (("one", 2), ("two", 0)):
+        done.clear()
+        assert spikemorph(*attack, "--json", tmp_path / f"{name}.json")[0] == 0
+        assert len(done) == blocks
+    one, two = (read(tmp_path / f"{name}.json") for name in ("one", "two"))
+    for found in (one, two):
+        del found["reproduce"]
+    assert one == two  # seconds as well: they are of the blocks
+    assert spikemorph(*attack, "--seed", "1")[0] == 0
+    assert len(done) == 2  # another seed is another evaluation
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_the_json_of_one(files: Path, tmp_path: Path) -> None:
+    """130 samples are two blocks: each process does one, the first also the gates."""
+    program = str(Path(sys.executable).with_name("spikemorph"))
+    words = [
+        "attack", str(files / "exact.safetensors"), "--data", "digits:test", "--eps", "8/255",
+        "--attacks", "pgd=2,square=5", "--samples", "130", "--gates", "2", "--paths", "clip",
+    ]  # fmt: skip
+    assert call(*words, "--json", tmp_path / "alone.json") == 0
+    shared = [*words, "--folder", str(tmp_path / "blocks"), "--json"]
+    running = [
+        subprocess.Popen(
+            [program, *shared, str(tmp_path / f"{rank}.json")],
+            env=os.environ | {"RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE, text=True,
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    said = [process.communicate(timeout=300)[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    assert "worst case" in said[0]
+    assert not said[1].strip()
+    assert not (tmp_path / "1.json").exists()
+    assert timeless(read(tmp_path / "0.json")) == timeless(read(tmp_path / "alone.json"))
+    assert len(list((tmp_path / "blocks").rglob("block-*.safetensors"))) == 2
+
+
+def test_processes_without_a_folder_are_refused(
+    spikemorph: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    refused(spikemorph("attack", "zoo:digits_cnn", "--data", "digits:test", "--eps", "0.1"), "--fo")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--eps", "8"), ("did you mean 8/255?",)),
+        (("--eps", "8/0"), ("8/0",)),
+        (("--eps", "-1/255"), ("-1/255",)),
+        (("--eps", ""), ("no number",)),
+        (("--eps", "8/255,8/255"), ("twice",)),
+        (("--attacks", "deepfool"), ("deepfool", "apgd-ce", "square", "standard")),
+        (("--attacks", "pgd=0"), ("pgd=0", "1 or more")),
+        (("--attacks", "standard=5"), ("standard",)),
+        (("--attacks", "pgd=2,"), ("known",)),
+        (("--attacks", ""), ("no attack is named",)),
+        (("--paths", "ste"), ("'ste'", "gradients")),
+        (("--norm", "l1"), ("l1", "linf, l2")),
+        (("--data", "digits:test:0"), ("digits",)),
+        (("--data", "fashion-mnist:test"), ("(1, 28, 28)", "(1, 8, 8)")),
+        (("--device", "tpu9"), ("tpu9", "cpu")),
+        (("--json", "/nowhere/a.json"), ("/nowhere/a.json",)),
+        (("--undefended", "nothing"), ("nothing: not a model",)),
+    ],
+)
+def test_bad_options_of_attack(
+    spikemorph: Run, options: tuple[str, str], words: tuple[str, ...]
+) -> None:
+    given = {"--data": "digits:test:5", "--eps": "8/255", "--attacks": "pgd=2", "--gates": "0"}
+    given |= dict([options])
+    flat = [word for pair in given.items() for word in pair]
+    refused(spikemorph("attack", "zoo:digits_cnn", *flat), *words)
+
+
+def test_l2_distances_may_be_above_one(spikemorph: Run, tmp_path: Path) -> None:
+    words = ("attack", "zoo:digits_cnn", "--data", "digits:test", "--eps", "1.5", *FEW)
+    assert spikemorph(*words, "--norm", "l2", "--json", tmp_path / "a.json")[0] == 0
+    found = read(tmp_path / "a.json")
+    assert (found["norm"], found["eps"][0]["eps"]) == ("l2", 1.5)
+
+
+def test_bad_networks_of_attack(spikemorph: Run, files: Path, tmp_path: Path) -> None:
+    common = ("--data", "digits:test:5", "--eps", "8/255", "--attacks", "pgd=2", "--gates", "0")
+    (tmp_path / "noise.safetensors").write_bytes(b"nothing to read")
+    refused(spikemorph("attack", tmp_path / "noise.safetensors", *common), "noise.safetensors")
+    refused(spikemorph("attack", "zoo:nothing", *common), "nothing", "digits_cnn")
+    refused(spikemorph("attack", "missing.safetensors", *common), "missing.safetensors", "no such")
+    exact = files / "exact.safetensors"
+    refused(spikemorph("attack", exact, *common, "--input-range", "0,255"), "--input-range")
+
+
+def test_bad_samples_of_attack(spikemorph: Run, tmp_path: Path) -> None:
+    x = np.zeros((3, 1, 8, 8), np.uint8)
+    np.savez(tmp_path / "bare.npz", x=x)
+    np.savez(tmp_path / "many.npz", x=x, y=np.array([0, 1, 12]))
+    for name, word in (("bare.npz", "labels"), ("many.npz", "12")):
+        words = ("--data", tmp_path / name, "--eps", "8/255", *FEW)
+        refused(spikemorph("attack", "zoo:digits_cnn", *words), name, word)
+
+
+def probabilities() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Softmax(1))
+
+
+def scaled(top: float) -> nn.Module:
+    """One network; its inputs run to `top`."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for value in model.parameters():
+            value.copy_(0.3 * torch.randn(value.shape, generator=generator))
+        model[1].weight.div_(top)  # type: ignore[union-attr, operator]
+    return model
+
+
+def unit() -> nn.Module:
+    return scaled(1.0)
+
+
+def wide() -> nn.Module:
+    return scaled(256.0)
+
+
+def test_probabilities_are_detected(spikemorph: Run) -> None:
+    sys.modules["robust_cli_models"] = sys.modules[__name__]
+    words = ("--data", "digits:test", "--eps", "8/255", *FEW, "--input-shape", "1,1,8,8")
+    found = spikemorph("attack", "robust_cli_models:probabilities", *words)
+    refused(found, "probabilities", "softmax")
+
+
+def test_eps_means_the_same_whatever_the_models_input_range(
+    spikemorph: Run, tmp_path: Path
+) -> None:
+    """One network on inputs in 0..1 and in 0..256: powers of two, so the same logits bit for bit."""
+    sys.modules["robust_cli_models"] = sys.modules[__name__]
+    words = ("--data", "digits:test", "--eps", "16/255", *FEW, "--input-shape", "1,1,8,8")
+    for name, ends in (("unit", "0,1"), ("wide", "0,256")):
+        out = ("--input-range", ends, "--json", tmp_path / f"{name}.json")
+        assert spikemorph("attack", f"robust_cli_models:{name}", *words, *out)[0] == 0
+    one, two = (read(tmp_path / f"{name}.json") for name in ("unit", "wide"))
+    assert one["clean"] == two["clean"]
+    assert timeless(one["eps"]) == timeless(two["eps"])
+    assert one["per_sample"] == two["per_sample"]
+    pixels = [
+        abs(a - b)
+        for e in two["examples"]
+        for a, b in zip(e["clean"], e["adversarial"], strict=True)
+    ]
+    assert not pixels or max(pixels) <= 17
