@@ -77,15 +77,6 @@ def test_another_seed_changes_nothing_but_the_seed() -> None:
     assert asdict(with_seed(recipe, 5)) == asdict(recipe) | {"seed": 5}
 
 
-def test_shipped_recipes_are_read() -> None:
-    files = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
-    assert files
-    for file in files:
-        recipe = read_recipe(file)
-        assert recipe.name == file.stem
-        assert any(network.method is None for network in recipe.network)
-
-
 BAD: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "unknown key": (changed("sparsity", to=0.9), ("sparsity", "known: name, model")),
     "unknown key of a table": (changed("training", "epoch", to=1), ("training", "epoch", "rate")),
