@@ -76,12 +76,12 @@ def fine_tune(bench: Bench) -> None:
         "input_range": list(bench.ends),
         "thresholds": found.thresholds,
         "validation": [found.validation_before, found.validation_after],
-        "seconds": found.seconds,
     }
     save_trained(bench.folder / "trained.safetensors", found.module, notes)
     save_deployed(bench.folder / "deployed.safetensors", fold(found.module), notes)
     about = {"Made from": recipe.model, "Trained through time on": bench.train.name}
-    bench.write("model", inspect_graph(name, graph).to_dict() | {"about": about})
+    said = {"about": about, "seconds": found.seconds}
+    bench.write("model", inspect_graph(name, graph).to_dict() | said)
 
 
 def measure(bench: Bench) -> None:
@@ -157,6 +157,7 @@ def table_row(bench: Bench) -> dict[str, Any]:
         "ci95": {f"{row['eps']:.4g}": row["ci95"] for row in plain["eps"]},
         "ann_clean": ann["clean"]["accuracy"],
         "ann_robust": {f"{row['eps']:.4g}": row["worst_case"] for row in ann["eps"]},
+        "gates": len(plain["gates"]),
         "flags": [gate["name"] for gate in plain["gates"] if gate["passed"] is False],
         "not_run": [gate["name"] for gate in plain["gates"] if gate["passed"] is None],
     }

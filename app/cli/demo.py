@@ -1,4 +1,4 @@
-"""``spikemorph demo``: the main job on what comes with the installation, then a sparse network."""
+"""``spikemorph demo``: the main job on what comes with the installation; a sparse network, attacked."""
 
 import json
 import shlex
@@ -15,10 +15,11 @@ from spikemorph.spiking import save_network
 from .. import sampling
 from ..conversion import convert_graph
 from ..models import load_graph
-from ..pipeline import run_recipe
+from ..pipeline import ROBUST, run_recipe
 from ..recipe import recipe_of
 from ..report import certificate_table, curve_table, plain_certificate, summary_lines
 from ..report.costs import comparison_table
+from ..report.robust import robust_networks_table
 from . import options
 from .options import out as console
 from .running import evaluated
@@ -30,6 +31,10 @@ RECIPE = {
     "data": {"train": "digits:train", "test": DATA},
     "training": {
         "epochs": 60, "rate": 0.1, "decay": 1e-4, "smoothing": 0.0, "shift": 1, "held_out": 200
+    },
+    "attack": {
+        "eps": ["8/255", "16/255", "32/255"], "attacks": "apgd-ce=20,apgd-dlr=20,square=100",
+        "ann": "apgd-ce=20", "samples": 100, "gate_samples": 0,
     },
     "network": [
         {"name": "dense"},
@@ -76,6 +81,7 @@ def _sparse(out: Path, seed: int) -> None:
     result = run_recipe(recipe, out, shlex.join(words), read=options.read_data)
     _, certificate, _ = load_certified(out / "sparse" / "network.safetensors")
     console.print(comparison_table(result))
+    console.print(robust_networks_table(json.loads((out / ROBUST).read_text())))
     band = json.loads((out / "sparse" / "energy.json").read_text())["band"]
     options.say(
         *plain_certificate(certificate)[:2],

@@ -15,22 +15,21 @@ def robustness_table(result: Plain) -> Table:
     """What stands after each member of the ensemble, at every eps."""
     title = f"{result['model']} on {result['data']}, {result['n']} samples, {result['norm']}"
     table = Table(title=Text(title, style="table.title"), box=SIMPLE_HEAD)
-    table.add_column("attack", overflow="fold")
-    table.add_column("path", overflow="fold")
-    for heading in ("steps", "attacked", "broken", "left %", "zero grad. %"):
+    table.add_column("attack, gradient path", overflow="fold")
+    for heading in ("steps", "attacked", "broken", "left %", "zero\ngradient %"):
         table.add_column(heading, justify="right")
     for row in result["eps"]:
         table.add_row(Text(f"eps {eps_text(row['eps'])}", style="bold"))
         for member in _telling(row["attacks"]):
-            share = member["zero_gradient_fraction"]
+            share, path = member["zero_gradient_fraction"], member["path"]
             table.add_row(
-                member["name"], member["path"] or "-", _whole(member["steps"]),
-                str(member["attacked"]), str(member["broken"]), f"{member['cumulative']:.2f}",
-                "-" if share is None else f"{100 * share:.1f}",
+                Text(member["name"] if path is None else f"{member['name']}, {path}"),
+                _whole(member["steps"]), str(member["attacked"]), str(member["broken"]),
+                f"{member['cumulative']:.2f}", "-" if share is None else f"{100 * share:.1f}",
             )  # fmt: skip
         low, high = row["ci95"]
-        worst = f"{row['worst_case']:.2f} ({low:.1f} to {high:.1f})"
-        table.add_row(Text("worst case", style="bold"), "", "", "", "", Text(worst, style="bold"))
+        worst = Text(f"{row['worst_case']:.2f}", style="bold")
+        table.add_row(Text(f"worst case ({low:.1f} to {high:.1f})", style="bold"), *3 * [""], worst)
     return table
 
 
@@ -77,7 +76,7 @@ def robust_networks_table(plain: Plain) -> Table:
             Text(row["name"]), f"{row['sparsity']:.1f}", f"{row['clean']:.1f}",
             *(f"{value:.1f}" for value in row["robust"].values()), f"{row['ann_clean']:.1f}",
             " ".join(f"{value:.1f}" for value in row["ann_robust"].values()),
-            ", ".join(row["flags"]) or "none",
+            ", ".join(row["flags"]) or ("none" if row["gates"] else "no gates"),
         )  # fmt: skip
     return table
 
