@@ -99,7 +99,7 @@ class AttackChoice:
     networks; `gate_samples` 0 leaves the gates out.
     """
 
-    eps: tuple[str, ...]
+    eps: tuple[str | float, ...]
     attacks: str = "apgd-ce=30,apgd-dlr=30,pgd=20,square=500"
     in_time: str = "apgd-ce=10,apgd-dlr=10,pgd=10,square=500"
     paths: str = "all"
@@ -297,7 +297,9 @@ def _filled(kind: type[Choice], values: Mapping[str, Any], where: str) -> Choice
 
 def _fitted(value: Any, hint: Any, where: str) -> Any:
     """The value, if it is of the kind; whole numbers pass as reals, lists as tuples."""
-    if get_origin(hint) is tuple and isinstance(value, list):
+    if get_origin(hint) is tuple and not isinstance(value, tuple):
+        if not isinstance(value, list):
+            raise InputError(f"{where}: is {value!r}, should be a list: [{value!r}]")
         kind = get_args(hint)[0]
         return tuple(_fitted(item, kind, f"{where}[{k}]") for k, item in enumerate(value))
     kinds = tuple(k for k in get_args(hint) if isinstance(k, type)) or (hint,)

@@ -101,7 +101,7 @@ def test_json_has_the_fixed_keys_and_the_table_its_numbers(
     assert status == 0
     found = read(tmp_path / "a.json")
     assert {"model", "n", "clean", "eps", "gates", "per_sample", "curves", "paths"} <= set(found)
-    assert (found["n"], found["kind"], found["data"]) == (12, kind, "digits:test:12")
+    assert (found["n"], found["kind"], found["data"]) == (12, kind, "digits:test")
     assert found["model"] == model.removeprefix("zoo:")
     assert (found["steps"] is None) == (kind == "ann")
     assert [row["eps"] for row in found["eps"]] == [8 / 255, 16 / 255]
