@@ -165,6 +165,44 @@ def test_a_folder_resumes_and_says_the_same(
     assert len(done) == 2  # another seed is another evaluation
 
 
+RECIPE = """
+name = "tiny"
+model = "zoo:digits_mlp"
+data = { train = "digits:train:100", test = "digits:test:20" }
+fine_tuning = { epochs = 1 }
+time = { steps = 2, calibration_steps = 2 }
+measure = { energy = 4 }
+[attack]
+eps = ["64/255", 0.1]
+attacks = "fgsm"
+in_time = "fgsm"
+ann = "fgsm"
+paths = "clip"
+samples = 5
+gate_samples = 0
+[[network]]
+name = "exact"
+[[network]]
+name = "timed"
+road = "through-time"
+"""
+
+
+def test_run_shows_all_networks_under_attack(spikemorph: Run, tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    out = ("--out", tmp_path / "run", "--json", tmp_path / "run.json")
+    status, shown, _ = spikemorph("run", tmp_path / "tiny.toml", *out)
+    assert status == 0
+    found = read(tmp_path / "run.json")
+    assert found["robust"] == read(tmp_path / "run" / "robust.json")
+    assert [row["name"] for row in found["robust"]["networks"]] == ["exact", "timed"]
+    assert "64/255" in shown  # the larger one, and sorted after 0.1
+    for row in found["robust"]["networks"]:
+        smaller, larger = row["robust"].values()
+        assert larger <= smaller <= row["clean"]
+        assert row["name"] in shown
+
+
 @pytest.mark.slow
 def test_two_processes_end_with_the_json_of_one(files: Path, tmp_path: Path) -> None:
     """130 samples are two blocks: each process does one, the first also the gates."""

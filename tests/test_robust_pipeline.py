@@ -12,6 +12,8 @@ from spikemorph.graph.saving import load_graph_file
 from spikemorph.layers.masks import masks_of
 from spikemorph.pipeline import run_recipe
 from spikemorph.recipe import recipe_of
+from spikemorph.report.robust import eps_text
+from spikemorph.subjects import open_subject
 from spikemorph.surrogate.trained import load_trained
 
 PLAIN: dict[str, Any] = {
@@ -129,6 +131,7 @@ def test_the_table_says_what_the_evaluations_say(whole: Path) -> None:
         assert spiking["kind"] == ("through time" if "timed" in row["name"] else "exact")
         assert ann["kind"] == "ann"
         assert (row["n"], row["clean"]) == (10, spiking["clean"]["accuracy"])
+        assert [eps_text(eps) for eps in row["robust"]] == ["8/255", "16/255"]
         assert list(row["robust"].values()) == [e["worst_case"] for e in spiking["eps"]]
         assert list(row["ann_robust"].values()) == [e["worst_case"] for e in ann["eps"]]
         assert row["ann_clean"] == ann["clean"]["accuracy"]
@@ -147,6 +150,11 @@ def test_both_roads_keep_the_connections_they_start_from(whole: Path) -> None:
     assert all((after[name] == mask).all() for name, mask in before.items())
     files = [whole / name / "model.safetensors" for name in ("sparse", "sparse-timed")]
     assert files[0].read_bytes() == files[1].read_bytes()  # it starts from just that
+
+
+def test_a_folded_network_is_not_attacked(whole: Path) -> None:
+    with pytest.raises(InputError, match="trained.safetensors"):
+        open_subject(str(whole / "timed" / "deployed.safetensors"))
 
 
 def test_a_finished_run_does_nothing_again(copied: Path) -> None:
