@@ -16,9 +16,10 @@ from spikemorph.comparison import compared
 from spikemorph.graph import InputError
 from spikemorph.graph.saving import load_graph_file
 from spikemorph.layers.masks import masks_of, weight_of
-from spikemorph.pipeline import run_recipe
+from spikemorph.pipeline import Stage, run_recipe
 from spikemorph.recipe import Recipe, recipe_of
 from spikemorph.sampling import Read
+from spikemorph.stages import Bench
 from spikemorph.zoo import Samples, load_data
 
 PLAIN: dict[str, Any] = {
@@ -220,11 +221,17 @@ def redone(monkeypatch: pytest.MonkeyPatch) -> Callable[[Recipe, Path, Read], di
 
     def find(wanted: Recipe, out: Path, read: Read = load_data) -> dict[str, set[str]]:
         seen: dict[str, set[str]] = {network.name: set() for network in wanted.network}
-        noting = [
-            replace(stage, work=lambda bench, name=stage.name: seen[bench.network.name].add(name))
-            for stage in pipeline.STAGES
-        ]
-        monkeypatch.setattr(pipeline, "STAGES", tuple(noting))
+        own = pipeline.stages_of
+
+        def noting(bench: Bench) -> tuple[Stage, ...]:
+            return tuple(
+                replace(
+                    stage, work=lambda bench, name=stage.name: seen[bench.network.name].add(name)
+                )
+                for stage in own(bench)
+            )
+
+        monkeypatch.setattr(pipeline, "stages_of", noting)
         run_recipe(wanted, out, "spikemorph run test.toml", read=read)
         return seen
 
