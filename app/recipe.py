@@ -96,7 +96,7 @@ class AttackChoice:
     """What the networks of a recipe are attacked with: names as of `attack`, on so many test samples.
 
     `in_time` names those on networks trained through time, which cost most, `ann` those on the float
-    networks; `gate_samples` 0 leaves the gates out.
+    networks; `gate_samples` (of networks trained through time: `in_time_gates`) 0 leaves gates out.
     """
 
     eps: tuple[str | float, ...]
@@ -107,6 +107,7 @@ class AttackChoice:
     norm: str = "linf"
     samples: int = 200
     gate_samples: int = 50
+    in_time_gates: int = 20
     corruptions: bool = False
 
 

@@ -111,7 +111,8 @@ def attack(bench: Bench) -> None:
     twin = open_float(name, graph, bench.ends, bench.device)
     companions = Companions(undefended(bench), (twin.target,), trained=subject.trained)
     where, seed = Where(bench.folder / BLOCKS), bench.recipe.seed
-    own = replace(choice, attacks=choice.in_time) if in_time else choice
+    timed = replace(choice, attacks=choice.in_time, gate_samples=choice.in_time_gates)
+    own = timed if in_time else choice
     spiking = attack_model(subject, bench.test, own, seed, companions=companions, where=where)
     bench.write("robustness", spiking.to_dict())
     plain = replace(choice, attacks=choice.ann, paths="all", gate_samples=0, corruptions=False)
