@@ -1,6 +1,6 @@
 """Builders and comparisons that several test files share, as fixtures."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +21,15 @@ from spikemorph.layers.ladder import Ladder, Line
 from spikemorph.spiking import DenseEngine, ReferenceEngine, SpikingNetwork, Trace
 
 onnxruntime.set_default_logger_severity(4)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small only lose by sharing the work, most of all on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def random_array(*shape: int, seed: int = 0) -> Any:

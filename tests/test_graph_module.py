@@ -1,6 +1,6 @@
 """Laws of graphs as modules: the torch network's twin in evaluation, in training, and back again."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,14 +25,6 @@ from spikemorph.train import (
     initialised,
 )
 from spikemorph.train.companion import Moment
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

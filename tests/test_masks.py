@@ -1,6 +1,6 @@
 """Masks are values of the graph: kept by every step from float weights to spikes, and proved."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,14 +29,6 @@ from spikemorph.quant import Quantisation
 from spikemorph.zoo.datasets import load_data
 
 NETS = ("digits_mlp", "digits_cnn", "digits_resnet")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

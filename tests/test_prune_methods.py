@@ -1,6 +1,6 @@
 """Laws of every pruning method: counts, resuming, seeds, tied weights, any objective, spikes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,14 +53,6 @@ SMALL: list[Method] = [  # settings for runs of a few steps, in which masks stil
 ONE_SHOT = ("block", "magnitude", "nm", "snip", "synflow")  # masks are found before training
 GLOBAL = ("bcs", "deepr", "gradual", "harp", "rigl", "set", "snip", "synflow")
 each_method = pytest.mark.parametrize("method", SMALL, ids=lambda m: m.name)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

@@ -1,7 +1,7 @@
 """Laws of masked training: gradients masked before momentum, masks that move by rule only."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,14 +25,6 @@ from spikemorph.train import CrossEntropy, DataTensors, GraphModule, TrainSettin
 from spikemorph.train.checkpoint import load_checkpoint
 from spikemorph.train.companion import Companion, Moment
 from spikemorph.train.masked import Masked, mask_in
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

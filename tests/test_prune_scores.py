@@ -1,7 +1,7 @@
 """Scores by hand: connection sensitivity, synaptic flow, HYDRA's and HARP's gradients and target."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -26,14 +26,6 @@ from spikemorph.prune.snip import connection_sensitivity
 from spikemorph.prune.synflow import SynFlow, synaptic_flow
 from spikemorph.train import DataTensors, GraphModule, TrainSettings
 from spikemorph.train.companion import Moment
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

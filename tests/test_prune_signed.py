@@ -1,6 +1,6 @@
 """Laws of connections with fixed signs: DEEP R keeps every layer's count, BCS the sum of all."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -21,14 +21,6 @@ from spikemorph.prune.signed import FIRST_STRENGTH, Sharing, Signed, Walk, at_ra
 from spikemorph.train import DataTensors, GraphModule, TrainSettings, fit
 from spikemorph.train.companion import Moment
 from spikemorph.train.masked import mask_in
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

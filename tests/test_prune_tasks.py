@@ -1,7 +1,7 @@
 """What cannot be pruned is refused, by name, before any training; first weights; runs not mixed up."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,14 +44,6 @@ from spikemorph.train.checkpoint import load_checkpoint, save_checkpoint
 from spikemorph.zoo.datasets import load_data
 
 NEED_DATA = sorted(set(methods) - {"block", "channels", "magnitude", "nm", "synflow"})
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

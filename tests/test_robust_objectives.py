@@ -1,7 +1,7 @@
 """Laws of adversarial objectives: worst images in closed form, what is left alone, what is refused."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -26,14 +26,6 @@ ALL: dict[str, Objective] = {
     "rfgsm": RfgsmKl(EPS, EPS / 2),
 }
 each = pytest.mark.parametrize("name", ALL)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def seeded(seed: int = 0) -> Generator:

@@ -1,6 +1,6 @@
 """Laws of the gradient paths of spiking networks that were trained through time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -24,14 +24,6 @@ from spikemorph.surrogate.gradients import (
     StraightThrough,
 )
 from spikemorph.surrogate.replacement import Replacement
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -1,7 +1,6 @@
 """Pruning under attack: masks are kept, networks more robust; objectives by name in the front door."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -40,14 +39,6 @@ METHODS: dict[str, Method] = {
     "deepr": DeepR(),
     "rigl": Rigl(every=7),
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Laws of robust training: it helps, resumes bit for bit, ends with the chosen weights."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,14 +25,6 @@ SETTINGS = TrainSettings(epochs=3, batch=16, rate=0.05)
 EPS = 0.1
 FAST = FastAdversarial(EPS, 1.25 * EPS)
 JUDGE = Ascent(EPS, 3, 0.08)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def points(count: int = 64, seed: int = 1) -> DataTensors:

@@ -1,7 +1,7 @@
 """Laws of folding: the same spikes from weights alone, exact counts, one file that says if it changed."""
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,14 +45,6 @@ from spikemorph.zoo.datasets import load_data
 
 BOTH_RESETS = pytest.mark.parametrize("hard", [True, False])
 LEAKS = pytest.mark.parametrize("leak", [1.0, 0.9])
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

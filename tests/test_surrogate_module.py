@@ -1,6 +1,6 @@
 """Laws of graphs as spiking networks that are trained through time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
@@ -22,14 +22,6 @@ from spikemorph.surrogate.module import LEAST_THRESHOLD
 from spikemorph.surrogate.replacement import Clipped, Rectified
 from spikemorph.train import DataTensors, TrainSettings, accuracy, fit, initialised
 from spikemorph.zoo import load_data
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

@@ -1,6 +1,6 @@
 """Laws of calibration: what a percentile is, the order of layers, one scaling, statistics in time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -23,14 +23,6 @@ from spikemorph.surrogate.thresholds import Calibration, calibrate, percentile
 from spikemorph.train import DataTensors, TrainSettings, fit
 from spikemorph.train.masked import mask_in
 from spikemorph.zoo.datasets import load_data
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

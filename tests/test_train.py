@@ -1,7 +1,6 @@
 """Laws of the training loop."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,15 +23,6 @@ from spikemorph.train.checkpoint import load_checkpoint
 from spikemorph.train.loop import DivergenceError, EpochRecord
 
 SETTINGS = TrainSettings(epochs=4, batch=16, rate=0.05)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small only lose by sharing the work, most of all on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def images(count: int = 100) -> DataTensors:

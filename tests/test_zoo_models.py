@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -33,15 +32,6 @@ SHIPPED = Path(str(files("spikemorph.zoo.models")))
 CARDS = model_catalogue()
 
 each_card = pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small only lose by sharing the work, most of all on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def right(name: str, samples: Samples) -> float:
