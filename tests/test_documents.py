@@ -58,3 +58,11 @@ def test_documents_point_at_files_that_exist() -> None:
     for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} points at {target}"
+
+
+def test_the_python_of_the_robustness_page_runs() -> None:
+    text = (ROOT / "docs" / "robustness.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(code, "robustness.md", "exec"), names)
+    assert names["found"].clean_accuracy > names["found"].accuracy  # type: ignore[attr-defined]
