@@ -3,7 +3,8 @@
 from typing import Annotated
 
 import typer
-from rich.table import Column, Table
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
 
 from spikemorph.zoo import load_model_card, model_catalogue
 from spikemorph.zoo.made import made_card, made_names
@@ -21,19 +22,17 @@ def list_models(json_file: options.JsonOption = None) -> None:
     cards = model_catalogue()
     made_cards = [made_card(name).to_dict() for name in made_names()]
     options.write_json(json_file, [*(card.to_dict() for card in cards), *made_cards])
-    table = Table(Column("name", no_wrap=True), "data", "parameters", "test accuracy %", "licence")
+    table = Table(box=SIMPLE_HEAD, caption="zoo show NAME prints the card")
+    for heading in ("name", "data", "weights", "test %"):
+        right = heading in ("weights", "test %")
+        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
     for card in cards:
         accuracy = f"{card.accuracy.get('test', float('nan')):.2f}"
-        table.add_row(
-            f"zoo:{card.name}", card.dataset, f"{card.parameters:,}", accuracy, card.licence
-        )
+        table.add_row(f"zoo:{card.name}", card.dataset, f"{card.parameters:,}", accuracy)
     for made in (made_card(name) for name in made_names()):
-        table.add_row(
-            f"zoo:{made.name}", made.dataset, f"{made.nonzero:,}", f"{made.accuracy:.2f}",
-            made.licence,
-        )  # fmt: skip
+        table.add_row(f"zoo:{made.name}", made.dataset, f"{made.nonzero:,}", f"{made.accuracy:.2f}")
     for name in FETCHED:
-        table.add_row(f"zoo:{name}", "mnist", "", "", "fetched when first used")
+        table.add_row(f"zoo:{name}", "mnist", "fetched", "")
     console.print(table)
 
 
