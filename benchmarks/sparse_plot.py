@@ -18,7 +18,7 @@ from spikemorph.report.plots_curves import Curves, Series, curves
 WIDTH, STEP = 640, 98  # pixels: the picture, a name of its legend
 ORDER = (
     "dense", "magnitude", "rigl", "hydra", "synflow", "gradual", "gradual-distilled",
-    "hydra-distilled", "continued",
+    "hydra-distilled", "continued", "gradual-continued",
 )  # fmt: skip
 
 
