@@ -15,7 +15,7 @@ from spikemorph.graph.saving import write_bytes
 from spikemorph.report.plots import symbol
 from spikemorph.report.plots_curves import Curves, Series, curves
 
-WIDTH, STEP = 640, 98  # pixels: the picture, a name of its legend
+WIDTH, STEP, LINE, IN_LINE = 640, 118, 13, 5  # pixels: the picture, a name of its legend
 ORDER = (
     "dense", "magnitude", "rigl", "hydra", "synflow", "gradual", "gradual-distilled",
     "hydra-distilled", "continued", "gradual-continued",
@@ -65,9 +65,10 @@ def picture(rows: list[dict[str, Any]], dense: dict[str, Any]) -> str:
     )  # fmt: skip
     drawn = curves(plot, WIDTH)
     keys = "".join(
-        symbol(56 + STEP * k, 24, k)
-        + Markup('<text x="{}" y="28">{}</text>').format(64 + STEP * k, n)
+        symbol(56 + STEP * column, 22 + LINE * line, k)
+        + Markup('<text x="{}" y="{}">{}</text>').format(64 + STEP * column, 26 + LINE * line, n)
         for k, n in enumerate(names)
+        for line, column in (divmod(k, IN_LINE),)
     )
     css = (files("spikemorph.report.page") / "page.css").read_text(encoding="utf-8")
     ground = '<rect width="100%" height="100%" fill="var(--paper, white)"/>'
