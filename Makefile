@@ -9,7 +9,7 @@ PYTEST ?= -m 'not slow'
 .PHONY: demo test check clean
 
 demo: $(VENV)/.installed
-	$(BIN)/spikemorph demo --out demo
+	OMP_NUM_THREADS=1 $(BIN)/spikemorph demo --out demo
 
 test: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) $(PYTEST)

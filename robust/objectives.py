@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from spikemorph.graph import InputError
 
 from .objectives_ascent import Ascent, bare, cross_entropies, divergences, under_attack
+from .target import Logits
 
 _NEAR = 1e-3  # standard deviation of the first step, where the divergence has no gradient yet
 
@@ -115,11 +116,8 @@ class Trades:
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
         """The mean over the batch; `x` in [0, 1]."""
         with under_attack(model, x, generator) as (network, draws):
-            wanted = network(
-                x
-            ).detach()  # not no_grad: autocast would keep weights without gradients
             start = x + _NEAR * draws.normal(*x.shape[1:])
-            found = self.ascent(network, start, x, lambda logits: divergences(logits, wanted))
+            found = _by_divergence(self.ascent, network, start, x)
         return _clean_and_apart(model, x, found, y, self.beta, self.smoothing)
 
 
@@ -206,11 +204,8 @@ class RfgsmKl:
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
         """The mean over the batch; `x` in [0, 1]."""
         with under_attack(model, x, generator) as (network, draws):
-            wanted = network(
-                x
-            ).detach()  # not no_grad: autocast would keep weights without gradients
             start = x + (self.eps - self.step_size) * draws.signs(*x.shape[1:])
-            found = self.ascent(network, start, x, lambda logits: divergences(logits, wanted))
+            found = _by_divergence(self.ascent, network, start, x)
         return _clean_and_apart(model, x, found, y, self.beta, self.smoothing)
 
 
@@ -229,6 +224,13 @@ def _from_anywhere(
     with under_attack(model, x, generator) as (network, draws):
         start = ascent.threat.start(x, draws)
         return ascent(network, start, x, lambda logits: cross_entropies(logits, y))
+
+
+def _by_divergence(ascent: Ascent, network: Logits, start: Tensor, x: Tensor) -> Tensor:
+    """Images whose outputs are far from those of `x`."""
+    # Not under no_grad: autocast would then keep weights that have no gradient.
+    wanted = network(x).detach()
+    return ascent(network, start, x, lambda logits: divergences(logits, wanted))
 
 
 def _clean_and_apart(
