@@ -108,10 +108,14 @@ def stages_of(bench: Bench) -> tuple[Stage, ...]:
     """What one network goes through, by its road; attacks come last where the recipe has some."""
     in_time = bench.network.road == IN_TIME
     found = _IN_TIME if in_time else _EXACT
-    if bench.recipe.attack is None:
+    if not _is_attacked(bench):
         return found
     after = "fine-tune" if in_time else "convert"
     return (*found, Stage("attack", robust_stages.attack, _ATTACKS, after, _attacking))
+
+
+def _is_attacked(bench: Bench) -> bool:
+    return bench.recipe.attack is not None and bench.network.attacked
 
 
 def run_recipe(
@@ -165,7 +169,8 @@ def run_recipe(
     shown = min(recipe.measure.spiking or len(test), len(test))
     result = side_by_side(test.name, rows, shown)
     if recipe.attack is not None:
-        robust = [robust_stages.table_row(bench) for bench in benches.values()]
+        attacked = filter(_is_attacked, benches.values())
+        robust = [robust_stages.table_row(bench) for bench in attacked]
         _write(out / ROBUST, {"data": test.name, "networks": robust})
     for bench in benches.values():
         _report(bench, result, command, hashes)

@@ -95,14 +95,16 @@ class TimeChoice:
 class AttackChoice:
     """What the networks of a recipe are attacked with: names as of `attack`, on so many test samples.
 
-    `in_time` names those on networks trained through time, which cost most, `ann` those on the float
-    networks; `gate_samples` (of networks trained through time: `in_time_gates`) 0 leaves gates out.
+    `in_time` and `in_time_paths` name those on networks trained through time, which cost most, and
+    their gradient paths; `ann` those on the float networks; `gate_samples` (of networks trained
+    through time: `in_time_gates`) 0 leaves gates out.
     """
 
     eps: tuple[str | float, ...]
     attacks: str = "apgd-ce=30,apgd-dlr=30,pgd=20,square=500"
     in_time: str = "apgd-ce=10,apgd-dlr=10,pgd=10,square=500"
     paths: str = "all"
+    in_time_paths: str = "all"
     ann: str = "apgd-ce=50,apgd-t=20"
     norm: str = "linf"
     samples: int = 200
@@ -117,7 +119,8 @@ class NetworkChoice:
 
     The method `train` trains all weights, from new ones where `fresh`. `start` names the network of
     this recipe that it goes on from. `road` is how spikes come to it: one of `ROADS`. `training` and
-    `fine_tuning` hold what differs from the recipe's own.
+    `fine_tuning` hold what differs from the recipe's own. A network that others only start from need
+    not be `attacked`.
     """
 
     name: str
@@ -129,6 +132,7 @@ class NetworkChoice:
     fresh: bool = False
     road: str = "post-training"
     fine_tuning: Mapping[str, Any] = field(default_factory=dict)
+    attacked: bool = True
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from .conversion import convert_graph
 from .evaluation import float_classes, share
 from .in_time import measure_in_time, settings_of, started, train_in_time
 from .inspection import inspect_graph
-from .recipe import EXACT, IN_TIME
+from .recipe import EXACT, IN_TIME, AttackChoice
 from .robustness import Where, attack_model, check_attack
 from .sampling import drawn, labels_of, values
 from .stages import Bench, fine_tuning_lesson, naming
@@ -52,12 +52,13 @@ def check(bench: Bench) -> None:
         if recipe.attack is not None:
             check_attack(recipe.attack)
             labels_of(bench.test)
-            _check_paths(road, recipe.attack.paths)
+            _check_paths(road, recipe.attack)
 
 
-def _check_paths(road: str, wish: str) -> None:
+def _check_paths(road: str, choice: AttackChoice) -> None:
     timed = {**paper_paths(), **extra_paths()}
     names = list(timed) if road == IN_TIME else [name for name, _ in RULES]
+    wish = choice.in_time_paths if road == IN_TIME else choice.paths
     choose_paths(Target(road, _unused, tuple(GradientPath(n, _unused) for n in names)), wish)
 
 
@@ -109,9 +110,16 @@ def attack(bench: Bench) -> None:
     subject = replace(opened, subject=replace(opened.subject, model=name))
     graph = load_graph_file(bench.folder / "model.safetensors")
     twin = open_float(name, graph, bench.ends, bench.device)
-    companions = Companions(undefended(bench), (twin.target,), trained=subject.trained)
+    companions = Companions(
+        undefended(bench), (twin.target,), other_steps=subject.other_steps, trained=subject.trained
+    )
     where, seed = Where(bench.folder / BLOCKS), bench.recipe.seed
-    timed = replace(choice, attacks=choice.in_time, gate_samples=choice.in_time_gates)
+    timed = replace(
+        choice,
+        attacks=choice.in_time,
+        paths=choice.in_time_paths,
+        gate_samples=choice.in_time_gates,
+    )
     own = timed if in_time else choice
     spiking = attack_model(subject, bench.test, own, seed, companions=companions, where=where)
     bench.write("robustness", spiking.to_dict())

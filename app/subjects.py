@@ -15,6 +15,7 @@ from spikemorph.robust import GradientPath, Target
 from spikemorph.robust.paths import spiking_target, training_path
 from spikemorph.robust.quantised import exact_target
 from spikemorph.robust.result import Subject
+from spikemorph.surrogate import SpikingModule
 from spikemorph.surrogate.deployed import KIND as DEPLOYED
 from spikemorph.surrogate.trained import KIND as TRAINED
 from spikemorph.surrogate.trained import load_trained
@@ -47,6 +48,8 @@ class Opened:
         One sample's.
     trained : str, optional
         The gradient path that it was trained by.
+    other_steps : tuple of Target
+        The network run half and twice as long, if it was trained through time.
     """
 
     target: Target
@@ -55,6 +58,7 @@ class Opened:
     ends: Ends
     shape: tuple[int, ...]
     trained: str | None = None
+    other_steps: tuple[Target, ...] = ()
 
 
 def open_subject(
@@ -129,10 +133,13 @@ def open_file(path: Path, device: torch.device = CPU) -> Opened:
         ends = _ends(said.get("input_range"))
         weights, nonzero = weight_counts(module.graph)
         subject = Subject(path.stem, "", TIMED, module.dynamics.steps, weights, nonzero)
-        placed = on_device(spiking_target(path.stem, module.to(device)), device)
-        target = in_unit_range(placed, ends)
-        identity = read_header(path)["sha256"]
-        return Opened(target, subject, identity, ends, _shape(module.graph), training_path(module))
+        module.to(device)
+        target, *others = (
+            in_unit_range(on_device(spiking_target(name, one), device), ends)
+            for name, one in ((path.stem, module), *_other_lengths(module))
+        )
+        facts = (read_header(path)["sha256"], ends, _shape(module.graph), training_path(module))
+        return Opened(target, subject, *facts, tuple(others))
     network, certificate, notes = load_certified(path)
     ends = _ends(notes.get("input_range"))
     weights, nonzero = weight_counts(network.graph)
@@ -140,6 +147,11 @@ def open_file(path: Path, device: torch.device = CPU) -> Opened:
     subject = Subject(path.stem, "", EXACT, steps, weights, nonzero)
     target = in_unit_range(on_device(exact_target(path.stem, network), device), ends)
     return Opened(target, subject, certificate.network_hash, ends, network.entry.shape)
+
+
+def _other_lengths(module: SpikingModule) -> list[tuple[str, SpikingModule]]:
+    steps = module.dynamics.steps
+    return [(f"T = {t}", module.lasting(t)) for t in (steps // 2, 2 * steps) if t]
 
 
 def open_float(

@@ -86,6 +86,8 @@ class Companions:
         Networks whose adversarial images may carry over: the ANN twin, another seed.
     coarse : Target, optional
         The network on an 8-bit input grid; by default inputs are rounded in front of it.
+    other_steps : tuple of Target
+        The network run for other numbers of time steps, for an attacker who counts them wrong.
     trained : str, optional
         The name of the gradient path that the network was trained by.
     """
@@ -93,6 +95,7 @@ class Companions:
     undefended: Target | None = None
     transfer: tuple[Target, ...] = ()
     coarse: Target | None = None
+    other_steps: tuple[Target, ...] = ()
     trained: str | None = None
 
 

@@ -1,5 +1,7 @@
 """Gates on rivals: attacks that know less must not do better, and an undefended twin must fall."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -60,6 +62,31 @@ def transfer(context: GateContext) -> Finding:
     found = context.attack(attack, models, fork="transfer")
     names = ", ".join(source.name for source in sources)
     return _against(context, found.standing, f"transfer from {names}")
+
+
+@gate(
+    "time-steps",
+    "Gradients at the network's own T break at least as much as at any other T",
+    "Images made for a run of another length break more than the network's own gradients: these "
+    "are masked in time.",
+)
+def time_steps(context: GateContext) -> Finding:
+    """accuracy(white box at T) <= accuracy(same path at other T), all judged at T."""
+    others = context.companions.other_steps
+    if not others or not context.best:
+        missing = "the network does not run through time, or its other lengths were not given"
+        return Finding(None, f"not run: {missing}" if context.best else NO_PATH)
+    strongest = context.sweep[0][0].name
+    attack = Pgd(context.threat, steps=context.settings.steps)
+    both = torch.ones_like(context.clean)
+    left = []
+    for other in others:
+        models = [path.logits for path in other.paths if path.name == strongest]
+        found = context.attack(attack, models, fork="time-steps")
+        left.append(f"{other.name} leaves {percent(found.standing):.1f} %")
+        both &= found.standing
+    compared = _against(context, both, f"path {strongest} at other T")
+    return replace(compared, detail=f"{compared.detail} ({', '.join(left)})")
 
 
 @gate(

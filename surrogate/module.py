@@ -1,8 +1,10 @@
 """A float graph as a spiking network that is trained through time."""
 
 from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -104,6 +106,18 @@ class SpikingModule(GraphModule):
         another, analogue network once. Later changes of weights are seen; no state is kept.
         """
         return lambda x: self._mean_output(x, rule, self.computing(training=False))
+
+    def lasting(self, steps: int) -> Self:
+        """The same network, weights and statistics shared, run for another number of steps.
+
+        Raises
+        ------
+        InputError
+            If it is less than one.
+        """
+        other = copy(self)
+        other.dynamics = replace(self.dynamics, steps=steps)
+        return other
 
     def observe(
         self, x: Tensor, name: str, steps: int | None = None, *, batch_statistics: bool = False

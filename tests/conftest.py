@@ -14,6 +14,9 @@ import torch
 from onnx import helper, numpy_helper
 from torch import Tensor
 
+from spikemorph.cli import main
+from spikemorph.cli.options import out as console
+from spikemorph.cli.options import progress_console
 from spikemorph.convert import canonical, read_onnx
 from spikemorph.graph import Graph, Input, Node, run
 from spikemorph.graph.grid import Grid
@@ -134,6 +137,36 @@ def same_network() -> Callable[[Graph, Graph], None]:
             torch.testing.assert_close(a.double(), b.double(), rtol=1e-12, atol=1e-14)
 
     return compare
+
+
+@pytest.fixture(scope="session")
+def call() -> Callable[..., int]:
+    """Runs a command in this process; its exit status."""
+
+    def run_command(*words: object) -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.argv", ["spikemorph", *map(str, words)])
+            return main()
+
+    return run_command
+
+
+@pytest.fixture
+def spikemorph(
+    call: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command in a terminal of 80 columns; its exit status, output and errors."""
+    monkeypatch.setattr(console, "width", 80)
+    monkeypatch.setattr(progress_console, "width", 80)
+
+    def run_command(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = call(*words)
+        shown = capsys.readouterr()
+        assert "Traceback" not in shown.err
+        return status, shown.out, shown.err
+
+    return run_command
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from spikemorph.cli import main
 from spikemorph.cli.options import out as console
 from spikemorph.zoo import build_model, load_model_card
 
@@ -20,29 +19,17 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def spikemorph(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command; its exit status, output and errors."""
+def spikemorph(spikemorph: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """In a wide terminal."""
     monkeypatch.setattr(console, "width", 200)
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["spikemorph", *map(str, words)])
-        capsys.readouterr()
-        status = main()
-        shown = capsys.readouterr()
-        assert "Traceback" not in shown.err
-        return status, shown.out, shown.err
-
-    return run
+    return spikemorph
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def network(call: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The digits MLP, converted once."""
     path = tmp_path_factory.mktemp("network") / "mlp.safetensors"
-    with pytest.MonkeyPatch.context() as patch:
-        words = ["convert", "zoo:digits_mlp", "--data", "digits:test:50", "--out", str(path)]
-        patch.setattr("sys.argv", ["spikemorph", *words])
-        assert main() == 0
+    assert call("convert", "zoo:digits_mlp", "--data", "digits:test:50", "--out", path) == 0
     return path
 
 

@@ -8,9 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from spikemorph.cli import main
-from spikemorph.cli.options import out as console
-from spikemorph.cli.options import progress_console
 from spikemorph.convert import load_certified
 from spikemorph.graph.saving import load_graph_file
 from spikemorph.layers.masks import masks_of
@@ -21,31 +18,8 @@ TRAIN = ("--data", "digits:train:200", "--epochs", "1", "--held-out", "40")
 AGAINST = ("--objective", "fast", "--eps", "8/255")
 
 
-def call(*words: object) -> int:
-    """Run a command in this process; its exit status."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["spikemorph", *map(str, words)])
-        return main()
-
-
-@pytest.fixture
-def spikemorph(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command in a terminal of 80 columns; its exit status, output and errors."""
-    monkeypatch.setattr(console, "width", 80)
-    monkeypatch.setattr(progress_console, "width", 80)
-
-    def run(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        status = call(*words)
-        shown = capsys.readouterr()
-        assert "Traceback" not in shown.err
-        return status, shown.out, shown.err
-
-    return run
-
-
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def files(call: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pruned network, made spiking by every road; not to be changed."""
     folder = tmp_path_factory.mktemp("files")
     pruned = folder / "pruned.safetensors"

@@ -6,28 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spikemorph.cli import main
-from spikemorph.cli.options import out as console
-from spikemorph.cli.options import progress_console
-
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def spikemorph(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command in a terminal of 80 columns; its exit status, output and errors."""
-    monkeypatch.setattr(console, "width", 80)
-    monkeypatch.setattr(progress_console, "width", 80)
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["spikemorph", *map(str, words)])
-        capsys.readouterr()
-        status = main()
-        shown = capsys.readouterr()
-        assert "Traceback" not in shown.err
-        return status, shown.out, shown.err
-
-    return run
 
 
 def refused(found: tuple[int, str, str], *words: str) -> None:

@@ -13,9 +13,6 @@ import pytest
 import torch
 from torch import nn
 
-from spikemorph.cli import main
-from spikemorph.cli.options import out as console
-from spikemorph.cli.options import progress_console
 from spikemorph.robust import shards
 from spikemorph.zoo import load_data
 
@@ -25,31 +22,8 @@ TRAIN = ("--data", "digits:train:200", "--epochs", "1", "--held-out", "40")
 AGAINST = ("--objective", "fast", "--eps", "8/255")
 
 
-def call(*words: object) -> int:
-    """Run a command in this process; its exit status."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["spikemorph", *map(str, words)])
-        return main()
-
-
-@pytest.fixture
-def spikemorph(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command in a terminal of 80 columns; its exit status, output and errors."""
-    monkeypatch.setattr(console, "width", 80)
-    monkeypatch.setattr(progress_console, "width", 80)
-
-    def run(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        status = call(*words)
-        shown = capsys.readouterr()
-        assert "Traceback" not in shown.err
-        return status, shown.out, shown.err
-
-    return run
-
-
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def files(call: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pruned network, made spiking by every road; not to be changed."""
     folder = tmp_path_factory.mktemp("files")
     pruned = folder / "pruned.safetensors"
@@ -205,7 +179,9 @@ def test_run_shows_all_networks_under_attack(spikemorph: Run, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_two_processes_end_with_the_json_of_one(files: Path, tmp_path: Path) -> None:
+def test_two_processes_end_with_the_json_of_one(
+    call: Callable[..., int], files: Path, tmp_path: Path
+) -> None:
     """130 samples are two blocks: each process does one, the first also the gates."""
     program = str(Path(sys.executable).with_name("spikemorph"))
     words = [

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from spikemorph.cli import demo, main
-from spikemorph.cli.options import out as console
+from spikemorph.cli import demo
 from spikemorph.cli.options import progress_console
 
 Run = Callable[..., tuple[int, str, str]]
@@ -34,32 +33,13 @@ sparsity = 0.8
 """
 
 
-@pytest.fixture
-def spikemorph(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command in a terminal of 80 columns; its exit status, output and errors."""
-    monkeypatch.setattr(console, "width", 80)
-    monkeypatch.setattr(progress_console, "width", 80)
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["spikemorph", *map(str, words)])
-        capsys.readouterr()
-        status = main()
-        shown = capsys.readouterr()
-        assert "Traceback" not in shown.err
-        return status, shown.out, shown.err
-
-    return run
-
-
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(call: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small recipe that was run; not to be changed."""
     folder = tmp_path_factory.mktemp("made")
     (folder / "tiny.toml").write_text(RECIPE)
-    words = ["run", str(folder / "tiny.toml"), "--out", str(folder)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["spikemorph", *words, "--json", str(folder / "c.json")])
-        assert main() == 0
+    recipe, record = folder / "tiny.toml", folder / "c.json"
+    assert call("run", recipe, "--out", folder, "--json", record) == 0
     return folder
 
 

@@ -131,7 +131,7 @@ def evaluated(target: Target, samples: Samples, threat: Threat = THREAT) -> Wors
 
 @pytest.fixture(scope="module")
 def honest(samples: Samples) -> tuple[Gate, ...]:
-    companions = Companions(undefended=TWIN, transfer=(TWIN,), trained="own")
+    companions = Companions(TWIN, (TWIN,), other_steps=(HONEST,), trained="own")
     worst = (evaluated(HONEST, samples),)
     return run_gates(GateContext(HONEST, samples, THREAT, 0, QUICK, companions, worst))
 

@@ -27,7 +27,7 @@ PLAIN: dict[str, Any] = {
     "time": {"steps": 2, "calibration_steps": 4},
     "measure": {"energy": 5},
     "attack": {"eps": ["8/255", "16/255"], "attacks": "pgd=2,square=5", "in_time": "pgd=2",
-               "ann": "pgd=2", "paths": "clip", "samples": 10, "gate_samples": 0},
+               "ann": "pgd=2", "paths": "clip", "in_time_paths": "clip", "samples": 10, "gate_samples": 0},
     "network": [
         {"name": "dense", "method": "train", "fresh": True, "road": "quantisation-aware"},
         {"name": "timed", "start": "dense", "road": "through-time"},
@@ -242,7 +242,7 @@ def test_contradictions_are_refused_when_read(
         (changed(attack={"norm": "l3"}), ("l3", "linf")),
         (changed(attack={"samples": 0}), ("samples 0",)),
         (changed(attack={"paths": "paper"}), ("'dense'", "not known")),
-        (changed(attack={"paths": "straight-through"}), ("'timed'", "not known")),
+        (changed(attack={"in_time_paths": "straight-through"}), ("'timed'", "not known")),
         (changed(time={"reset": "none"}), ("'timed'", "none", "hard or soft")),
         (changed(time={"steps": 0}), ("'timed'", "steps 0")),
         (changed(time={"percentile": 101}), ("'timed'", "percentile")),
@@ -258,3 +258,12 @@ def test_what_would_fail_hours_later_is_refused_before_anything_is_made(
     for word in words:
         assert word in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_network_that_others_start_from_need_not_be_attacked(tmp_path: Path) -> None:
+    plain = changed(network=with_network(0, attacked=False)["network"][:2])
+    carry_out(plain, tmp_path / "run")
+    rows = read(tmp_path / "run" / "robust.json")["networks"]
+    assert [row["name"] for row in rows] == ["timed"]
+    assert not (tmp_path / "run" / "dense" / "robustness.json").exists()
+    assert (tmp_path / "run" / "dense" / "report.html").exists()

@@ -93,7 +93,7 @@ def test_a_stopped_run_with_everything_plugged_in_ends_with_the_same_bits(tmp_pa
         chosen.finish()
         return chosen
 
-    whole, resumed = network(), network(seed=9)
+    whole, resumed = network(), network()
     expected = run(whole, tmp_path / "whole")
     with pytest.raises(Stop):  # after the checkpoint of epoch 2, before it is judged
         run(network(), tmp_path / "run", stop=2)
@@ -111,10 +111,11 @@ def test_a_checkpoint_knows_its_objective_data_and_average(tmp_path: Path) -> No
     mixed = MixedData(*vars(points()).values(), extra=points(), share=0.5)
     with pytest.raises(InputError, match="made with extra 0, now 64"):
         fit(model, mixed, SETTINGS, objective=FAST, checkpoint=path)
+    start = network()
     with pytest.raises(InputError, match="made by another network or average"):
         fit(
-            model, points(), SETTINGS, objective=FAST, checkpoint=path,
-            companion=Average(model, Ema()),
+            start, points(), SETTINGS, objective=FAST, checkpoint=path,
+            companion=Average(start, Ema()),
         )  # fmt: skip
 
 

@@ -274,3 +274,18 @@ def test_digits_are_learnt_through_time_under_masks() -> None:
     weight = weight_of(module.to_graph()[name])
     assert bool((weight[~masks[name]] == 0).all())
     assert not module.training
+
+
+@pytest.mark.parametrize("steps", [1, 2, 8])
+def test_another_length_is_the_same_network_run_so_long(steps: int) -> None:
+    module, x = spiking(), draw(5, 1, 8, 8, seed=9)
+    other = SpikingModule(module.graph, replace(module.dynamics, steps=steps)).eval()
+    other.load_state_dict(module.state_dict())
+    found = module.lasting(steps)
+    with torch.no_grad():
+        assert torch.equal(found(x), other(x))
+        assert not torch.equal(found(x), module(x))
+        weight_owner = next(iter(module.thresholds.values()))
+        weight_owner.fill_(0.9)  # seen by both: nothing is copied
+        assert not torch.equal(found(x), other(x))
+    assert module.dynamics.steps == 4

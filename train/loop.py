@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import SGD
 
 from spikemorph.graph.errors import InputError, SpikemorphError
+from spikemorph.graph.saving import content_hash
 
 from .checkpoint import State, is_begun, load_checkpoint, save_checkpoint
 from .companion import Companion, Moment, kept_modules
@@ -78,11 +79,13 @@ class _Run:
     train: DataTensors
     settings: TrainSettings
     plugged: _Plugged
+    start: str  # hash of what the training starts from
 
     def identity(self) -> State:
         """What must be equal for a stopped run to be continued."""
         objective = _in_words(self.plugged.objective)
-        return {**asdict(self.settings), **self.train.identity(), "objective": objective}
+        given = {"objective": objective, "starting network": self.start}
+        return {**asdict(self.settings), **self.train.identity(), **given}
 
     def save(self, path: Path, records: list[EpochRecord], *, ended: bool = False) -> None:
         """Write the run as its last epoch left it, once among all processes."""
@@ -193,11 +196,12 @@ def _begin(
         nesterov=settings.momentum > 0,
         weight_decay=settings.decay,
     )
+    start = content_hash({}, model.state_dict())[:12]
     spread, stepper = fabric.setup(model, optimizer)
     for module in plugged.kept():
         module.to(fabric.device)
     generator = torch.Generator().manual_seed(settings.seed)
-    return _Run(fabric, model, spread, stepper, generator, train, settings, plugged)
+    return _Run(fabric, model, spread, stepper, generator, train, settings, plugged, start)
 
 
 def fit(

@@ -77,6 +77,7 @@ def attack(
     others = Companions(
         None if undefended is None else open_subject(undefended, device=where).target,
         () if transfer is None else (open_subject(transfer, device=where).target,),
+        other_steps=opened.other_steps,
         trained=opened.trained,
     )
     result = attack_model(
