@@ -67,14 +67,16 @@ GRADUAL_FROM = 0.95  # below, one shot loses little
 SPIKING = 1000  # test samples that the simulation runs; the other accuracies are of all of them
 
 
-def settings(sparsity: float, epochs: int) -> list[str]:
+def settings(sparsity: float, epochs: int, precision: str) -> list[str]:
     """The options of one training: the sparser, the higher the rate and the weaker the penalties."""
     rate, decay, smoothing = ("0.1", "1e-4", "0") if sparsity >= 0.95 else ("0.05", "5e-4", "0.1")
     numbers = ["--epochs", str(epochs), "--rate", rate, "--decay", decay, "--smoothing", smoothing]
-    return [*numbers, "--flip", "--held-out", "5000", "--precision", "bf16-mixed"]
+    return [*numbers, "--flip", "--held-out", "5000", "--precision", precision]
 
 
-def command(network: str, method: str, sparsity: float, epochs: int, path: Path) -> list[str]:
+def command(
+    network: str, method: str, sparsity: float, epochs: int, path: Path, precision: str
+) -> list[str]:
     """The command that prunes."""
     data, taught = DATA[network], method.endswith("-distilled") or method == CONTINUED
     source, name = f"zoo:{network}", method.removesuffix("-distilled")
@@ -87,7 +89,7 @@ def command(network: str, method: str, sparsity: float, epochs: int, path: Path)
         *(["--distil", "0.9", "--teacher", f"zoo:{network}"] if taught else []),
         "--allocation", allocation,
         "--data", f"{data}:train", "--shift", SHIFT[data],
-        *settings(sparsity, epochs), "--checkpoint", str(path.with_suffix(".checkpoint")),
+        *settings(sparsity, epochs, precision), "--checkpoint", str(path.with_suffix(".checkpoint")),
         "--out", str(path), "--json", str(path.with_suffix(".prune.json")),
     ]  # fmt: skip
 
@@ -115,13 +117,15 @@ def converted(graph: Graph, train: Samples, test: Samples, out: Path) -> dict[st
     }
 
 
-def row(network: str, method: str, sparsity: float, epochs: int, out: Path) -> dict[str, Any]:
+def row(
+    network: str, method: str, sparsity: float, epochs: int, out: Path, precision: str
+) -> dict[str, Any]:
     """One row, made or read."""
     stem = f"{method}-{100 * sparsity:g}"
     path, done = out / f"{stem}.safetensors", out / f"{stem}.json"
     if done.exists():
         return dict(json.loads(done.read_text()))
-    line = command(network, method, sparsity, epochs, path)
+    line = command(network, method, sparsity, epochs, path, precision)
     began = time.perf_counter()
     if method == "dense":
         graph = load_graph(f"zoo:{network}").graph
@@ -147,6 +151,9 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for all that is made.")],
     methods: Annotated[str, typer.Option()] = "magnitude,rigl,hydra,gradual",
     sparsities: Annotated[str, typer.Option(help="Default: all of the network.")] = "",
+    precision: Annotated[
+        str, typer.Option(help="32-true is faster where the processor does not multiply bf16.")
+    ] = "bf16-mixed",
 ) -> None:
     """Make or read all rows of one network and print them as a table."""
     out.mkdir(parents=True, exist_ok=True)
@@ -160,7 +167,7 @@ def main(
     plan = [("dense", 0.0), *((m, s) for m, s in chosen if m != "gradual" or s >= GRADUAL_FROM)]
     for method, sparsity in plan:
         count = LONG.get((network, method, sparsity), epochs.get(sparsity, 0))
-        show(row(network, method, sparsity, count, out))
+        show(row(network, method, sparsity, count, out, precision))
 
 
 def show(found: dict[str, Any]) -> None:

@@ -27,7 +27,8 @@ PLAIN: dict[str, Any] = {
     "time": {"steps": 2, "calibration_steps": 4},
     "measure": {"energy": 5},
     "attack": {"eps": ["8/255", "16/255"], "attacks": "pgd=2,square=5", "in_time": "pgd=2",
-               "ann": "pgd=2", "paths": "clip", "in_time_paths": "clip", "samples": 10, "gate_samples": 0},
+               "ann": "pgd=2", "paths": "clip", "in_time_paths": "clip", "samples": 10,
+               "gate_samples": 0},
     "network": [
         {"name": "dense", "method": "train", "fresh": True, "road": "quantisation-aware"},
         {"name": "timed", "start": "dense", "road": "through-time"},
