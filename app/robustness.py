@@ -1,6 +1,7 @@
 """Evaluate the robustness of a network on data, as a recipe's or a command's choice says."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from .sampling import labels_of, values
 from .subjects import Opened
 
 _POLL = 0.2  # seconds between looks at what other processes have done
+_LONG = 60.0  # seconds without a new block, after which to say what is waited for
 _ONE = Processes()
 MANY_CLASSES = 1000  # enough for every attack, where a network's own number is not known yet
 
@@ -39,11 +41,12 @@ class Where:
     """Where an evaluation is kept while it runs, and who takes part.
 
     `folder` holds finished blocks, so that a stopped run goes on; None keeps nothing. Processes that
-    share it do a part of the blocks each, and end with the same result.
+    share it do a part of the blocks each, and end with the same result; who waits long says for what.
     """
 
     folder: Path | None = None
     processes: Processes = _ONE
+    tell: Callable[[str], None] = lambda _: None
 
 
 def attack_model(
@@ -119,8 +122,23 @@ def _measure(where: Where) -> Measure:
 
     def measure(evaluation: Evaluation) -> WorstCase:
         evaluate_shards(evaluation, folder, processes)
-        while processes.world > 1 and missing_blocks(evaluation, folder):
-            time.sleep(_POLL)
+        if processes.world > 1:
+            _await_others(evaluation, folder, where.tell)
         return merge_shards(evaluation, folder)
 
     return measure
+
+
+def _await_others(evaluation: Evaluation, folder: Path, tell: Callable[[str], None]) -> None:
+    """Until all blocks are there; where nothing happens for long, say so, as a process may be dead."""
+    seen, since = missing_blocks(evaluation, folder), time.monotonic()
+    while missing := missing_blocks(evaluation, folder):
+        if missing != seen or time.monotonic() - since >= _LONG:
+            if missing == seen:
+                tell(
+                    f"waiting for blocks {', '.join(map(str, missing))} of other processes in "
+                    f"{folder}; if one has ended early, stop all and run the same command again: "
+                    "what is done is kept"
+                )
+            seen, since = missing, time.monotonic()
+        time.sleep(_POLL)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+from spikemorph import robustness
 from spikemorph.robust import shards
 from spikemorph.zoo import load_data
 
@@ -205,6 +208,25 @@ def test_two_processes_end_with_the_json_of_one(
     assert not (tmp_path / "1.json").exists()
     assert timeless(read(tmp_path / "0.json")) == timeless(read(tmp_path / "alone.json"))
     assert len(list((tmp_path / "blocks").rglob("block-*.safetensors"))) == 2
+
+
+def test_who_waits_for_a_process_that_died_says_so(
+    spikemorph: Run, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(robustness, "_LONG", 0.0)
+    monkeypatch.setattr(robustness, "time", SimpleNamespace(sleep=stopped, monotonic=monotonic))
+    status, _, err = spikemorph(
+        "attack", files / "exact.safetensors", "--data", "digits:test", "--eps", "8/255",
+        "--attacks", "square=2", "--samples", "130", "--gates", "0", "--folder", tmp_path,
+    )  # fmt: skip
+    assert status == 130
+    assert "waiting for blocks 1 of other processes" in " ".join(err.split())
+    assert len(list(tmp_path.rglob("block-*.safetensors"))) == 1
 
 
 def test_processes_without_a_folder_are_refused(

@@ -82,7 +82,7 @@ def attack(
     )
     result = attack_model(
         opened, options.read_data(data), choice, seed, companions=others,
-        where=Where(folder, processes), command=shlex.join(["spikemorph", *sys.argv[1:]]),
+        where=Where(folder, processes, options.tell), command=shlex.join(["spikemorph", *sys.argv[1:]]),
     ).to_dict()  # fmt: skip
     if processes.rank:
         return

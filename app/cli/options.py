@@ -153,15 +153,19 @@ def clean_up(checkpoint: Path | None) -> None:
         leftover.unlink()
 
 
+def tell(line: str) -> None:
+    """Progress, beside the output."""
+    progress_console.print(line, highlight=False)
+
+
 def tell_epoch(record: EpochRecord) -> None:
     """One line on the error stream for an epoch of training."""
-    line = f"epoch {record.epoch}: loss {record.loss:.4f} ({record.seconds:.1f} s)"
-    progress_console.print(line, highlight=False)
+    tell(f"epoch {record.epoch}: loss {record.loss:.4f} ({record.seconds:.1f} s)")
 
 
 def read_data(spec: str) -> Samples:
     """Samples, telling on the error stream what is fetched."""
-    return load_data(spec, tell=lambda line: progress_console.print(line, highlight=False))
+    return load_data(spec, tell=tell)
 
 
 @contextmanager
