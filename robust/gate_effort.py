@@ -12,18 +12,16 @@ from .pgd import Pgd
 
 TOLERANCE = 0.5  # points that the stronger attack may be behind; repeats differ by their starts
 CONVERGED = 0.5  # points that more effort may still take (Carlini et al. 2019: until it converges)
-NO_PATH = "not run: the network offers no gradient path"
 
 
 @gate(
     "iterative",
     "Many steps break at least as much as one",
     "One step beats many only where gradients mislead: they are masked.",
+    paths=True,
 )
 def iterative(context: GateContext) -> Finding:
     """accuracy(PGD) <= accuracy(FGSM), through the same paths."""
-    if not context.best:
-        return Finding(None, NO_PATH)
     once = context.attack(Fgsm(context.threat), context.best)
     steps, many = context.by_steps[-1]
     return Finding(
@@ -37,11 +35,10 @@ def iterative(context: GateContext) -> Finding:
     "monotone",
     "Accuracy never grows with eps",
     "An attack that does worse with more room is stuck: gradients are masked, or steps too few.",
+    paths=True,
 )
 def monotone(context: GateContext) -> Finding:
     """Between neighbours of the ladder of independent attacks."""
-    if not context.best:
-        return Finding(None, NO_PATH)
     points = context.by_eps
     passed, again = True, torch.zeros_like(context.clean)
     for (_, small), (_, large) in zip(points, points[1:], strict=False):
@@ -55,11 +52,10 @@ def monotone(context: GateContext) -> Finding:
     "half-range",
     "With half of the range allowed, nothing above chance is left",
     "Solid grey is allowed there: better than chance means that the attack fails.",
+    paths=True,
 )
 def half_range(context: GateContext) -> Finding:
     """accuracy(eps 1/2) <= chance; grey leaves at most the samples of one class, so that counts."""
-    if not context.best:
-        return Finding(None, NO_PATH)
     found = dict(context.by_eps)[HALF]
     classes = context.logits.shape[1]
     commonest = int(context.samples.y.bincount().max())
@@ -76,11 +72,10 @@ def half_range(context: GateContext) -> Finding:
     "Without any bound every sample breaks",
     "Any image is allowed there, also one of another class: what stands shows that gradients are "
     "masked.",
+    paths=True,
 )
 def unbounded(context: GateContext) -> Finding:
     """accuracy(eps 1) == 0."""
-    if not context.best:
-        return Finding(None, NO_PATH)
     found = dict(context.by_eps)[WHOLE]
     detail = f"{found.count} of {int(context.clean.sum())} samples stand at eps 1"
     return Finding(found.count == 0, detail, context.samples.named(found.standing))
@@ -90,11 +85,10 @@ def unbounded(context: GateContext) -> Finding:
     "convergence",
     "More steps no longer change the result",
     "The attack had not finished: the robust accuracy is too high. Give it more steps.",
+    paths=True,
 )
 def convergence(context: GateContext) -> Finding:
     """From as many steps as the evaluation used (at least the last doubling) to the most."""
-    if not context.best:
-        return Finding(None, NO_PATH)
     used = max((m.steps or 0 for m in context.evaluated if m.path is not None), default=0)
     return _settled(context, context.by_steps, used, "steps")
 
@@ -103,11 +97,10 @@ def convergence(context: GateContext) -> Finding:
     "restarts",
     "More random starts no longer change the result",
     "Luck of the start still decides: the robust accuracy is too high. Restart more often.",
+    paths=True,
 )
 def restarts(context: GateContext) -> Finding:
     """From as many starts as the evaluation used (at least the last increase) to the most."""
-    if not context.best:
-        return Finding(None, NO_PATH)
     points = tuple(
         (
             number,

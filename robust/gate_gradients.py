@@ -8,7 +8,6 @@ from torch import Tensor
 from .attack import SampleLoss, input_gradient
 from .draws import Draws
 from .gate_context import GateContext, Samples, percent, share
-from .gate_effort import NO_PATH
 from .gates import Finding, gate
 from .losses import losses
 from .target import GradientPath, Logits
@@ -113,6 +112,7 @@ def every_sample_has_a_gradient(context: GateContext) -> Finding:
     "numeric",
     "Gradients agree with differences of the network itself",
     "The gradient is not of this network: what it finds, or fails to find, says little.",
+    paths=True,
 )
 def numeric(context: GateContext) -> Finding:
     """Differences along random signs v against g v, for the margin and the strongest path.
@@ -121,8 +121,6 @@ def numeric(context: GateContext) -> Finding:
     surrogates are of a function smoothed about that far. The mean correlation of D and P over
     directions must be above what chance gives.
     """
-    if not context.sweep:
-        return Finding(None, NO_PATH)
     chosen = context.samples.rows(context.clean.nonzero()[: context.settings.probes, 0])
     if not len(chosen) or not context.threat.eps:
         return Finding(None, "not run: no sample is classified correctly, or eps is 0")
@@ -141,11 +139,10 @@ def numeric(context: GateContext) -> Finding:
     "surrogates",
     "Several gradient paths were tried",
     "One surrogate misses what another finds; one that was trained against finds least.",
+    paths=True,
 )
 def surrogates(context: GateContext) -> Finding:
     """The best single path, the ensemble, and whether training and attack share a surrogate."""
-    if not context.sweep:
-        return Finding(None, NO_PATH)
     trained, (best, alone) = context.companions.trained, context.sweep[0]
     together = context.clean.clone()
     for _, found in context.sweep:

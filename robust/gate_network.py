@@ -5,7 +5,7 @@ from torch import Tensor
 
 from .draws import Draws
 from .gate_context import GateContext, clear, logits_problem, share
-from .gate_effort import CONVERGED, NO_PATH
+from .gate_effort import CONVERGED
 from .gates import Finding, gate
 from .outcome import WorstCase
 from .pgd import Pgd
@@ -118,14 +118,13 @@ def per_sample(context: GateContext) -> Finding:
     "input-grid",
     "Rounding of inputs is no defence",
     "Inputs are rounded more coarsely than an attacker has to: the grid, not the network, resists.",
+    paths=True,
 )
 def input_grid(context: GateContext) -> Finding:
     """Fine images break it; rounded to 8 bits they, or an attack on that grid, break as much.
 
     A network that does not react at all to changes below half an 8-bit step rounds by itself.
     """
-    if not context.best:
-        return Finding(None, NO_PATH)
     attack = Pgd(context.threat, steps=context.settings.steps)
     fine = context.attack(attack, context.best)
     images = rounded(fine.images)

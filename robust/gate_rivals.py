@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from .gate_context import GateContext, clear, percent, share
-from .gate_effort import NO_PATH
 from .gates import Finding, gate
 from .noise import Noise
 from .pgd import Pgd
@@ -20,11 +19,10 @@ FALLEN = 5.0  # points that an undefended twin may keep, where "about 0" is expe
     "square",
     "Gradients break at least as much as queries alone",
     "An attack that sees no gradient finds more than one that does: gradients are masked.",
+    paths=True,
 )
 def square(context: GateContext) -> Finding:
     """accuracy(white box) <= accuracy(Square), and Square takes no more from it."""
-    if not context.best:
-        return Finding(None, NO_PATH)
     queries = context.settings.queries
     attack = Square(context.threat, queries)
     found = context.attack(attack, [context.target.logits])
@@ -35,11 +33,10 @@ def square(context: GateContext) -> Finding:
     "noise",
     "Gradients break at least as much as random images",
     "Random images find more than gradients do: gradients are masked.",
+    paths=True,
 )
 def noise(context: GateContext) -> Finding:
     """accuracy(white box) <= accuracy(noise), and noise takes no more from it."""
-    if not context.best:
-        return Finding(None, NO_PATH)
     draws = context.settings.noise
     found = context.attack(Noise(context.threat, draws), [context.target.logits])
     return _against(context, found.standing, f"random noise with {draws} draws")
@@ -50,13 +47,13 @@ def noise(context: GateContext) -> Finding:
     "Gradients break at least as much as images made for other networks",
     "Images made for another network break more than this network's own gradients: these are "
     "masked.",
+    paths=True,
 )
 def transfer(context: GateContext) -> Finding:
     """accuracy(white box) <= accuracy(transfer), over all sources together."""
     sources = [source for source in context.companions.transfer if source.paths]
-    if not sources or not context.best:
-        missing = "no other network with gradients was given"
-        return Finding(None, f"not run: {missing}" if context.best else NO_PATH)
+    if not sources:
+        return Finding(None, "not run: no other network with gradients was given")
     attack = Pgd(context.threat, steps=context.settings.steps, last_iterate=True)
     models = [source.paths[0].logits for source in sources]
     found = context.attack(attack, models, fork="transfer")
@@ -69,13 +66,16 @@ def transfer(context: GateContext) -> Finding:
     "Gradients at the network's own T break at least as much as at any other T",
     "Images made for a run of another length break more than the network's own gradients: these "
     "are masked in time.",
+    paths=True,
 )
 def time_steps(context: GateContext) -> Finding:
     """accuracy(white box at T) <= accuracy(same path at other T), all judged at T."""
     others = context.companions.other_steps
-    if not others or not context.best:
-        missing = "the network does not run through time, or its other lengths were not given"
-        return Finding(None, f"not run: {missing}" if context.best else NO_PATH)
+    if not others:
+        return Finding(
+            None,
+            "not run: the network does not run through time, or its other lengths were not given",
+        )
     strongest = context.sweep[0][0].name
     attack = Pgd(context.threat, steps=context.settings.steps)
     both = torch.ones_like(context.clean)

@@ -67,6 +67,7 @@ class Gate:
 
 
 _NOT_ASKED = "not run: not asked for"
+_NO_PATH = "not run: the network offers no gradient path"
 _UNUSABLE = "not run: the network does not return usable logits (see gate logits)"
 
 # Key: the gate's name. Row: from what is under test to the gate.
@@ -74,11 +75,12 @@ gates: Table[Callable[[GateContext], Gate]] = Table("gates")
 
 
 def gate(
-    name: str, title: str, why: str, *, attacks: bool = True
+    name: str, title: str, why: str, *, attacks: bool = True, paths: bool = False
 ) -> Callable[[Callable[[GateContext], Finding]], Callable[[GateContext], Gate]]:
     """Enter a measurement in the table, with what it is called and what its failure means.
 
-    One that `attacks` is not run on a network without usable logits.
+    One that `attacks` is not run on a network without usable logits, one that needs `paths` not on a
+    network without gradients.
     """
 
     def enter(measure: Callable[[GateContext], Finding]) -> Callable[[GateContext], Gate]:
@@ -88,6 +90,8 @@ def gate(
                 found = Finding(None, _NOT_ASKED)
             elif attacks and not context.usable:
                 found = Finding(None, _UNUSABLE)
+            elif paths and not context.target.paths:
+                found = Finding(None, _NO_PATH)
             else:
                 found = measure(context)
             return Gate(name, title, found.passed, found.detail, why, found.exceptions)
