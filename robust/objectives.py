@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from spikemorph.graph import InputError
 
+from .draws import Draws
 from .objectives_ascent import Ascent, bare, cross_entropies, divergences, under_attack
 from .target import Logits
 
@@ -84,7 +85,30 @@ class FastAdversarial:
 
 
 @dataclass(frozen=True)
-class Trades:
+class _Regularised:
+    """The settings that TRADES and MART share; each has its own price."""
+
+    eps: float
+    steps: int
+    step_size: float
+    beta: float
+    smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check(self.ascent, self.beta, self.smoothing)
+
+    @property
+    def ascent(self) -> Ascent:
+        """How x~ is found."""
+        return Ascent(self.eps, self.steps, self.step_size)
+
+    def start(self, x: Tensor, draws: Draws) -> Tensor:
+        """Images a little beside x."""
+        return x + _NEAR * draws.normal(*x.shape[1:])
+
+
+@dataclass(frozen=True)
+class Trades(_Regularised):
     """``CE(f(x), y) + beta KL(p(x) || p(x~))``, x~ by ascent on the divergence (Zhang et al., 2019).
 
     Gradients pass through both sides of the divergence.
@@ -99,30 +123,17 @@ class Trades:
         Of the labels in the first term.
     """
 
-    eps: float
-    steps: int
-    step_size: float
     beta: float = 6.0
-    smoothing: float = 0.0
-
-    def __post_init__(self) -> None:
-        _check(self.ascent, self.beta, self.smoothing)
-
-    @property
-    def ascent(self) -> Ascent:
-        """How x~ is found."""
-        return Ascent(self.eps, self.steps, self.step_size)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
         """The mean over the batch; `x` in [0, 1]."""
         with under_attack(model, x, generator) as (network, draws):
-            start = x + _NEAR * draws.normal(*x.shape[1:])
-            found = _by_divergence(self.ascent, network, start, x)
+            found = _by_divergence(self.ascent, network, self.start(x, draws), x)
         return _clean_and_apart(model, x, found, y, self.beta, self.smoothing)
 
 
 @dataclass(frozen=True)
-class Mart:
+class Mart(_Regularised):
     """``CE(f(x~), y) - log(1.0001 - max_{k != y} p_k(x~)) + beta KL(p(x) || p(x~)) (1 - p_y(x))``.
 
     x~ by ascent on the cross-entropy (Wang et al., ICLR 2020): what is misclassified already weighs
@@ -138,24 +149,12 @@ class Mart:
         Of the labels in the first term.
     """
 
-    eps: float
-    steps: int
-    step_size: float
     beta: float = 5.0
-    smoothing: float = 0.0
-
-    def __post_init__(self) -> None:
-        _check(self.ascent, self.beta, self.smoothing)
-
-    @property
-    def ascent(self) -> Ascent:
-        """How x~ is found."""
-        return Ascent(self.eps, self.steps, self.step_size)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
         """The mean over the batch; `x` in [0, 1]."""
         with under_attack(model, x, generator) as (network, draws):
-            start = x + _NEAR * draws.normal(*x.shape[1:])
+            start = self.start(x, draws)
             found = self.ascent(network, start, x, lambda logits: cross_entropies(logits, y))
         clean, bad = model(x).float(), bare(model)(found).float()
         others = F.softmax(bad, 1).scatter(1, y[:, None], 0.0).amax(1)

@@ -151,6 +151,24 @@ def call() -> Callable[..., int]:
     return run_command
 
 
+@pytest.fixture(scope="session")
+def files(call: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pruned network, made spiking by every road; not to be changed."""
+    folder = tmp_path_factory.mktemp("files")
+    pruned = folder / "pruned.safetensors"
+    assert call("prune", "zoo:digits_mlp", "--sparsity", "0.5", "--out", pruned) == 0
+    words = ("--data", "digits:test:60", "--input-bits", "12", "--out")
+    assert call("convert", pruned, *words, folder / "exact.safetensors") == 0
+    train = ("--data", "digits:train:200", "--epochs", "1", "--held-out", "40",
+             "--objective", "fast", "--eps", "8/255")  # fmt: skip
+    timed = ("--road", "through-time", "--steps", "2")
+    exact = ("--road", "quantisation-aware", "--input-bits", "12")
+    for name, road in {"floats": (), "learnt": exact, "timed": timed}.items():
+        out = ("--out", folder / f"{name}.safetensors", "--json", folder / f"{name}.json")
+        assert call("finetune", pruned, *train, *road, *out) == 0
+    return folder
+
+
 @pytest.fixture
 def spikemorph(
     call: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -25,22 +25,6 @@ TRAIN = ("--data", "digits:train:200", "--epochs", "1", "--held-out", "40")
 AGAINST = ("--objective", "fast", "--eps", "8/255")
 
 
-@pytest.fixture(scope="module")
-def files(call: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pruned network, made spiking by every road; not to be changed."""
-    folder = tmp_path_factory.mktemp("files")
-    pruned = folder / "pruned.safetensors"
-    assert call("prune", "zoo:digits_mlp", "--sparsity", "0.5", "--out", pruned) == 0
-    words = ("--data", "digits:test:60", "--input-bits", "12", "--out")
-    assert call("convert", pruned, *words, folder / "exact.safetensors") == 0
-    timed = ("--road", "through-time", "--steps", "2")
-    exact = ("--road", "quantisation-aware", "--input-bits", "12")
-    for name, road in {"floats": (), "learnt": exact, "timed": timed}.items():
-        out = ("--out", folder / f"{name}.safetensors", "--json", folder / f"{name}.json")
-        assert call("finetune", pruned, *TRAIN, *AGAINST, *road, *out) == 0
-    return folder
-
-
 def refused(found: tuple[int, str, str], *words: str, status: int = 2) -> None:
     """That exit status, one line, and these words in it."""
     assert found[0] == status, found
