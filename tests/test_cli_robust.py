@@ -21,8 +21,6 @@ from spikemorph.zoo import load_data
 
 Run = Callable[..., tuple[int, str, str]]
 FEW = ("--attacks", "pgd=2,square=5", "--samples", "12", "--gates", "0")
-TRAIN = ("--data", "digits:train:200", "--epochs", "1", "--held-out", "40")
-AGAINST = ("--objective", "fast", "--eps", "8/255")
 
 
 def refused(found: tuple[int, str, str], *words: str, status: int = 2) -> None:
