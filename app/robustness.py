@@ -133,12 +133,12 @@ def _await_others(evaluation: Evaluation, folder: Path, tell: Callable[[str], No
     """Until all blocks are there; where nothing happens for long, say so, as a process may be dead."""
     seen, since = missing_blocks(evaluation, folder), time.monotonic()
     while missing := missing_blocks(evaluation, folder):
-        if missing != seen or time.monotonic() - since >= _LONG:
-            if missing == seen:
-                tell(
-                    f"waiting for blocks {', '.join(map(str, missing))} of other processes in "
-                    f"{folder}; if one has ended early, stop all and run the same command again: "
-                    "what is done is kept"
-                )
+        if missing != seen:
             seen, since = missing, time.monotonic()
+        elif time.monotonic() - since >= _LONG:
+            tell(
+                f"waiting for blocks {', '.join(map(str, missing))} of other processes in {folder}; "
+                "if one has ended early, stop all and run the same command again: what is done is kept"
+            )
+            since = time.monotonic()
         time.sleep(_POLL)

@@ -2,7 +2,6 @@
 
 from functools import cache
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -34,7 +33,6 @@ def judged(target: Target, *others: Target) -> Gate:
     return gates["time-steps"](context)
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_honest_gradients_do_best_at_the_networks_own_length() -> None:
     rule = {"rect 1": Rectangular(1.0)}
     others = [spiking_target(f"T = {t}", network().lasting(t), rule) for t in (2, 8)]

@@ -285,7 +285,7 @@ def test_another_length_is_the_same_network_run_so_long(steps: int) -> None:
     with torch.no_grad():
         assert torch.equal(found(x), other(x))
         assert not torch.equal(found(x), module(x))
-        weight_owner = next(iter(module.thresholds.values()))
-        weight_owner.fill_(0.9)  # seen by both: nothing is copied
+        threshold = next(iter(module.thresholds.values()))
+        threshold.fill_(0.9)  # seen by both: nothing is copied
         assert not torch.equal(found(x), other(x))
     assert module.dynamics.steps == 4
