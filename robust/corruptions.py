@@ -2,9 +2,11 @@
 
 Hendrycks and Dietterich, "Benchmarking neural network robustness to common corruptions and
 perturbations", ICLR 2019. They are computed here, so that any data set of small images can be
-corrupted. Frost (cut from photographs there), glass, elastic and the third severity of snow have
-constants of ours, and the constants of snow, motion blur and fog could not be checked against the
-published table: compare these within this software, not with results on CIFAR-10-C.
+corrupted. Constants are those of CIFAR-10-C, checked against its published generator, and with them
+its quirks: the severities of glass, snow and elastic transform are not in order of damage. Frost is
+drawn, where the benchmark cuts it from photographs: compare it, and the mean with it, within this
+software only. The rest differs in its draws, in how pixels are resampled (by parts of a pixel) and
+in that pixels are not rounded to bytes.
 """
 
 from collections.abc import Callable, Sequence

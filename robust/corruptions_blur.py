@@ -9,8 +9,6 @@ from .corruption_filters import enlarged, gaussian, smear, spread
 from .corruption_table import at, corruptions, scale_of
 from .draws import Draws
 
-_GLASS = 0.25  # pixels of a 32 x 32 image
-
 
 @corruptions("defocus blur")
 def defocus_blur(x: Tensor, severity: int, draws: Draws) -> Tensor:
@@ -27,21 +25,31 @@ def defocus_blur(x: Tensor, severity: int, draws: Draws) -> Tensor:
 
 @corruptions("glass blur")
 def glass_blur(x: Tensor, severity: int, draws: Draws) -> Tensor:
-    """A share c of the pixels shows one at most d away, between two slight Gaussian blurs.
+    """Every pixel shows one up or left of it, in one or two rounds, between two Gaussian blurs.
 
-    Published severities differ in blur and rounds of exchanges, so that the third does less damage
-    than the first; here they differ in the share.
+    What the published loop does: it means to exchange neighbours from the last pixel to the first,
+    but each exchange is half undone, so that every pixel takes over an earlier one. The first rows
+    and columns stay. Two rounds of a slight blur do less damage than one of a strong blur: the
+    severities are not in order.
     """
-    share, scale = at(severity, (0.2, 0.4, 0.6, 0.8, 1.0)), scale_of(x)
+    sigma, rounds = at(severity, ((0.05, 1), (0.25, 1), (0.4, 1), (0.25, 2), (0.4, 2)))
+    scale = scale_of(x)
+    x = gaussian(x, sigma * scale)
+    for number in range(rounds):
+        x = _taken_over(x, round(scale), draws.fork(f"round {number}"))
+    return gaussian(x, sigma * scale)
+
+
+def _taken_over(x: Tensor, reach: int, draws: Draws) -> Tensor:
+    """Pixel (i, j) is pixel (i + a, j + b), with a and b drawn from -reach .. reach - 1."""
     rows, columns = (torch.arange(size, device=x.device) for size in x.shape[2:])
-    reach = round(scale)
-    by = draws.fork("neighbour").below(2 * reach + 1, 2, *x.shape[2:]).to(x.device) - reach
-    by = by * (draws.fork("chosen").uniform(1, *x.shape[2:]).to(x.device) < share)
+    by = draws.below(2 * reach, 2, *x.shape[2:]).to(x.device) - reach
+    inside = (rows > reach)[:, None] & (columns > reach)
+    by = torch.where(inside, by, 0)
     down = (rows[:, None] + by[:, 0]).clamp(0, len(rows) - 1)
     right = (columns + by[:, 1]).clamp(0, len(columns) - 1)
     cells = (down * len(columns) + right).flatten(1)[:, None].expand(-1, x.shape[1], -1)
-    seen = gaussian(x, _GLASS * scale).flatten(2).gather(2, cells).reshape(x.shape)
-    return gaussian(seen, _GLASS * scale)
+    return x.flatten(2).gather(2, cells).reshape(x.shape)
 
 
 @corruptions("motion blur")
@@ -55,9 +63,13 @@ def motion_blur(x: Tensor, severity: int, draws: Draws) -> Tensor:
 
 @corruptions("zoom blur")
 def zoom_blur(x: Tensor, severity: int, draws: Draws) -> Tensor:
-    """The mean of the image and of its centre enlarged by 1, 1.01, 1.02, ..."""
+    """The mean of the image and of its centre enlarged by 1, 1.01, 1.02, ...
+
+    The published ranges end at 1.05, 1.1, 1.15, 1.2 and 1.25, but rounding of floats puts one more
+    factor into the first two: theirs are the counts below.
+    """
     del draws
-    steps = at(severity, (6, 11, 16, 21, 26))
+    steps = at(severity, (7, 12, 16, 21, 26))
     total = x.clone()
     for step in range(steps):
         total = total + enlarged(x, 1 + step / 100)

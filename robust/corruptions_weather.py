@@ -17,13 +17,13 @@ _LUMA = (0.299, 0.587, 0.114)  # what red, green and blue add to grey (ITU-R BT.
 def snow(x: Tensor, severity: int, draws: Draws) -> Tensor:
     """Flakes of an enlarged noise above a threshold, smeared as they fall, over a whitened image.
 
-    The flakes are added twice, once turned by half a circle. The threshold of the third severity is
-    0.5, not the published 0.55, with which it does no more damage than the second.
+    The flakes are added twice, once turned by half a circle. The third severity's threshold is high:
+    it does no more damage than the second.
     """
     rows = (
         (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
         (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
-        (0.15, 0.3, 1.75, 0.5, 10, 4, 0.9),
+        (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
         (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
         (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
     )
@@ -55,10 +55,13 @@ def frost(x: Tensor, severity: int, draws: Draws) -> Tensor:
 
 @corruptions("fog")
 def fog(x: Tensor, severity: int, draws: Draws) -> Tensor:
-    """(x + a f) max(x) / (max(x) + a), with f a fractal between 0 and 1."""
+    """(x + a f) max(x) / (max(x) + a), with f a fractal between 0 and 1.
+
+    Its displacements are drawn within w^2, and w is divided by the published decay a round.
+    """
     amount, decay = at(severity, ((0.2, 3.0), (0.5, 3.0), (0.75, 2.5), (1.0, 2.0), (1.5, 1.75)))
     brightest = wide(x.flatten(1).amax(1), x)
-    return (x + amount * _fractal(x, decay, draws)) * brightest / (brightest + amount)
+    return (x + amount * _fractal(x, decay**2, draws)) * brightest / (brightest + amount)
 
 
 @corruptions("brightness")
