@@ -84,7 +84,7 @@ def settings_of(choice: TimeChoice) -> tuple[Dynamics, Calibration]:
 def _some(lesson: Lesson, most: int) -> DataTensors:
     """At most so many training samples, drawn by the lesson's seed: files are sorted at times."""
     generator = torch.Generator().manual_seed(lesson.settings.seed)
-    return lesson.train.rows(torch.randperm(len(lesson.train), generator=generator)[:most])
+    return lesson.train.only(torch.randperm(len(lesson.train), generator=generator)[:most])
 
 
 def measure_in_time(

@@ -17,6 +17,7 @@ from spikemorph.zoo import Samples, load_data
 from . import robust_stages, stages
 from .comparison import Compared, Comparison, compared, in_time_row, side_by_side
 from .conversion import normalised
+from .extra import Extra, extra_of
 from .models import Model, load_graph
 from .provenance import provenance
 from .recipe import IN_TIME, LEARNED, TRAIN, Recipe
@@ -141,19 +142,12 @@ def run_recipe(
     """
     model = _model(recipe)
     train, test = read(recipe.data.train), read(recipe.data.test)
-    hashes = {
-        "model": graph_hash(model.graph),
-        "training data": _samples_hash(train),
-        "test data": _samples_hash(test),
-    }
-    if train.name == test.name or hashes["training data"] == hashes["test data"]:
-        raise InputError(
-            f"{recipe.name}: it would be tested on what it learns from; give test data"
-        )
-    benches = {
-        n.name: Bench(recipe, n, model, train, test, out / n.name, None, tell, device=device)
-        for n in recipe.network
-    }
+    extra = extra_of(recipe.data.extra, recipe.data.extra_share, recipe.data.labeller, read)
+    hashes = _hashes(model, train, test, extra)
+    first = Bench(
+        recipe, recipe.network[0], model, train, test, out, None, tell, extra=extra, device=device
+    )
+    benches = {n.name: replace(first, network=n, folder=out / n.name) for n in recipe.network}
     for bench in benches.values():
         stages.check(bench)
         robust_stages.check(bench)
@@ -229,6 +223,20 @@ def _stamps(folder: Path) -> dict[str, str]:
     if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
         raise InputError(f"{path}: holds no stages; delete it to make this network again")
     return found
+
+
+def _hashes(model: Model, train: Samples, test: Samples, extra: Extra | None) -> Hashes:
+    """What a run starts from; refuses to learn from what is tested on."""
+    learnt, tested = _samples_hash(train), _samples_hash(test)
+    for samples in (train, *(() if extra is None else (extra.samples,))):
+        same = _samples_hash(replace(samples, y=None)) == _samples_hash(replace(test, y=None))
+        if same or samples.name == test.name:
+            raise InputError(
+                f"{samples.name}: it would be tested on what it learns from; give test data"
+            )
+    if extra is not None:
+        learnt = content_hash([learnt, _samples_hash(extra.samples), extra.share], {})
+    return {"model": graph_hash(model.graph), "training data": learnt, "test data": tested}
 
 
 def _samples_hash(samples: Samples) -> str:

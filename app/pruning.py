@@ -32,6 +32,7 @@ from spikemorph.train.objectives import Distillation
 from spikemorph.zoo import Samples
 
 from . import choices
+from .extra import Extra
 from .models import Model, load_graph
 from .recipe import TrainingChoice
 from .sampling import labels_fit, values
@@ -110,6 +111,7 @@ def lesson_of(
     ends: tuple[float, float],
     seed: int,
     *,
+    extra: Extra | None = None,
     checkpoint: Path | None = None,
     device: torch.device = _CPU,
     tell: Callable[[EpochRecord], None] | None = None,
@@ -130,6 +132,8 @@ def lesson_of(
     if choice.held_out:
         generator = torch.Generator().manual_seed(seed)
         train, validation = hold_out(train, choice.held_out, generator)
+    if extra is not None:
+        train = extra.beside(train, model, ends)
     settings = TrainSettings(
         epochs=choice.epochs, batch=choice.batch, rate=choice.rate, decay=choice.decay, seed=seed
     )

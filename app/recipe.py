@@ -16,10 +16,17 @@ ROADS = (EXACT, LEARNED, IN_TIME)
 
 @dataclass(frozen=True)
 class DataChoice:
-    """Names of data: to learn and calibrate on, and to test on."""
+    """Names of data: to learn and calibrate on, and to test on.
+
+    Trainings give `extra_share` of every batch to `extra` samples; where these have no labels, the
+    network `labeller` gives them.
+    """
 
     train: str
     test: str
+    extra: str | None = None
+    extra_share: float = 0.5
+    labeller: str | None = None
 
 
 @dataclass(frozen=True)

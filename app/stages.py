@@ -25,6 +25,7 @@ from . import choices
 from .activity import activity
 from .conversion import convert_graph
 from .evaluation import curve_steps, evaluate, float_classes, share
+from .extra import Extra
 from .inspection import inspect_graph
 from .models import Model
 from .pruning import lesson_of, prune_model, sparsity_rows
@@ -51,6 +52,7 @@ class Bench:
     dense: Path | None  # the folder of the recipe's un-pruned network, made before this one
     tell: Tell
     start: Path | None = None  # the folder of the network that this one goes on from
+    extra: Extra | None = None  # samples that trainings have a share of
     stamp: str = ""  # the hash of all that the stage at work depends on
     device: torch.device = CPU  # of trainings and attacks; what is stored is on the CPU
 
@@ -131,6 +133,7 @@ def _task(bench: Bench) -> tuple[PruneTask, DataTensors | None]:
     choice, recipe = bench.network, bench.recipe
     lesson, validation = lesson_of(
         recipe.training_of(choice), bench.train, bench.model, bench.ends, recipe.seed,
+        extra=bench.extra,
         checkpoint=bench.folder / f"{CHECKPOINT}-{bench.stamp[:16]}", device=bench.device,
         tell=lambda record: bench.tell(
             f"{choice.name}: epoch {record.epoch}: loss {record.loss:.4f} ({record.seconds:.0f} s)"
@@ -183,7 +186,7 @@ def fine_tuning_lesson(bench: Bench, graph: Graph) -> tuple[Lesson, DataTensors 
     name = bench.network.name
     return lesson_of(
         bench.recipe.fine_tuning_of(bench.network), bench.train,
-        replace(bench.model, graph=graph), bench.ends, bench.recipe.seed,
+        replace(bench.model, graph=graph), bench.ends, bench.recipe.seed, extra=bench.extra,
         checkpoint=bench.folder / f"{CHECKPOINT}-{bench.stamp[:16]}", device=bench.device,
         tell=lambda record: bench.tell(
             f"{name}: epoch {record.epoch}: loss {record.loss:.4f} ({record.seconds:.0f} s)"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import refused
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -31,14 +32,6 @@ def network(call: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) 
     path = tmp_path_factory.mktemp("network") / "mlp.safetensors"
     assert call("convert", "zoo:digits_mlp", "--data", "digits:test:50", "--out", path) == 0
     return path
-
-
-def refused(status: int, err: str, *words: str, expected: int = 2) -> None:
-    """One line, with these words in it, and the right exit status."""
-    assert status == expected, err
-    assert len(err.strip().splitlines()) == 1, err
-    for word in words:
-        assert word in err
 
 
 def test_demo_ends_with_the_table_and_a_certificate_of_level_a(
@@ -137,8 +130,7 @@ def test_classical_rate_coding_is_there_to_compare_with(
     assert result["curve"][-1]["mismatching_logits"] is None
     assert result["curve"][-1]["agreement"] >= 90  # with the float network
     assert "float -> rate-coded" in shown
-    status, _, err = spikemorph(*words, "--neuron", "pow2")
-    refused(status, err, "pow2", "rate-coded")
+    refused(spikemorph(*words, "--neuron", "pow2"), "pow2", "rate-coded")
 
 
 def test_inspect_lists_what_can_and_what_cannot_be_taken(
@@ -203,10 +195,12 @@ def test_a_factory_with_weights(
     words = ["convert", "mine:net", "--data", "digits:test:20", "--out", tmp_path / "o.safetensors"]
     for file in ("w.safetensors", "w.pt"):
         assert spikemorph(*words, *shape, "--weights", tmp_path / file)[0] == 0
-    status, _, err = spikemorph(*words, *shape, "--weights", tmp_path / "pickled.pt")
-    refused(status, err, "pickled.pt", "safetensors")
-    status, _, err = spikemorph(*words)
-    refused(status, err, "--input-shape")
+    refused(
+        spikemorph(*words, *shape, "--weights", tmp_path / "pickled.pt"),
+        "pickled.pt",
+        "safetensors",
+    )
+    refused(spikemorph(*words), "--input-shape")
     status, _, err = spikemorph("convert", "mine:gelu", *words[2:], *shape)
     assert status == 3
     assert "'2' (gelu)" in err
@@ -240,8 +234,7 @@ BAD = {
 def test_bad_options_are_one_line(spikemorph: Run, tmp_path: Path, case: str) -> None:
     words, *expected = BAD[case]
     out = tmp_path / "bad.safetensors"
-    status, _, err = spikemorph(*words, "--data", "digits:test:20", "--out", out)
-    refused(status, err, *expected)
+    refused(spikemorph(*words, "--data", "digits:test:20", "--out", out), *expected)
     assert not list(tmp_path.iterdir())
 
 
@@ -256,8 +249,7 @@ def test_bad_options_are_one_line(spikemorph: Run, tmp_path: Path, case: str) ->
     ],
 )
 def test_bad_usage_is_one_line(spikemorph: Run, words: list[str], expected: str) -> None:
-    status, _, err = spikemorph(*words)
-    refused(status, err, expected, "--help")
+    refused(spikemorph(*words), expected, "--help")
 
 
 def test_without_a_command_there_is_help(spikemorph: Run) -> None:
@@ -278,11 +270,9 @@ def test_bad_data_is_one_line(spikemorph: Run, network: Path, tmp_path: Path) ->
     for name, (arrays, *expected) in cases.items():
         file = tmp_path / f"{name}.npz"
         np.savez(file, **arrays)
-        status, _, err = spikemorph("evaluate", network, "--data", file)
         words = expected if name != "range" else ["outside"]
-        refused(status, err, *words)
-    status, _, err = spikemorph("evaluate", network, "--data", "digits:nowhere")
-    refused(status, err, "nowhere")
+        refused(spikemorph("evaluate", network, "--data", file), *words)
+    refused(spikemorph("evaluate", network, "--data", "digits:nowhere"), "nowhere")
 
 
 def test_silent_layers_are_refused(spikemorph: Run, tmp_path: Path) -> None:
@@ -295,11 +285,11 @@ def test_silent_layers_are_refused(spikemorph: Run, tmp_path: Path) -> None:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(tmp_path))
-        status, _, err = spikemorph(
+        found = spikemorph(
             "convert", "quiet:net", "--data", tmp_path / "black.npz", "--input-shape", "1,1,8,8",
             "--out", tmp_path / "o.safetensors",
         )  # fmt: skip
-    refused(status, err, "node '2'", "silent", "more samples")
+    refused(found, "node '2'", "silent", "more samples")
 
 
 def test_a_full_disk_leaves_nothing(
@@ -311,8 +301,7 @@ def test_a_full_disk_leaves_nothing(
     monkeypatch.setattr(os, "fsync", full)
     out = tmp_path / "o.safetensors"
     words = ["convert", "zoo:digits_mlp", "--data", "digits:test:20", "--out", out]
-    status, _, err = spikemorph(*words)
-    refused(status, err, "o.safetensors", "No space left")
+    refused(spikemorph(*words), "o.safetensors", "No space left")
     assert not list(tmp_path.iterdir())
 
 
@@ -329,12 +318,12 @@ def test_tampered_and_damaged_networks_are_refused(
         (cut, "safetensors"),
         (tmp_path / "none", "no such file"),
     ):
-        status, _, err = spikemorph("evaluate", file, "--data", "digits:test:20")
-        refused(status, err, file.name, word)
+        refused(spikemorph("evaluate", file, "--data", "digits:test:20"), file.name, word)
     plain = tmp_path / "plain.safetensors"
     save_file({"a": torch.zeros(1)}, plain)
-    status, _, err = spikemorph("evaluate", plain, "--data", "digits:test:20")
-    refused(status, err, "plain.safetensors", "network")
+    refused(
+        spikemorph("evaluate", plain, "--data", "digits:test:20"), "plain.safetensors", "network"
+    )
 
 
 def test_lists(spikemorph: Run, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import refused
 
 from spikemorph.convert import load_certified
 from spikemorph.graph.saving import load_graph_file
@@ -16,14 +17,6 @@ from spikemorph.surrogate.trained import load_trained
 Run = Callable[..., tuple[int, str, str]]
 TRAIN = ("--data", "digits:train:200", "--epochs", "1", "--held-out", "40")
 AGAINST = ("--objective", "fast", "--eps", "8/255")
-
-
-def refused(found: tuple[int, str, str], *words: str, status: int = 2) -> None:
-    """That exit status, one line, and these words in it."""
-    assert found[0] == status, found
-    assert len(found[2].strip().splitlines()) == 1, found[2]
-    for word in words:
-        assert word in found[2], found[2]
 
 
 def test_every_road_keeps_the_masks(files: Path) -> None:

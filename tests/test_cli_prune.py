@@ -5,17 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from helpers import refused
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-def refused(found: tuple[int, str, str], *words: str) -> None:
-    """Exit status 2, one line, and these words in it."""
-    status, _, err = found
-    assert status == 2, err
-    assert len(err.strip().splitlines()) == 1, err
-    for word in words:
-        assert word in err, err
 
 
 PRUNE = ["prune", "zoo:digits_mlp"]

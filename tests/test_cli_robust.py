@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import refused
 from torch import nn
 
 from spikemorph import robustness
@@ -21,14 +22,6 @@ from spikemorph.zoo import load_data
 
 Run = Callable[..., tuple[int, str, str]]
 FEW = ("--attacks", "pgd=2,square=5", "--samples", "12", "--gates", "0")
-
-
-def refused(found: tuple[int, str, str], *words: str, status: int = 2) -> None:
-    """That exit status, one line, and these words in it."""
-    assert found[0] == status, found
-    assert len(found[2].strip().splitlines()) == 1, found[2]
-    for word in words:
-        assert word in found[2], found[2]
 
 
 def timeless(plain: Any) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import refused
 from torch import nn
 
 from spikemorph.cli import demo
@@ -41,15 +42,6 @@ def made(call: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> 
     recipe, record = folder / "tiny.toml", folder / "c.json"
     assert call("run", recipe, "--out", folder, "--json", record) == 0
     return folder
-
-
-def refused(found: tuple[int, str, str], *words: str) -> None:
-    """Exit status 2, one line, and these words in it."""
-    status, _, err = found
-    assert status == 2, err
-    assert len(err.strip().splitlines()) == 1, err
-    for word in words:
-        assert word in err, err
 
 
 def test_json_of_energy_has_the_fixed_keys(spikemorph: Run, made: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import draw
 from torch import Tensor, nn
 
 from spikemorph.convert import read_torch
@@ -25,10 +26,6 @@ from spikemorph.train import (
     initialised,
 )
 from spikemorph.train.companion import Moment
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 class Twice(nn.Module):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -33,10 +34,6 @@ from spikemorph.quant.units import as_factors, as_reals, common, simple, snapped
 Build = Callable[..., Any]
 HALF = Fraction(1, 2)
 many = settings(max_examples=80, deadline=None, derandomize=True)
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def exact(op: Activation, x: Fraction) -> Fraction:
@@ -161,7 +158,7 @@ def squared_error(values: Tensor, unit: float, smin: int, smax: int) -> float:
 @pytest.mark.parametrize(("smin", "smax"), [(0, 3), (0, 15), (-8, 7)])
 def test_no_candidate_has_a_smaller_error(smin: int, smax: int) -> None:
     """The least of 50 evenly spaced units; better than clipping nothing where tails are long."""
-    values = noise(2000, seed=1) ** 3
+    values = draw(2000, seed=1) ** 3
     values = values if smin else values.clamp(min=0)
     found, widest = MSE(50).unit(values, smin, smax), Max().unit(values, smin, smax)
     errors = [squared_error(values, widest * k / 50, smin, smax) for k in range(1, 51)]
@@ -187,7 +184,7 @@ def test_chosen_levels_are_as_many_as_asked(levels: int, chain: Build) -> None:
 @pytest.mark.parametrize("largest", [1, 3, 7])
 def test_clipping_few_bit_weights_never_costs(largest: int) -> None:
     """The chosen scale's squared error, row by row, against the scale that clips nothing."""
-    weights = (noise(20, 50, seed=6) ** 3).double()
+    weights = (draw(20, 50, seed=6) ** 3).double()
     full = tuple(snapped(float(p) / largest, up=True) for p in weights.abs().amax(1))
 
     def error(scale: tuple[Fraction, ...]) -> Tensor:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import draw
 from torch import Tensor
 
 from spikemorph import certify, convert_graph, load_graph
@@ -29,10 +30,6 @@ from spikemorph.quant import Quantisation
 from spikemorph.zoo.datasets import load_data
 
 NETS = ("digits_mlp", "digits_cnn", "digits_resnet")
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def drawn_masks(graph: Graph, density: float = 0.3) -> dict[str, Tensor]:

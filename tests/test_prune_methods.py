@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import draw
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
@@ -53,10 +54,6 @@ SMALL: list[Method] = [  # settings for runs of a few steps, in which masks stil
 ONE_SHOT = ("block", "magnitude", "nm", "snip", "synflow")  # masks are found before training
 GLOBAL = ("bcs", "deepr", "gradual", "harp", "rigl", "set", "snip", "synflow")
 each_method = pytest.mark.parametrize("method", SMALL, ids=lambda m: m.name)
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def images(count: int = 72) -> DataTensors:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import draw
 from lightning_fabric import Fabric
 from torch import Generator, Tensor, nn
 from torch.optim import SGD
@@ -25,11 +26,6 @@ from spikemorph.train import CrossEntropy, DataTensors, GraphModule, TrainSettin
 from spikemorph.train.checkpoint import load_checkpoint
 from spikemorph.train.companion import Companion, Moment
 from spikemorph.train.masked import Masked, mask_in
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
 
 DATA = DataTensors(draw(60, 10, seed=8), torch.arange(60) % 3)
 SETTINGS = TrainSettings(epochs=4, batch=10, rate=0.2, decay=0.01)  # 6 steps an epoch

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import pytest
 import torch
+from helpers import draw
 from torch import Generator, Tensor, nn
 from torch.optim import SGD
 
@@ -26,10 +27,6 @@ from spikemorph.prune.snip import connection_sensitivity
 from spikemorph.prune.synflow import SynFlow, synaptic_flow
 from spikemorph.train import DataTensors, GraphModule, TrainSettings
 from spikemorph.train.companion import Moment
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 @dataclass(frozen=True)

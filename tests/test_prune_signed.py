@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
+from helpers import draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -21,10 +22,6 @@ from spikemorph.prune.signed import FIRST_STRENGTH, Sharing, Signed, Walk, at_ra
 from spikemorph.train import DataTensors, GraphModule, TrainSettings, fit
 from spikemorph.train.companion import Moment
 from spikemorph.train.masked import mask_in
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def coins(seed: int = 0) -> torch.Generator:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from helpers import draw
 
 from spikemorph import convert_graph, load_graph
 from spikemorph.graph import Graph, GraphError, InputError
@@ -44,10 +44,6 @@ from spikemorph.train.checkpoint import load_checkpoint, save_checkpoint
 from spikemorph.zoo.datasets import load_data
 
 NEED_DATA = sorted(set(methods) - {"block", "channels", "magnitude", "nm", "synflow"})
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 LESSON = Lesson(

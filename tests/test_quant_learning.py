@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -36,10 +37,6 @@ ONE, NONE, SAME = (1, 1), ((0, 0), (0, 0)), ((1, 1), (1, 1))
 GRID = Grid.of(0.0, 1.0)
 
 
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
 def uniform(*shape: int, seed: int = 5) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
@@ -52,12 +49,10 @@ def settled(graph: Graph, x: Tensor, grid: Grid = GRID) -> Tensor:
 
 def residual(chain: Build, seed: int = 0, factor: float = 1.0) -> Graph:
     """Two convolutions, their sum with a factor, a clip, a concatenation with the input, classes."""
-    a, b, c = (
-        noise(*s, seed=seed + i) for i, s in enumerate([(4, 2, 3, 3), (4, 4, 3, 3), (3, 10)])
-    )
+    a, b, c = (draw(*s, seed=seed + i) for i, s in enumerate([(4, 2, 3, 3), (4, 4, 3, 3), (3, 10)]))
     graph: Graph = chain(
         (2, 4, 4),
-        Convolution(a / 3, noise(4, seed=seed + 3) / 4, ONE, SAME, ONE),
+        Convolution(a / 3, draw(4, seed=seed + 3) / 4, ONE, SAME, ONE),
         ReLU(),
         Convolution(b / 4, None, ONE, SAME, ONE),
         (Add((torch.tensor(1.0), torch.tensor(factor))), "n2", "n1"),
@@ -66,7 +61,7 @@ def residual(chain: Build, seed: int = 0, factor: float = 1.0) -> Graph:
         MaxPool((2, 2), (2, 2), NONE, ONE),
         SumPool((2, 2), (1, 1), NONE),
         Reshape((10,)),
-        Linear(c, noise(3, seed=seed + 4)),
+        Linear(c, draw(3, seed=seed + 4)),
     )
     return graph
 
@@ -148,7 +143,7 @@ class Uphill:
 
 def test_masks_hold_and_adversarial_objectives_reach_the_input(chain: Build) -> None:
     graph, x = residual(chain), uniform(60, 2, 4, 4)
-    masks = {n.name: noise(*n.op.weight.shape, seed=3) > 0.5 for n in weighted_nodes(graph)}
+    masks = {n.name: draw(*n.op.weight.shape, seed=3) > 0.5 for n in weighted_nodes(graph)}
     graph = with_masks(graph, masks)
     data = DataTensors(x, (x.mean((1, 2, 3)) > 0.5).long())
     lesson = TrainSettings(2, 20, rate=0.05)
@@ -183,8 +178,8 @@ def test_one_step_by_hand(chain: Build) -> None:
 
 
 def test_what_cannot_be_learnt_is_refused_by_name(chain: Build) -> None:
-    one, x = Linear(noise(3, 3), None), uniform(20, 3)
-    scale = ScaleShift(noise(3), noise(3, seed=2))
+    one, x = Linear(draw(3, 3), None), uniform(20, 3)
+    scale = ScaleShift(draw(3), draw(3, seed=2))
     odd = chain((3,), one, Sigmoid(), one, scale, ReLU(), one, Clip(0.5, 1.0), one, Softmax(1))
     with pytest.raises(UnsupportedError) as caught:
         QuantisedModule(odd, x, GRID, Quantisation())

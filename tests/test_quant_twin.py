@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import draw
 from torch import Tensor
 
 from spikemorph import load_graph
@@ -32,10 +33,6 @@ EXACT = (StraightThrough(), Smoothed(0.25), Smoothed(1.0), Smoothed(2.0))
 ONE, NONE, SAME = (1, 1), ((0, 0), (0, 0)), ((1, 1), (1, 1))
 
 
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
 def uniform(*shape: int, seed: int = 5) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
@@ -48,9 +45,9 @@ def settled(graph: Graph, x: Tensor, grid: Grid) -> Tensor:
 
 def everything(chain: Build) -> Graph:
     """Joins with factors, an unfolded scale and shift, both pools, a concatenation, a sigmoid."""
-    conv = Convolution(noise(4, 2, 3, 3) / 3, noise(4, seed=1) / 4, ONE, SAME, ONE)
-    inner = Convolution(noise(4, 4, 3, 3, seed=2) / 4, noise(4, seed=3) / 4, ONE, SAME, ONE)
-    gain, shift = noise(4, 1, 1, seed=6), noise(4, 1, 1, seed=7) / 3
+    conv = Convolution(draw(4, 2, 3, 3) / 3, draw(4, seed=1) / 4, ONE, SAME, ONE)
+    inner = Convolution(draw(4, 4, 3, 3, seed=2) / 4, draw(4, seed=3) / 4, ONE, SAME, ONE)
+    gain, shift = draw(4, 1, 1, seed=6), draw(4, 1, 1, seed=7) / 3
     graph: Graph = chain(
         (2, 4, 4),
         conv,
@@ -63,7 +60,7 @@ def everything(chain: Build) -> Graph:
         MaxPool((2, 2), (2, 2), NONE, ONE),
         SumPool((2, 2), (1, 1), NONE),
         Reshape((10,)),
-        Linear(noise(3, 10, seed=4), noise(3, seed=5)),
+        Linear(draw(3, 10, seed=4), draw(3, seed=5)),
     )
     return graph
 

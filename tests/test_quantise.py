@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import draw
 from torch import Tensor
 
 from spikemorph.convert import canonical
@@ -43,10 +44,6 @@ DYADIC = Grid(Fraction(1, 64), 0, 64)
 TIE = 1e-10  # far below one unit of any accumulator here, far above float64's rounding
 
 
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
 def points(count: int, *shape: int, grid: Grid = DYADIC, seed: int = 9) -> Tensor:
     """Samples that lie on the grid."""
     x = torch.rand(count, *shape, generator=torch.Generator().manual_seed(seed))
@@ -55,8 +52,8 @@ def points(count: int, *shape: int, grid: Grid = DYADIC, seed: int = 9) -> Tenso
 
 def residual(chain: Build) -> Graph:
     """Two convolutions and their residual sum, concatenated with the input; then classes."""
-    conv = Convolution(noise(4, 2, 3, 3) / 3, noise(4, seed=1) / 4, ONE, SAME, ONE)
-    inner = Convolution(noise(4, 4, 3, 3, seed=2) / 4, noise(4, seed=3) / 4, ONE, SAME, ONE)
+    conv = Convolution(draw(4, 2, 3, 3) / 3, draw(4, seed=1) / 4, ONE, SAME, ONE)
+    inner = Convolution(draw(4, 4, 3, 3, seed=2) / 4, draw(4, seed=3) / 4, ONE, SAME, ONE)
     graph: Graph = chain(
         (2, 4, 4),
         conv,
@@ -68,7 +65,7 @@ def residual(chain: Build) -> Graph:
         MaxPool((2, 2), (2, 2), NONE, ONE),
         SumPool((2, 2), (1, 1), NONE),
         Reshape((10,)),
-        Linear(noise(3, 10, seed=4), noise(3, seed=5)),
+        Linear(draw(3, 10, seed=4), draw(3, seed=5)),
     )
     return graph
 
@@ -158,11 +155,11 @@ def test_batch_norms_go_into_the_ladder(seed: int, chain: Build) -> None:
 
     A shift is kept to 1/64 of an accumulator unit, a gain to 16 bits: nothing else moves.
     """
-    gain, shift = noise(6, seed=seed), noise(6, seed=seed + 50) / 2
+    gain, shift = draw(6, seed=seed), draw(6, seed=seed + 50) / 2
     gain[0], gain[1], shift[0] = 0.0, -gain[1].abs(), 0.7
-    conv = Convolution(noise(6, 2, 3, 3, seed=seed) / 3, noise(6, seed=7) / 4, ONE, SAME, ONE)
+    conv = Convolution(draw(6, 2, 3, 3, seed=seed) / 3, draw(6, seed=7) / 4, ONE, SAME, ONE)
     scale = ScaleShift(gain[:, None, None], shift[:, None, None])
-    graph = chain((2, 4, 4), conv, scale, ReLU(), Reshape((96,)), Linear(noise(3, 96), None))
+    graph = chain((2, 4, 4), conv, scale, ReLU(), Reshape((96,)), Linear(draw(3, 96), None))
     x = points(20, 2, 4, 4)
     chosen = Quantisation(16, 8, Max(), bias_correction=False)
     body, plan = planned(graph, x, chosen)
@@ -182,8 +179,8 @@ def test_batch_norms_go_into_the_ladder(seed: int, chain: Build) -> None:
 
 def graphs(chain: Build) -> dict[str, Graph]:
     """Networks that each need one thing aligned, absorbed or relayed."""
-    conv = Convolution(noise(4, 2, 3, 3) / 3, noise(4, seed=1) / 4, ONE, SAME, ONE)
-    other = Convolution(noise(4, 4, 3, 3, seed=2) / 4, noise(4, seed=3) / 4, ONE, SAME, ONE)
+    conv = Convolution(draw(4, 2, 3, 3) / 3, draw(4, seed=1) / 4, ONE, SAME, ONE)
+    other = Convolution(draw(4, 4, 3, 3, seed=2) / 4, draw(4, seed=3) / 4, ONE, SAME, ONE)
     half = Add((torch.tensor(1.0), torch.tensor(0.5)))
     plus = Add((torch.tensor(1.0), torch.tensor(1.0)))
     mean = AveragePool((2, 2), (2, 2), NONE, NONE, True)
@@ -192,7 +189,7 @@ def graphs(chain: Build) -> dict[str, Graph]:
     spread = torch.tensor([0.1, 1.0, 0.3, 4.0, 2.0])[:, None]
 
     def classes(size: int) -> tuple[Any, Any]:
-        return Reshape((size,)), Linear(noise(3, size, seed=8) / 3, noise(3, seed=9))
+        return Reshape((size,)), Linear(draw(3, size, seed=8) / 3, draw(3, seed=9))
 
     image = (2, 4, 4)
     return {
@@ -204,26 +201,26 @@ def graphs(chain: Build) -> dict[str, Graph]:
         "parts of channels": chain(image, conv, ReLU(), *split, ReLU(), *classes(32)),
         "turned": chain(image, conv, Transpose((0, 2, 1, 3)), Sigmoid(), *classes(64)),
         "linear per position": chain(
-            (12,), Linear(noise(12, 12), None), ReLU(), Reshape((3, 4)),
-            Linear(noise(5, 4) * spread, noise(5)), Tanh(), *classes(15),
+            (12,), Linear(draw(12, 12), None), ReLU(), Reshape((3, 4)),
+            Linear(draw(5, 4) * spread, draw(5)), Tanh(), *classes(15),
         ),
         "input beside spikes": chain(
-            (8,), Linear(noise(8, 8), noise(8)), ReLU(), (Concat(1), "x", "n1"), *classes(16)
+            (8,), Linear(draw(8, 8), draw(8)), ReLU(), (Concat(1), "x", "n1"), *classes(16)
         ),
         "sums twice": chain(image, conv, ReLU(), other, (plus, "n2", "n2"), Tanh(), *classes(64)),
         "two readers": chain(
             image, conv, ReLU(), other, ReLU(), (Tanh(), "n2"), (plus, "n3", "n4"), *classes(64)
         ),
-        "never zero": chain((8,), Linear(noise(8, 8), None), Clip(0.5, 2.0), *classes(8)),
-        "never positive": chain((8,), Linear(noise(8, 8), None), Clip(-2.0, -0.5), *classes(8)),
+        "never zero": chain((8,), Linear(draw(8, 8), None), Clip(0.5, 2.0), *classes(8)),
+        "never positive": chain((8,), Linear(draw(8, 8), None), Clip(-2.0, -0.5), *classes(8)),
         "tiny gain": chain(
-            (8,), Linear(noise(8, 8), None), ReLU(),
+            (8,), Linear(draw(8, 8), None), ReLU(),
             ScaleShift(torch.tensor(2.0**-20), torch.tensor(0.0)),
         ),
         "overlapping maximum": chain(
             image, conv, MaxPool((3, 3), (1, 1), SAME, ONE), Tanh(), GlobalMax(), *classes(4)
         ),
-        "no activation": chain((8,), Linear(noise(3, 8), noise(3))),
+        "no activation": chain((8,), Linear(draw(3, 8), draw(3))),
     }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import draw
 from torch import Tensor
 
 from spikemorph.graph import InputError, UnsupportedError
@@ -26,10 +27,6 @@ NONE = ((0, 0), (0, 0))
 DYADIC = Grid(Fraction(1, 64), 0, 64)
 
 
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
 def points(count: int, *shape: int, grid: Grid = DYADIC, seed: int = 9) -> Tensor:
     """Samples that lie on the grid."""
     x = torch.rand(count, *shape, generator=torch.Generator().manual_seed(seed))
@@ -38,7 +35,7 @@ def points(count: int, *shape: int, grid: Grid = DYADIC, seed: int = 9) -> Tenso
 
 def test_a_final_softmax_stays_outside(chain: Build) -> None:
     """It is kept in the read-out, and the largest probability is that of the largest integer."""
-    graph = chain((8,), Linear(noise(6, 8), None), ReLU(), Linear(noise(5, 6), None), Softmax(1))
+    graph = chain((8,), Linear(draw(6, 8), None), ReLU(), Linear(draw(5, 6), None), Softmax(1))
     x = points(50, 8)
     integer = quantise_graph(graph, x, DYADIC, Quantisation())
     readout = integer[integer.outputs[0]].op
@@ -93,6 +90,6 @@ def test_settings_outside_their_range_are_refused(options: dict[str, Any]) -> No
 
 def test_linear_layers_over_many_axes_are_refused_not_guessed(chain: Build) -> None:
     """Their features are not on axis 1, where ladders and scales look for channels."""
-    graph = chain((2, 2, 2, 2, 8), Linear(noise(6, 8), None), ReLU())
+    graph = chain((2, 2, 2, 2, 8), Linear(draw(6, 8), None), ReLU())
     with pytest.raises(UnsupportedError, match="positions along several axes"):
         quantise_graph(graph, points(4, 2, 2, 2, 2, 8), DYADIC, Quantisation())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import draw
 from torch import Tensor
 
 from spikemorph import load_graph
@@ -45,10 +46,6 @@ from spikemorph.zoo.datasets import load_data
 
 BOTH_RESETS = pytest.mark.parametrize("hard", [True, False])
 LEAKS = pytest.mark.parametrize("leak", [1.0, 0.9])
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def norm(channels: int, seed: int = 0) -> BatchNorm:

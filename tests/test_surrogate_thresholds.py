@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers import draw
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -23,11 +24,6 @@ from spikemorph.surrogate.thresholds import Calibration, calibrate, percentile
 from spikemorph.train import DataTensors, TrainSettings, fit
 from spikemorph.train.masked import mask_in
 from spikemorph.zoo.datasets import load_data
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
 
 X = draw(24, 6, seed=9)
 SHORT = Calibration(steps=12, batch=8, chunk=3)

@@ -30,6 +30,10 @@ class DataTensors:
         """The samples at these positions, in this order."""
         return DataTensors(self.x[index], self.y[index])
 
+    def only(self, index: Tensor) -> "DataTensors":
+        """The same data with these samples alone."""
+        return self.rows(index)
+
     def batches(self, size: int, generator: Generator) -> tuple[Tensor, ...]:
         """Positions for one pass in a fresh order, `size` a batch, for `rows`.
 
@@ -87,6 +91,10 @@ class MixedData(DataTensors):
             x[here] = source.x[index[here] - shift].to(x)
             y[here] = source.y[index[here] - shift]
         return DataTensors(x, y)
+
+    def only(self, index: Tensor) -> DataTensors:
+        """The same data with these of its own samples alone, and all extra ones."""
+        return MixedData(self.x[index], self.y[index], self.extra, self.share)
 
     def batches(self, size: int, generator: Generator) -> tuple[Tensor, ...]:
         """Positions for one pass over the own samples, every batch with its share of extra ones."""

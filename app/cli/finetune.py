@@ -19,6 +19,7 @@ from spikemorph.train import DataTensors
 
 from .. import choices, sampling
 from ..evaluation import share
+from ..extra import extra_of
 from ..in_time import train_in_time
 from ..models import Model, load_graph
 from ..pruning import lesson_of, right
@@ -26,7 +27,7 @@ from ..quantised import train_converted
 from ..recipe import IN_TIME, LEARNED, TimeChoice, TrainingChoice
 from ..report import plain_certificate
 from ..training import train_model
-from . import options
+from . import options, training
 
 FLOAT = "float"
 Told = tuple[dict[str, Any], list[str]]  # the result as plain data, and what to say of it
@@ -40,20 +41,26 @@ def finetune(
     data: Annotated[str, typer.Option("--data", help="To train on: digits:train, FILE.npz.")],
     out: Annotated[Path, typer.Option("--out", help="Where to save what was trained.")],
     road: Annotated[str, typer.Option(help=", ".join(_ROADS))] = FLOAT,
-    objective: Annotated[str, typer.Option(help=", ".join(choices.OBJECTIVES))] = "clean",
-    eps: Annotated[str, typer.Option(help="How far training's attacker may go: 8/255.")] = "0",
-    attack_steps: Annotated[int, typer.Option(help="Of the attacker; 0: its own.", min=0)] = 0,
-    beta: Annotated[float, typer.Option(help="Price of robustness; 0: its own.", min=0)] = 0.0,
-    average: Annotated[str, typer.Option(help="Weights to end with: none, swa, ema.")] = "none",
-    select: Annotated[bool, typer.Option(help="Keep the most robust epoch (held out).")] = False,
-    epochs: Annotated[int, typer.Option(help="Of training.")] = 5,
-    rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 0.01,
-    decay: Annotated[float, typer.Option(help="Weight decay.")] = 1e-4,
-    smoothing: Annotated[float, typer.Option(help="Label smoothing.")] = 0.0,
-    shift: Annotated[int, typer.Option(help="Vary images: move by up to so many pixels.")] = 0,
-    flip: Annotated[bool, typer.Option(help="Vary images: mirror them.")] = False,
-    held_out: Annotated[int, typer.Option(help="Samples kept for validation.")] = 0,
-    precision: Annotated[str, typer.Option(help="32-true or bf16-mixed")] = "32-true",
+    objective: training.Objective = "clean",
+    eps: training.Eps = "0",
+    attack_steps: training.AttackSteps = 0,
+    beta: training.Beta = 0.0,
+    average: training.Average = "none",
+    select: training.Select = False,
+    epochs: training.Epochs = 5,
+    batch: training.Batch = 128,
+    rate: training.Rate = 0.01,
+    decay: training.Decay = 1e-4,
+    smoothing: training.Smoothing = 0.0,
+    shift: training.Shift = 0,
+    flip: training.Flip = False,
+    distil: training.Distil = 0.0,
+    teacher: training.Teacher = None,
+    held_out: training.HeldOut = 0,
+    extra: training.ExtraData = None,
+    extra_share: training.ExtraShare = 0.5,
+    labeller: training.Labeller = None,
+    precision: training.Precision = "32-true",
     levels: Annotated[int, typer.Option(help="quantisation-aware: values of an activation.")] = 16,
     weight_bits: Annotated[int, typer.Option(help="quantisation-aware: bits of a weight.")] = 8,
     input_bits: Annotated[int, typer.Option(help="quantisation-aware: of the input grid.")] = 8,
@@ -62,14 +69,12 @@ def finetune(
     reset: Annotated[str, typer.Option(help="through-time: hard or soft.")] = "hard",
     percentile: Annotated[float, typer.Option(help="through-time: of first thresholds.")] = 99.7,
     scale: Annotated[float, typer.Option(help="through-time: of first thresholds.")] = 0.3,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="To resume from when stopped; removed at the end.")
-    ] = None,
+    checkpoint: training.Checkpoint = None,
     input_range: options.RangeOption = None,
     input_shape: options.ShapeOption = None,
     weights: options.WeightsOption = None,
     json_file: options.JsonOption = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of training.", min=0)] = 0,
+    seed: training.Seed = 0,
     device: options.DeviceOption = "cpu",
 ) -> None:
     """Fine-tune; masks are kept to the bit. Only training data is looked at."""
@@ -79,14 +84,16 @@ def finetune(
     found = load_graph(model, input_shape=options.shape(input_shape), weights=weights)
     ends = options.input_range(input_range, found.input_range)
     numbers = TrainingChoice(
-        epochs=epochs, rate=rate, decay=decay, smoothing=smoothing, shift=shift, flip=flip,
-        held_out=held_out, precision=precision, objective=objective, eps=eps,
-        attack_steps=attack_steps, beta=beta, average=average, select=select,
+        epochs=epochs, batch=batch, rate=rate, decay=decay, smoothing=smoothing, shift=shift,
+        flip=flip, held_out=held_out, distil=distil, teacher=teacher, precision=precision,
+        objective=objective, eps=eps, attack_steps=attack_steps, beta=beta, average=average,
+        select=select,
     )  # fmt: skip
     train = options.read_data(data)
     lesson, validation = lesson_of(
-        numbers, train, found, ends, seed, checkpoint=checkpoint, device=options.device(device),
-        tell=options.tell_epoch,
+        numbers, train, found, ends, seed,
+        extra=extra_of(extra, extra_share, labeller, options.read_data),
+        checkpoint=checkpoint, device=options.device(device), tell=options.tell_epoch,
     )  # fmt: skip
     notes = {"model": found.name, "input_range": list(ends), "calibration": train.name}
     job = _Job(found, lesson, validation, out, notes)

@@ -1,0 +1,68 @@
+"""Extra samples to learn from, which a network labels where nobody has."""
+
+from dataclasses import dataclass, replace
+
+from spikemorph.graph import InputError
+from spikemorph.train import DataTensors
+from spikemorph.train.data import MixedData
+from spikemorph.zoo import Samples, load_data
+
+from .evaluation import float_classes
+from .models import Model, load_graph
+from .sampling import Read, labels_fit, values
+
+
+@dataclass(frozen=True)
+class Extra:
+    """Labelled samples that every batch has a `share` of, beside those that are trained on.
+
+    Carmon et al. (NeurIPS 2019) give half of every batch to pseudo-labelled images.
+    """
+
+    samples: Samples
+    share: float
+
+    def beside(self, train: DataTensors, model: Model, ends: tuple[float, float]) -> MixedData:
+        """What a model learns from, these samples mixed in.
+
+        Raises
+        ------
+        InputError
+            If they are not for this model, or the share is not between 0 and 1.
+        """
+        labels_fit(self.samples, model.graph)
+        assert self.samples.y is not None
+        x = values(self.samples, ends, model.input_shape)
+        return MixedData(train.x, train.y, DataTensors(x, self.samples.y), self.share)
+
+
+def extra_of(
+    data: str | None, share: float, labeller: str | None, read: Read = load_data
+) -> Extra | None:
+    """Extra samples by name, labelled by the network `labeller` if need be; None for no name.
+
+    Raises
+    ------
+    InputError
+        If they have no labels and no labeller, or both; if a labeller has nothing to label, or
+        takes other samples.
+    """
+    if data is None:
+        if labeller is not None:
+            raise InputError(f"labeller {labeller}: there are no extra samples to label")
+        return None
+    samples = read(data)
+    if samples.y is None and labeller is None:
+        raise InputError(
+            f"extra {samples.name}: no labels; name the network that gives them: labeller"
+        )
+    if labeller is not None:
+        if samples.y is not None:
+            raise InputError(f"extra {samples.name}: has labels of its own; leave labeller out")
+        samples = _labelled(samples, load_graph(labeller))
+    return Extra(samples, share)
+
+
+def _labelled(samples: Samples, model: Model) -> Samples:
+    x = values(samples, model.input_range or (0.0, 1.0), model.input_shape)
+    return replace(samples, y=float_classes(model.graph, x))
