@@ -41,16 +41,19 @@ EPOCHS = {  # of training, by network and sparsity
     "cifar_vgg": {0.9: 1, 0.99: 1},
 }
 LONG = {  # of methods that raise the sparsity while they train, that are taught ("distilled": by
-    # the dense network), or that go on
+    # the dense network), that see images as they are ("plain") or mirrored only, or that go on
     ("fashion_vgg", "gradual-distilled", 0.9): 12,
     ("fashion_vgg", "gradual-distilled", 0.99): 16,
+    ("fashion_vgg", "gradual-distilled-plain", 0.99): 16,
     ("fashion_vgg", "hydra-distilled", 0.99): 30,
     ("fashion_vgg", "continued", 0.99): 12,
     ("fashion_resnet", "gradual-distilled", 0.9): 4,
     ("fashion_resnet", "hydra-distilled", 0.99): 10,
     ("fashion_wide_resnet", "hydra-distilled", 0.99): 16,
     ("fashion_wide_resnet", "gradual-distilled", 0.9): 8,
+    ("fashion_wide_resnet", "gradual-distilled-plain", 0.99): 16,
     ("cifar_vgg", "gradual", 0.99): 8,
+    ("cifar_vgg", "gradual-distilled-mirrored", 0.99): 12,
     ("cifar_vgg", "hydra-distilled", 0.99): 16,
     ("cifar_vgg", "continued", 0.99): 8,
 }
@@ -63,6 +66,7 @@ ALLOCATION = {
 }
 CONTINUED = "continued"  # one of those, trained on under its masks, taught as well
 CONTINUES = "hydra-distilled"
+PLAIN, MIRRORED = "-plain", "-mirrored"  # what is left can learn no more than the images themselves
 GRADUAL_FROM = 0.95  # below, one shot loses little
 SPIKING = 1000  # test samples that the simulation runs; the other accuracies are of all of them
 
@@ -71,15 +75,22 @@ def settings(sparsity: float, epochs: int, precision: str) -> list[str]:
     """The options of one training: the sparser, the higher the rate and the weaker the penalties."""
     rate, decay, smoothing = ("0.1", "1e-4", "0") if sparsity >= 0.95 else ("0.05", "5e-4", "0.1")
     numbers = ["--epochs", str(epochs), "--rate", rate, "--decay", decay, "--smoothing", smoothing]
-    return [*numbers, "--flip", "--held-out", "5000", "--precision", precision]
+    return [*numbers, "--held-out", "5000", "--precision", precision]
+
+
+def variation(method: str, data: str) -> list[str]:
+    """The options that vary images, by the method's name."""
+    if method.endswith(PLAIN):
+        return []
+    return ["--flip"] if method.endswith(MIRRORED) else ["--shift", SHIFT[data], "--flip"]
 
 
 def command(
     network: str, method: str, sparsity: float, epochs: int, path: Path, precision: str
 ) -> list[str]:
     """The command that prunes."""
-    data, taught = DATA[network], method.endswith("-distilled") or method == CONTINUED
-    source, name = f"zoo:{network}", method.removesuffix("-distilled")
+    data, taught = DATA[network], "-distilled" in method or method == CONTINUED
+    source, name = f"zoo:{network}", method.partition("-")[0]
     allocation = ALLOCATION.get(name, "lamp")
     if method == CONTINUED:
         source = str(path.with_name(path.name.replace(method, CONTINUES)))
@@ -88,7 +99,7 @@ def command(
         "spikemorph", "prune", source, "--method", name, "--sparsity", f"{sparsity:g}",
         *(["--distil", "0.9", "--teacher", f"zoo:{network}"] if taught else []),
         "--allocation", allocation,
-        "--data", f"{data}:train", "--shift", SHIFT[data],
+        "--data", f"{data}:train", *variation(method, data),
         *settings(sparsity, epochs, precision), "--checkpoint", str(path.with_suffix(".checkpoint")),
         "--out", str(path), "--json", str(path.with_suffix(".prune.json")),
     ]  # fmt: skip

@@ -18,6 +18,7 @@ from spikemorph.report.plots_curves import Curves, Series, curves
 WIDTH, STEP, LINE, IN_LINE = 640, 118, 13, 5  # pixels: the picture, a name of its legend
 ORDER = (
     "dense", "magnitude", "rigl", "hydra", "synflow", "gradual", "gradual-distilled",
+    "gradual-distilled-plain", "gradual-distilled-mirrored",
     "hydra-distilled", "continued", "gradual-continued",
 )  # fmt: skip
 
