@@ -30,6 +30,7 @@ from ..training import train_model
 from . import options, training
 
 FLOAT = "float"
+_QUANTISED, _TIMED = "Road quantisation-aware", "Road through-time"
 Told = tuple[dict[str, Any], list[str]]  # the result as plain data, and what to say of it
 _ROADS = (FLOAT, LEARNED, IN_TIME)
 
@@ -41,12 +42,6 @@ def finetune(
     data: Annotated[str, typer.Option("--data", help="To train on: digits:train, FILE.npz.")],
     out: Annotated[Path, typer.Option("--out", help="Where to save what was trained.")],
     road: Annotated[str, typer.Option(help=", ".join(_ROADS))] = FLOAT,
-    objective: training.Objective = "clean",
-    eps: training.Eps = "0",
-    attack_steps: training.AttackSteps = 0,
-    beta: training.Beta = 0.0,
-    average: training.Average = "none",
-    select: training.Select = False,
     epochs: training.Epochs = 5,
     batch: training.Batch = 128,
     rate: training.Rate = 0.01,
@@ -56,19 +51,37 @@ def finetune(
     flip: training.Flip = False,
     distil: training.Distil = 0.0,
     teacher: training.Teacher = None,
+    average: training.Average = "none",
     held_out: training.HeldOut = 0,
+    objective: training.Objective = "clean",
+    eps: training.Eps = "0",
+    attack_steps: training.AttackSteps = 0,
+    beta: training.Beta = 0.0,
+    select: training.Select = False,
     extra: training.ExtraData = None,
     extra_share: training.ExtraShare = 0.5,
     labeller: training.Labeller = None,
     precision: training.Precision = "32-true",
-    levels: Annotated[int, typer.Option(help="quantisation-aware: values of an activation.")] = 16,
-    weight_bits: Annotated[int, typer.Option(help="quantisation-aware: bits of a weight.")] = 8,
-    input_bits: Annotated[int, typer.Option(help="quantisation-aware: of the input grid.")] = 8,
-    steps: Annotated[int, typer.Option(help="through-time: time steps T.", min=1)] = 8,
-    leak: Annotated[float, typer.Option(help="through-time: 1 (IF) or less (LIF).")] = 1.0,
-    reset: Annotated[str, typer.Option(help="through-time: hard or soft.")] = "hard",
-    percentile: Annotated[float, typer.Option(help="through-time: of first thresholds.")] = 99.7,
-    scale: Annotated[float, typer.Option(help="through-time: of first thresholds.")] = 0.3,
+    levels: Annotated[
+        int, typer.Option(help="Values of an activation.", rich_help_panel=_QUANTISED)
+    ] = 16,
+    weight_bits: Annotated[
+        int, typer.Option(help="Bits of a weight.", rich_help_panel=_QUANTISED)
+    ] = 8,
+    input_bits: Annotated[
+        int, typer.Option(help="Of the input grid.", rich_help_panel=_QUANTISED)
+    ] = 8,
+    steps: Annotated[int, typer.Option(help="Time steps T.", rich_help_panel=_TIMED, min=1)] = 8,
+    leak: Annotated[
+        float, typer.Option(help="1 (IF) or less (LIF).", rich_help_panel=_TIMED)
+    ] = 1.0,
+    reset: Annotated[str, typer.Option(help="hard or soft", rich_help_panel=_TIMED)] = "hard",
+    percentile: Annotated[
+        float, typer.Option(help="Of first thresholds.", rich_help_panel=_TIMED)
+    ] = 99.7,
+    scale: Annotated[
+        float, typer.Option(help="Of first thresholds.", rich_help_panel=_TIMED)
+    ] = 0.3,
     checkpoint: training.Checkpoint = None,
     input_range: options.RangeOption = None,
     input_shape: options.ShapeOption = None,
