@@ -66,7 +66,7 @@ ALLOCATION = {
 }
 CONTINUED = "continued"  # one of those, trained on under its masks, taught as well
 CONTINUES = "hydra-distilled"
-PLAIN, MIRRORED = "-plain", "-mirrored"  # what is left can learn no more than the images themselves
+PLAIN, MIRRORED = "-plain", "-mirrored"  # what is left can learn no more than that, in small steps
 GRADUAL_FROM = 0.95  # below, one shot loses little
 SPIKING = 1000  # test samples that the simulation runs; the other accuracies are of all of them
 
@@ -78,11 +78,13 @@ def settings(sparsity: float, epochs: int, precision: str) -> list[str]:
     return [*numbers, "--held-out", "5000", "--precision", precision]
 
 
-def variation(method: str, data: str) -> list[str]:
-    """The options that vary images, by the method's name."""
+def images(method: str, data: str) -> list[str]:
+    """The options that vary images, and how many make a step, by the method's name."""
     if method.endswith(PLAIN):
-        return []
-    return ["--flip"] if method.endswith(MIRRORED) else ["--shift", SHIFT[data], "--flip"]
+        return ["--batch", "64"]
+    if method.endswith(MIRRORED):
+        return ["--flip", "--batch", "64"]
+    return ["--shift", SHIFT[data], "--flip"]
 
 
 def command(
@@ -99,7 +101,7 @@ def command(
         "spikemorph", "prune", source, "--method", name, "--sparsity", f"{sparsity:g}",
         *(["--distil", "0.9", "--teacher", f"zoo:{network}"] if taught else []),
         "--allocation", allocation,
-        "--data", f"{data}:train", *variation(method, data),
+        "--data", f"{data}:train", *images(method, data),
         *settings(sparsity, epochs, precision), "--checkpoint", str(path.with_suffix(".checkpoint")),
         "--out", str(path), "--json", str(path.with_suffix(".prune.json")),
     ]  # fmt: skip
