@@ -8,7 +8,7 @@ import torch
 from spikemorph.convert import load_certified
 from spikemorph.energy import EnergyResult, PriceList, estimate_energy
 from spikemorph.graph import InputError
-from spikemorph.spiking import DenseEngine, load_network
+from spikemorph.spiking import DenseEngine, SpikingNetwork
 from spikemorph.zoo import Samples
 
 from .comparison import Comparison, compared, side_by_side
@@ -36,7 +36,7 @@ def compare_networks(
         If a file is no network, two have one name, or the data does not fit.
     """
     names, few = _names(paths), first(data, samples)
-    other = None if dense is None else load_network(dense)[0]
+    other, own_steps = dense_network(dense)
     rows, costs = [], []
     for name, path in zip(names, paths, strict=True):
         network, certificate, notes = load_certified(path)
@@ -50,12 +50,27 @@ def compare_networks(
         )  # fmt: skip
         counted = values(few, (low, high), network.entry.shape)
         cost = estimate_energy(
-            network, counted, max(steps), dense=other, price_lists=price_lists, model=name,
-            data=data.name,
+            network, counted, max(steps), dense=other, dense_steps=own_steps,
+            price_lists=price_lists, model=name, data=data.name,
         )  # fmt: skip
         rows.append(compared(name, seen.to_dict(), cost.to_dict()))
         costs.append(cost)
     return side_by_side(data.name, rows, len(data)), tuple(costs)
+
+
+def dense_network(path: Path | None) -> tuple[SpikingNetwork | None, int | None]:
+    """The un-pruned network that energies are compared with, and how long it runs: as long as its own
+    certificate asks for.
+
+    Raises
+    ------
+    InputError
+        If the file is no spiking network.
+    """
+    if path is None:
+        return None, None
+    network, certificate, _ = load_certified(path)
+    return network, certificate.steps_used or max(curve_steps(certificate))
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

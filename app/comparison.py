@@ -32,7 +32,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Networks on one data set; accuracies are of its first `n` samples."""
+    """Networks on one data set; accuracies, spiking, integer and float, are of its first `n` samples."""
 
     data: str
     networks: tuple[Compared, ...]

@@ -16,6 +16,7 @@ from spikemorph.surrogate.road import masks_kept, to_trainable
 from spikemorph.surrogate.thresholds import Calibration
 from spikemorph.train import DataTensors, accuracy
 
+from .evaluation import share
 from .pruning import meant_for
 from .recipe import TimeChoice
 
@@ -88,34 +89,42 @@ def _some(lesson: Lesson, most: int) -> DataTensors:
 
 
 def measure_in_time(
-    network: DeployedNetwork, x: Tensor, y: Tensor | None, counted: int
+    network: DeployedNetwork, x: Tensor, y: Tensor | None, counted: int, shown: int = 0
 ) -> dict[str, Any]:
-    """Accuracy after every power of two of steps, on all of `x`; spikes and operations on some.
+    """Accuracy over steps on the first `shown` samples, and at last on all; spikes and operations.
 
-    ``synops`` are spikes that reach weights that are not zero, ``products`` numbers that are no
-    spikes (the input's); per inference. Accuracies are None without labels.
+    These are counted on the first `counted` samples; 0 stands for all. ``synops`` are spikes that
+    reach weights that are not zero, ``products`` numbers that are no spikes (the input's); per
+    inference. Accuracies are None without labels.
     """
+    counted, shown = (min(most or len(x), len(x)) for most in (counted, shown))
+    everything = _classes(network, x)
     steps = [t for t in (1, 2, 4, 8, 16, 32, 64) if t < network.steps] + [network.steps]
     curve = []
     for t in steps:
+        last = t == network.steps
         shorter = DeployedNetwork(network.graph, t)
-        classes = torch.cat([run_deployed(shorter, part).argmax(1) for part in x.split(_BATCH)])
-        right = None if y is None else 100 * float((classes == y).double().mean())
-        curve.append({"steps": t, "accuracy": right})
+        classes = everything[:shown] if last else _classes(shorter, x[:shown])
+        curve.append({"steps": t, "accuracy": share(classes, None if y is None else y[:shown])})
     seen = [measure_activity(network, part) for part in x[:counted].split(_BATCH)]
     totals = {
         name: sum(float(one.sum()) for activity in seen for one in getattr(activity, name).values())
-        / max(1, min(counted, len(x)))
+        / max(1, counted)
         for name in ("spikes", "accumulates", "products")
     }
     return {
-        "n": len(x),
-        "counted": min(counted, len(x)),
+        "n": shown,
+        "counted": counted,
         "steps": network.steps,
         "accuracy": curve[-1]["accuracy"],
         "curve": curve,
+        "whole": {"n": len(x), "accuracy": share(everything, y)},
         "neurons": sum(seen[0].neurons.values()) if seen else None,
         "spikes_per_inference": totals["spikes"],
         "synops": totals["accumulates"],
         "products": totals["products"],
     }
+
+
+def _classes(network: DeployedNetwork, x: Tensor) -> Tensor:
+    return torch.cat([run_deployed(network, part).argmax(1) for part in x.split(_BATCH)])

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,14 +11,15 @@ from typing import Any
 import torch
 
 from spikemorph.graph import InputError
-from spikemorph.graph.saving import content_hash, graph_hash, read_header, write_bytes
-from spikemorph.zoo import Samples, load_data
+from spikemorph.graph.saving import read_header, write_bytes
+from spikemorph.zoo import load_data
 
 from . import robust_stages, stages
 from .comparison import Compared, Comparison, compared, in_time_row, side_by_side
 from .conversion import normalised
-from .extra import Extra, extra_of
+from .extra import extra_of
 from .models import Model, load_graph
+from .origins import Hashes, origins, training_by_content
 from .provenance import provenance
 from .recipe import IN_TIME, LEARNED, TRAIN, Recipe
 from .report.html import write_report
@@ -29,7 +30,12 @@ from .subjects import CPU
 
 STAMPS = "stages.json"
 ROBUST = "robust.json"  # all networks under attack, beside the comparison
-Hashes = Mapping[str, str]  # SHA-256 of what a run starts from, by what it is of
+_LAST = (
+    "report.html",
+    "report.json",
+    "comparison.json",
+    "reproduce.json",
+)  # of all stages together
 
 
 @dataclass(frozen=True)
@@ -51,26 +57,30 @@ def _pruning(bench: Bench, hashes: Hashes) -> Any:
     source = hashes["model"] if bench.start is None else _stamps(bench.start)["prune"]
     if choice.method is None:
         return source
-    how = [choice.method, choice.sparsity, choice.allocation, asdict(recipe.training_of(choice))]
+    training = training_by_content(recipe.training_of(choice), hashes)
+    how = [choice.method, choice.sparsity, choice.allocation, training]
     return [source, hashes["training data"], recipe.seed, how, choice.fresh]
 
 
 def _conversion(bench: Bench, hashes: Hashes) -> Any:
     recipe, choice = bench.recipe, bench.network
-    learnt = asdict(recipe.fine_tuning_of(choice)) if choice.road == LEARNED else None
+    learnt = None
+    if choice.road == LEARNED:
+        learnt = training_by_content(recipe.fine_tuning_of(choice), hashes)
     how = [asdict(recipe.convert), choice.road, learnt]
     return [recipe.model, hashes["training data"], recipe.seed, how]
 
 
 def _timing(bench: Bench, hashes: Hashes) -> Any:
     recipe = bench.recipe
-    how = [asdict(recipe.time), asdict(recipe.fine_tuning_of(bench.network))]
+    how = [asdict(recipe.time), training_by_content(recipe.fine_tuning_of(bench.network), hashes)]
     return [hashes["training data"], recipe.seed, how]
 
 
 def _attacking(bench: Bench, hashes: Hashes) -> Any:
-    attack = bench.recipe.attack
-    return [hashes["test data"], bench.recipe.seed, None if attack is None else asdict(attack)]
+    attack, compared = bench.recipe.attack, not bench.recipe.untrained
+    how = None if attack is None else asdict(attack)
+    return [hashes["test data"], bench.recipe.seed, how, hashes["model"] if compared else None]
 
 
 def _pricing(bench: Bench, hashes: Hashes) -> Any:
@@ -102,7 +112,14 @@ _IN_TIME = (
         lambda bench, hashes: [hashes["test data"], asdict(bench.recipe.measure)],
     ),
 )  # fmt: skip
-_ATTACKS = ("robustness.json", "robustness_ann.json")
+
+
+def _attack(after: str) -> Stage:
+    files = ("robustness.json", "robustness_ann.json")
+    return Stage("attack", robust_stages.attack, files, after, _attacking)
+
+
+_ALL = (*_EXACT, *_IN_TIME, _attack("convert"), _attack("fine-tune"))
 
 
 def stages_of(bench: Bench) -> tuple[Stage, ...]:
@@ -112,7 +129,7 @@ def stages_of(bench: Bench) -> tuple[Stage, ...]:
     if not _is_attacked(bench):
         return found
     after = "fine-tune" if in_time else "convert"
-    return (*found, Stage("attack", robust_stages.attack, _ATTACKS, after, _attacking))
+    return (*found, _attack(after))
 
 
 def _is_attacked(bench: Bench) -> bool:
@@ -143,7 +160,7 @@ def run_recipe(
     model = _model(recipe)
     train, test = read(recipe.data.train), read(recipe.data.test)
     extra = extra_of(recipe.data.extra, recipe.data.extra_share, recipe.data.labeller, read)
-    hashes = _hashes(model, train, test, extra)
+    hashes = origins(recipe, model, train, test, extra)
     first = Bench(
         recipe, recipe.network[0], model, train, test, out, None, tell, extra=extra, device=device
     )
@@ -166,6 +183,8 @@ def run_recipe(
         attacked = filter(_is_attacked, benches.values())
         robust = [robust_stages.table_row(bench) for bench in attacked]
         _write(out / ROBUST, {"data": test.name, "networks": robust})
+    else:
+        (out / ROBUST).unlink(missing_ok=True)
     for bench in benches.values():
         _report(bench, result, command, hashes)
     _write(out / "comparison.json", result.to_dict())
@@ -196,10 +215,15 @@ def _rank(bench: Bench) -> int:
 
 
 def _through(bench: Bench, hashes: Hashes) -> None:
-    """All stages of one network; what was done before, with the same settings, is left."""
-    before = _stamps(bench.folder)
+    """All stages of one network; what was done before, with the same settings, is left.
+
+    Before a stage is done again, its files are removed, and with other settings those that were
+    made from them: a run that is stopped never holds parts of two networks.
+    """
+    before, wanted = _stamps(bench.folder), stages_of(bench)
     now: dict[str | None, str] = {None: ""}
-    for stage in stages_of(bench):
+    _forget(bench.folder, before, [s for s in _ALL if s not in wanted], wanted)
+    for stage in wanted:
         settings = [stage.name, stage.depends(bench, hashes), now[stage.after]]
         stamp = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         now[stage.name] = stamp
@@ -208,10 +232,37 @@ def _through(bench: Bench, hashes: Hashes) -> None:
             bench.tell(f"{bench.network.name}: {stage.name} was done before")
             continue
         bench.tell(f"{bench.network.name}: {stage.name}")
+        gone = [stage] if before.get(stage.name) == stamp else _with_dependents(stage, wanted)
+        _forget(bench.folder, before, gone, ())
+        for file in _LAST:
+            (bench.folder / file).unlink(missing_ok=True)
         stage.work(replace(bench, stamp=stamp))
         before[stage.name] = stamp
         _write(bench.folder / STAMPS, before)
     stages.clear(bench)
+
+
+def _with_dependents(stage: Stage, stages: Sequence[Stage]) -> list[Stage]:
+    """A stage and all that goes on from it."""
+    found = [stage]
+    for later in stages:
+        if later.after in {one.name for one in found}:
+            found.append(later)
+    return found
+
+
+def _forget(
+    folder: Path, stamps: dict[str, str], gone: Sequence[Stage], kept: Sequence[Stage]
+) -> None:
+    """Remove what stages left, apart from files of those that are kept."""
+    held = {file for stage in kept for file in stage.files}
+    names = {stage.name for stage in gone} - {stage.name for stage in kept}
+    if names & set(stamps):
+        for name in names:
+            stamps.pop(name, None)
+        _write(folder / STAMPS, stamps)
+    for file in {file for stage in gone for file in stage.files} - held:
+        (folder / file).unlink(missing_ok=True)
 
 
 def _stamps(folder: Path) -> dict[str, str]:
@@ -223,25 +274,6 @@ def _stamps(folder: Path) -> dict[str, str]:
     if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
         raise InputError(f"{path}: holds no stages; delete it to make this network again")
     return found
-
-
-def _hashes(model: Model, train: Samples, test: Samples, extra: Extra | None) -> Hashes:
-    """What a run starts from; refuses to learn from what is tested on."""
-    learnt, tested = _samples_hash(train), _samples_hash(test)
-    for samples in (train, *(() if extra is None else (extra.samples,))):
-        same = _samples_hash(replace(samples, y=None)) == _samples_hash(replace(test, y=None))
-        if same or samples.name == test.name:
-            raise InputError(
-                f"{samples.name}: it would be tested on what it learns from; give test data"
-            )
-    if extra is not None:
-        learnt = content_hash([learnt, _samples_hash(extra.samples), extra.share], {})
-    return {"model": graph_hash(model.graph), "training data": learnt, "test data": tested}
-
-
-def _samples_hash(samples: Samples) -> str:
-    tensors = {"x": samples.x} if samples.y is None else {"x": samples.x, "y": samples.y}
-    return content_hash("samples", tensors)
 
 
 def _row(bench: Bench) -> Compared:

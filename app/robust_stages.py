@@ -8,7 +8,6 @@ from torch import Tensor
 
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.saving import load_graph_file
-from spikemorph.quant import Quantisation
 from spikemorph.robust.gate_context import Companions
 from spikemorph.robust.paths import extra_paths, paper_paths, spiking_target
 from spikemorph.robust.paths_chosen import choose_paths
@@ -25,8 +24,8 @@ from .in_time import measure_in_time, settings_of, started, train_in_time
 from .inspection import inspect_graph
 from .recipe import EXACT, IN_TIME, AttackChoice
 from .robustness import Where, attack_model, check_attack
-from .sampling import drawn, labels_of, values
-from .stages import Bench, fine_tuning_lesson, naming
+from .sampling import CALIBRATION_SAMPLES, drawn, labels_of, values
+from .stages import Bench, conversion_settings, fine_tuning_lesson, naming
 from .subjects import in_unit_range, on_device, open_file, open_float, weight_counts
 
 BLOCKS = "blocks"  # the folder of an attack's blocks, in a network's own
@@ -90,13 +89,18 @@ def measure(bench: Bench) -> None:
     network, _ = load_deployed(bench.folder / "deployed.safetensors")
     graph = load_graph_file(bench.folder / "model.safetensors")
     x, y = bench.test_values(0)
-    found = measure_in_time(network, x, y, bench.recipe.measure.energy)
+    measured = bench.recipe.measure
+    found = measure_in_time(network, x, y, measured.energy, measured.spiking)
     weights, nonzero = weight_counts(graph)
-    whole = {
-        "float_accuracy": share(float_classes(graph, x), y),
+    classes, n = float_classes(graph, x), found["n"]
+    found["whole"]["float_accuracy"] = share(classes, y)
+    about = {
+        "model": bench.network.name,
+        "data": bench.test.name,
+        "float_accuracy": share(classes[:n], None if y is None else y[:n]),
         "sparsity": 100 * (1 - nonzero / weights),
     }
-    bench.write("timing", {"model": bench.network.name, "data": bench.test.name, **found, **whole})
+    bench.write("timing", {**about, **found})
 
 
 def attack(bench: Bench) -> None:
@@ -137,15 +141,15 @@ def undefended(bench: Bench) -> Target | None:
     ends, recipe = bench.ends, bench.recipe
     if recipe.untrained:
         return None
-    few = drawn(bench.train, recipe.seed, recipe.time.calibration_samples)
-    x = values(few, ends, bench.model.input_shape)
-    if bench.network.road == IN_TIME:
+    in_time = bench.network.road == IN_TIME
+    most = recipe.time.calibration_samples if in_time else CALIBRATION_SAMPLES
+    x = values(drawn(bench.train, recipe.seed, most), ends, bench.model.input_shape)
+    if in_time:
         module = started(bench.model.graph, recipe.time, x, bench.device).requires_grad_(False)
         target = spiking_target("undefended", module)
         return in_unit_range(on_device(target, bench.device), ends)
     grid = Grid.of(*ends, bits=recipe.convert.input_bits)
-    settings = Quantisation(recipe.convert.levels, recipe.convert.weight_bits)
-    made = convert_graph(bench.model.graph, x, grid=grid, quantisation=settings)
+    made = convert_graph(bench.model.graph, x, grid=grid, **conversion_settings(recipe.convert))
     return in_unit_range(on_device(exact_target("undefended", made.network), bench.device), ends)
 
 

@@ -83,7 +83,7 @@ def _accuracy(folder: Path, kind: str) -> float:
     """Of all test samples, per cent; the settled spikes' accuracy is the integer network's."""
     timing = folder / "timing.json"
     if timing.is_file():
-        return float(_json(timing)["accuracy" if kind == TIMED else "float_accuracy"])
+        return float(_json(timing)["whole"]["accuracy" if kind == TIMED else "float_accuracy"])
     whole = _json(folder / "evaluation.json")["whole"]
     return float(whole["float_accuracy" if kind == FLOAT else "integer_accuracy"])
 

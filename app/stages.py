@@ -16,13 +16,14 @@ from spikemorph.graph.grid import Grid
 from spikemorph.graph.saving import load_graph_file, save_graph, write_bytes
 from spikemorph.prune import Lesson, PruneTask, layer_sparsities
 from spikemorph.quant import Quantisation
-from spikemorph.spiking import DenseEngine, load_network, save_network
+from spikemorph.spiking import DenseEngine, save_network
 from spikemorph.spiking.integer_pass import IntegerPass
 from spikemorph.train import DataTensors
 from spikemorph.zoo import Samples
 
 from . import choices
 from .activity import activity
+from .comparing import dense_network
 from .conversion import convert_graph
 from .evaluation import curve_steps, evaluate, float_classes, share
 from .extra import Extra
@@ -89,7 +90,7 @@ def check(bench: Bench) -> None:
         the network.
     """
     with naming(bench):
-        _conversion(bench.recipe.convert)
+        conversion_settings(bench.recipe.convert)
         for samples in (bench.train.take(1), bench.test.take(1)):
             values(samples, bench.ends, bench.model.input_shape)
         labels_fit(bench.test, bench.model.graph)
@@ -131,8 +132,9 @@ def prune(bench: Bench) -> None:
 def _task(bench: Bench) -> tuple[PruneTask, DataTensors | None]:
     """What is to be pruned; a checkpoint is only taken up by a stage of the same stamp."""
     choice, recipe = bench.network, bench.recipe
+    before = replace(bench.model, graph=bench.source)  # who teaches, unless another is named
     lesson, validation = lesson_of(
-        recipe.training_of(choice), bench.train, bench.model, bench.ends, recipe.seed,
+        recipe.training_of(choice), bench.train, before, bench.ends, recipe.seed,
         extra=bench.extra,
         checkpoint=bench.folder / f"{CHECKPOINT}-{bench.stamp[:16]}", device=bench.device,
         tell=lambda record: bench.tell(
@@ -140,7 +142,7 @@ def _task(bench: Bench) -> tuple[PruneTask, DataTensors | None]:
         ),
     )  # fmt: skip
     spread = choices.allocation(choice.allocation)
-    return PruneTask(bench.source, choice.sparsity, spread, lesson, recipe.seed), validation
+    return PruneTask(before.graph, choice.sparsity, spread, lesson, recipe.seed), validation
 
 
 def clear(bench: Bench) -> None:
@@ -149,7 +151,7 @@ def clear(bench: Bench) -> None:
         leftover.unlink()
 
 
-def _conversion(how: ConvertChoice) -> dict[str, Any]:
+def conversion_settings(how: ConvertChoice) -> dict[str, Any]:
     """The arguments of `convert_graph` that a recipe chooses."""
     return {
         "quantisation": Quantisation(
@@ -166,7 +168,7 @@ def convert(bench: Bench) -> None:
     graph = load_graph_file(bench.folder / "model.safetensors")
     shown = values(drawn(bench.train, bench.recipe.seed), bench.ends, bench.model.input_shape)
     grid = Grid.of(*bench.ends, bits=bench.recipe.convert.input_bits)
-    how = _conversion(bench.recipe.convert)
+    how = conversion_settings(bench.recipe.convert)
     if bench.network.road == LEARNED:
         lesson, _ = fine_tuning_lesson(bench, graph)
         result = train_converted(graph, shown, lesson, grid=grid, **how)
@@ -216,16 +218,16 @@ def measure(bench: Bench) -> None:
 def energy(bench: Bench) -> None:
     """``energy.json`` and ``activity.json``: counts, prices, memory; spikes of every layer."""
     network, certificate, _ = load_certified(bench.folder / "network.safetensors")
-    dense = None
-    if bench.dense is not None:
-        dense, _ = load_network(bench.dense / "network.safetensors")
+    path = None if bench.dense is None else bench.dense / "network.safetensors"
+    dense, own_steps = dense_network(path)
     steps = certificate.steps_used or max(curve_steps(certificate))
     x, _ = bench.test_values(bench.recipe.measure.energy)
     if not len(x):
         raise InputError(f"{bench.test.name}: no samples to count energy on; give at least one")
     result = estimate_energy(
-        network, x, steps, dense=dense, model=bench.network.name, data=bench.test.name
-    )
+        network, x, steps, dense=dense, dense_steps=own_steps, model=bench.network.name,
+        data=bench.test.name,
+    )  # fmt: skip
     bench.write("energy", result.to_dict())
     engine = DenseEngine(network, most_steps=steps)
     bench.write("activity", activity(network, engine, x, steps).to_dict())

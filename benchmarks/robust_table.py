@@ -27,12 +27,13 @@ def main(folder: Annotated[Path, typer.Argument(help="What --out of the run was.
 
 
 def accuracy(folder: Path) -> tuple[float | None, int]:
-    """What the spiking network gets right of the test samples that a run showed it; how many."""
+    """What the spiking network gets right of all test samples (settled spikes: as the integer
+    network does), and how many these are."""
     timed = folder / "timing.json"
     if timed.exists():
-        found = json.loads(timed.read_text())
+        found = json.loads(timed.read_text())["whole"]
         return found["accuracy"], found["n"]
-    found = json.loads((folder / "evaluation.json").read_text())
+    found = json.loads((folder / "evaluation.json").read_text())["whole"]
     return found["integer_accuracy"], found["n"]
 
 

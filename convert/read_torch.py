@@ -203,7 +203,7 @@ class _Reading:
             return self.assembly.refuse(name, op, "it is not one of torch's operators", "remove it")
         if torch.Tag.nondeterministic_seeded in target.tags:
             return self.assembly.refuse(name, op, "it is random", "store the numbers as a buffer")
-        if _changes_input(node):
+        if _changes_input(node) and target is not torch.ops.aten.detach_.default:
             return self.assembly.refuse(name, op, "it changes a stored tensor", "store its result")
         args = fx.node.map_arg(node.args, lambda n: self.values[n.name])
         kwargs = fx.node.map_arg(node.kwargs, lambda n: self.values[n.name])

@@ -7,9 +7,8 @@ from typing import Any
 from .counts import Counts
 from .loads import Spikes, Widths, spiking_columns
 from .prices import PriceList
-from .results import Band, BreakEven, PriceRow
+from .results import HEADLINE, Band, BreakEven, PriceRow
 
-HEADLINE = "integer_masked_skipping"
 BASELINES = (
     HEADLINE, "integer_masked", "integer_dense_skipping", "integer_dense",
     "int8_masked_skipping", "int8_masked", "int8_dense_skipping", "int8_dense", "ann", "snn_dense",

@@ -1,8 +1,8 @@
 """Bit operations, in no unit of energy (Shen et al., Are Conventional SNNs Really Efficient?, CVPR 2024).
 
 The bit budget of a synapse is ``T b_w b_s``; S-ACE sums it over all products, NS-ACE over those that a
-spike caused. A quantised network has ``ACE = products b_w b_a``. Counting only weights that are not zero
-is our extension, made for both.
+spike caused. Analog input counts once, however often a coding shows it. A quantised network has
+``ACE = products b_w b_a``. Counting only weights that are not zero is our extension, made for both.
 """
 
 from .counts import Counts, LayerCounts
@@ -28,12 +28,12 @@ def bits_of(counts: Counts, dense: Counts) -> BitBudget:
         s_ace_masked=sum(_s_ace(layer, layer.mac_masked, counts.steps) for layer in masked),
         ns_ace_dense=sum(
             layer.synops_dense_weights * _event(layer)
-            + layer.analog_macs_dense_weights * _pair(layer)
+            + layer.analog_macs_once_dense_weights * _pair(layer)
             for layer in whole
         )
         / dense.samples,
         ns_ace_masked=sum(
-            layer.synops * _event(layer) + layer.analog_macs * _pair(layer) for layer in masked
+            layer.synops * _event(layer) + layer.analog_macs_once * _pair(layer) for layer in masked
         )
         / counts.samples,
     )
@@ -49,7 +49,7 @@ def _event(layer: LayerCounts) -> int:
 
 def _s_ace(layer: LayerCounts, products: int, steps: int) -> int:
     """A layer that reads analog input computes once."""
-    if not layer.spikes_in:
+    if layer.reads_analog_only:
         return products * _pair(layer)
     spike_bits = max(1, (layer.event_levels - 1).bit_length())
     return products * bit_budget(steps, layer.weight_bits, spike_bits)

@@ -123,6 +123,11 @@ class LayerCounts:
         return self.synops_unit + self.synops_shifted + self.synops_graded
 
     @property
+    def reads_analog_only(self) -> bool:
+        """Whether numbers came in that were no spikes, and no spike did."""
+        return self.analog_events > 0 and not self.spikes_in
+
+    @property
     def convolves(self) -> bool:
         """Whether weights are shared over positions."""
         return self.op == "Convolution"
@@ -203,7 +208,7 @@ class Counts:
 
         Layers that read analog input only are left out of both.
         """
-        synapses = sum(layer.mac_masked for layer in self.layers if layer.spikes_in)
+        synapses = sum(layer.mac_masked for layer in self.layers if not layer.reads_analog_only)
         return self.synops / max(1, synapses * self.samples)
 
     def to_dict(self) -> dict[str, Any]:

@@ -32,6 +32,7 @@ def estimate_energy(
     steps: int,
     *,
     dense: SpikingNetwork | None = None,
+    dense_steps: int | None = None,
     widths: Widths = _WIDTHS,
     price_lists: tuple[PriceList, ...] = PRICE_LISTS,
     model: str = "",
@@ -50,6 +51,8 @@ def estimate_energy(
     dense : SpikingNetwork, optional
         The same network un-pruned. Without it, the columns of dense networks are the same spikes
         through all weights.
+    dense_steps : int, optional
+        How many steps that one is run for: its own; as many as `network` if left out.
     widths : Widths
         Assumed word lengths.
     price_lists : tuple of PriceList
@@ -65,7 +68,7 @@ def estimate_energy(
         Naming every node whose work cannot be counted.
     """
     counts = count(network, x, steps)
-    other = None if dense is None else count(dense, x, steps)
+    other = None if dense is None else count(dense, x, dense_steps or steps)
     return priced(network, counts, other, widths, price_lists, model=model, data=data)
 
 

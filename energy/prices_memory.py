@@ -35,8 +35,9 @@ _LINE = (
 )  # fmt: skip
 _STAIR = tuple(
     Constant(
-        name, value, "pJ per 32 bits", f"{HOROWITZ}: SRAM of {size // 1024} KB", "45 nm",
-        Evidence.DERIVED,
+        name, value, "pJ per 32 bits",
+        f"{HOROWITZ}: a 64-bit read of SRAM, {size // 1024} KB; per 32 bits as SpikingJelly counts",
+        "45 nm", Evidence.DERIVED,
     )
     for name, size, value in _SRAM
 )  # fmt: skip

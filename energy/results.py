@@ -6,6 +6,8 @@ from typing import Any
 
 from .counts import Counts
 
+HEADLINE = "integer_masked_skipping"  # the baseline of the first verdict
+
 # Columns of every price row, in the order of reports; each is uJ per inference, or None.
 ANN_COLUMNS = ("ann",)
 INTEGER_COLUMNS = (
@@ -207,9 +209,9 @@ class EnergyResult:
     memory: Any = None
 
     @property
-    def band(self) -> Band:
-        """The headline band."""
-        return self.bands[0]
+    def band(self) -> Band | None:
+        """The headline band; None where no price list of the band prices the baseline."""
+        return next((band for band in self.bands if band.against == HEADLINE), None)
 
     @property
     def break_even_spike_rate(self) -> float | None:
@@ -234,7 +236,7 @@ class EnergyResult:
             "dense_counts": None if self.dense_counts is None else self.dense_counts.to_dict(),
             "dense_source": self.dense_source,
             "prices": [row.to_dict() for row in self.prices],
-            "band": asdict(self.band),
+            "band": None if self.band is None else asdict(self.band),
             "bands": [asdict(band) for band in self.bands],
             "break_even_spike_rate": self.break_even_spike_rate,
             "break_even": [asdict(point) for point in self.break_even],

@@ -64,12 +64,12 @@ def _move(op: Op, x: Tensor) -> Tensor:
     return op(x)
 
 
-@on_ranges(Reshape, Transpose)
+@on_ranges(Reshape, Transpose, Pad)
 def _mixed_ranges(op: Op, source: Range) -> Range:
     return source.whole()
 
 
-@on_ranges(Pad, Identity)
+@on_ranges(Identity)
 def _same_ranges(op: Op, source: Range) -> Range:
     return source
 

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from helpers import refused
 
+from spikemorph.cli.options import clean_up
+from spikemorph.train.checkpoint import save_checkpoint
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -92,3 +95,12 @@ def test_pruning_trains_tells_and_leaves_no_checkpoint(spikemorph: Run, tmp_path
         assert layer["sparsity"] == pytest.approx(0.75, abs=0.5 / layer["weights"])
         assert layer["nonzero"] <= layer["kept"]
     assert {path.name for path in tmp_path.iterdir()} == {"p.json", "p.safetensors"}
+
+
+def test_only_a_runs_own_checkpoints_are_removed(tmp_path: Path) -> None:
+    names = ["ck", "ck.weights", "ck.weights.best", "ck2.weights", "ck.mine"]
+    for name in names[:4]:
+        save_checkpoint({"identity": {}}, tmp_path / name)
+    (tmp_path / "ck.mine").write_text("a user's")
+    clean_up(tmp_path / "ck")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ck.mine", "ck2.weights"]

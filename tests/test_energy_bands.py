@@ -1,6 +1,7 @@
 """Columns, band, verdict and break-even of whole networks; whether a network fits on a chip."""
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 from spikemorph.convert import to_spiking
 from spikemorph.energy import PRICE_LISTS, Counts, EnergyResult, Widths, count, estimate_energy
 from spikemorph.energy.bands import HEADLINE, NO_BREAK_EVEN, band, verdict
+from spikemorph.energy.bitops import bits_of
 from spikemorph.energy.counts import LayerCounts
 from spikemorph.energy.estimate import priced
 from spikemorph.energy.fits import fit_loihi
@@ -23,6 +25,7 @@ from spikemorph.layers.linear import Linear
 from spikemorph.layers.masks import with_masks
 from spikemorph.layers.readout import Readout
 from spikemorph.layers.shape import Reshape
+from spikemorph.report.page.energy import energy as energy_page
 from spikemorph.spiking import Coding, SpikingNetwork
 from spikemorph.spiking.coding import AnalogFirstStep, Repeated
 from spikemorph.spiking.neurons import STBIF
@@ -263,3 +266,36 @@ def test_a_small_binary_network_fits_and_graded_events_are_named() -> None:
 def test_word_lengths_below_one_are_refused() -> None:
     with pytest.raises(InputError, match="word lengths"):
         Widths(state=0)
+
+
+def test_without_a_price_list_of_the_band_there_is_no_verdict() -> None:
+    lists = tuple(price for price in PRICE_LISTS if price.name == "loihi1-table2")
+    found = estimate_energy(spiking(pruned_graph()), samples(), STEPS, price_lists=lists)
+    assert found.band is None and found.to_dict()["band"] is None
+    shown = energy_page({"energy": json.loads(json.dumps(found.to_dict()))})
+    assert "No verdict" in str(shown[0])
+
+
+@pytest.mark.parametrize("coding", [Repeated(), AnalogFirstStep()])
+def test_bits_that_spikes_caused_are_no_more_than_all(coding: Coding) -> None:
+    bits = estimate_energy(spiking(pruned_graph(), coding), samples(), STEPS).bits
+    assert 0 < bits.ns_ace_masked <= bits.s_ace_masked
+    assert 0 < bits.ns_ace_dense <= bits.s_ace_dense
+
+
+def test_a_layer_that_got_no_spike_reads_no_analog_input() -> None:
+    silent = LayerCounts("a", "Linear", mac_masked=10, weight_bits=8, input_bits=4, event_levels=2)
+    assert not silent.reads_analog_only
+    assert replace(silent, analog_events=3).reads_analog_only
+    counts = Counts((silent,), 1, STEPS)
+    assert bits_of(counts, counts).s_ace_masked == 10 * STEPS * 8
+
+
+def test_the_dense_network_runs_for_its_own_steps() -> None:
+    dense, x = spiking(small_graph()), samples()
+    found = estimate_energy(spiking(pruned_graph()), x, 2, dense=dense, dense_steps=STEPS)
+    without = estimate_energy(spiking(pruned_graph()), x, 2, dense=dense)
+    assert found.dense_counts is not None and without.dense_counts is not None
+    assert found.dense_counts.to_dict() == count(dense, x, STEPS).to_dict()
+    assert without.dense_counts.to_dict() == count(dense, x, 2).to_dict()
+    assert found.dense_counts.synops > without.dense_counts.synops

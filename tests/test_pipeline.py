@@ -232,6 +232,7 @@ def redone(monkeypatch: pytest.MonkeyPatch) -> Callable[[Recipe, Path, Read], di
             )
 
         monkeypatch.setattr(pipeline, "stages_of", noting)
+        monkeypatch.setattr(pipeline, "_forget", lambda *_: None)
         run_recipe(wanted, out, "spikemorph run test.toml", read=read)
         return seen
 

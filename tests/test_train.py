@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,8 +20,10 @@ from spikemorph.train import (
     hold_out,
     initialised,
 )
+from spikemorph.train.averaging import Average, Ema, Swa
 from spikemorph.train.checkpoint import load_checkpoint
 from spikemorph.train.loop import DivergenceError, EpochRecord
+from spikemorph.train.objectives import Distillation
 
 SETTINGS = TrainSettings(epochs=4, batch=16, rate=0.05)
 
@@ -215,6 +218,40 @@ def test_a_checkpoint_of_another_run_is_refused(
     for start in (network(seed=99), nn.Sequential(nn.Flatten(), nn.Linear(36, 2))):
         with pytest.raises(InputError, match="made with starting network .*, now "):
             fit(start, images(), SETTINGS, checkpoint=path)
+
+
+def test_a_run_is_told_by_its_samples_teacher_variation_and_average(tmp_path: Path) -> None:
+    path, data, model = tmp_path / "run.checkpoint", images(), network()
+    taught = Distillation(network(seed=1).eval(), 0.5)
+    begun: dict[str, Any] = {"objective": taught, "augment": FlipAndShift(True, 0)}
+    companion = Average(model, Swa())
+    fit(model, data, SETTINGS, **begun, companion=companion, checkpoint=path)
+    brighter = DataTensors(data.x * 0.9, data.y)
+    for wrong, samples, said in (
+        ({"objective": Distillation(network(seed=2).eval(), 0.5)}, data, "objective"),
+        ({"objective": Distillation(network(seed=1).eval(), 0.4)}, data, "objective"),
+        ({"augment": None}, data, "variation"),
+        ({"augment": FlipAndShift(True, 1)}, data, "variation"),
+        ({"companion": Average(network(), Ema())}, data, "companion"),
+        ({}, brighter, "data"),
+        ({}, DataTensors(data.x, 1 - data.y), "data"),
+    ):
+        again = network()
+        given = {**begun, "companion": Average(again, Swa()), **wrong}
+        with pytest.raises(InputError, match=f"made with {said} .*, now "):
+            fit(again, samples, SETTINGS, **given, checkpoint=path)
+    again = network()
+    fit(again, data, SETTINGS, **begun, companion=Average(again, Swa()), checkpoint=path)
+    assert_same(again, model)
+
+
+def test_weights_that_overflow_in_the_last_step_are_never_kept(tmp_path: Path) -> None:
+    path, rate = tmp_path / "run.checkpoint", 1e38
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(36, 2))
+    data = DataTensors(images(16).x * 1e3, images(16).y)
+    with pytest.raises(DivergenceError, match="epoch 1: 1.weight is not finite"):
+        fit(flat, data, TrainSettings(1, 16, rate, decay=0.0, warmup=0.0), checkpoint=path)
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 truncated"])

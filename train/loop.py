@@ -16,8 +16,9 @@ from torch.optim import SGD
 from spikemorph.graph.errors import InputError, SpikemorphError
 from spikemorph.graph.saving import content_hash
 
+from .averaging import Average
 from .checkpoint import State, is_begun, load_checkpoint, save_checkpoint
-from .companion import Companion, Moment, kept_modules
+from .companion import Companion, Companions, Moment, kept_modules
 from .data import DataTensors
 from .objectives import CrossEntropy, Objective
 from .settings import TrainSettings
@@ -58,13 +59,21 @@ class _Plugged:
         return kept_modules(self.companion)
 
 
-def _in_words(objective: Objective) -> str:
-    """An objective's kind and plain numbers, by which two runs' objectives are told apart."""
-    if not is_dataclass(objective):
-        return type(objective).__name__
-    plain = {field.name: getattr(objective, field.name) for field in fields(objective)}
-    kept = {k: v for k, v in plain.items() if isinstance(v, int | float | str)}
-    return f"{type(objective).__name__}({', '.join(f'{k}={v!r}' for k, v in kept.items())})"
+def _in_words(part: object) -> str:
+    """A part's kind, numbers and weights, by which two runs are told apart."""
+    if part is None or isinstance(part, int | float | str):
+        return repr(part)
+    name = type(part).__name__
+    if isinstance(part, Companions):
+        return " ".join(_in_words(member) for member in part.members)
+    if isinstance(part, Average):
+        return f"{name}({_in_words(part.averaging)})"
+    if isinstance(part, nn.Module):
+        return f"{name}({content_hash({}, part.state_dict())[:12]})"
+    if not is_dataclass(part):
+        return name
+    told = (f"{field.name}={_in_words(getattr(part, field.name))}" for field in fields(part))
+    return f"{name}({', '.join(told)})"
 
 
 @dataclass(frozen=True)
@@ -80,11 +89,11 @@ class _Run:
     settings: TrainSettings
     plugged: _Plugged
     start: str  # hash of what the training starts from
+    parts: State  # what was plugged in, in words, as it was at the start
 
     def identity(self) -> State:
         """What must be equal for a stopped run to be continued."""
-        objective = _in_words(self.plugged.objective)
-        given = {"objective": objective, "starting network": self.start}
+        given = {**self.parts, "starting network": self.start}
         return {**asdict(self.settings), **self.train.identity(), **given}
 
     def save(self, path: Path, records: list[EpochRecord], *, ended: bool = False) -> None:
@@ -201,7 +210,21 @@ def _begin(
     for module in plugged.kept():
         module.to(fabric.device)
     generator = torch.Generator().manual_seed(settings.seed)
-    return _Run(fabric, model, spread, stepper, generator, train, settings, plugged, start)
+    parts = {
+        "objective": _in_words(plugged.objective),
+        "variation": _in_words(plugged.augment),
+        "companion": _in_words(plugged.companion),
+    }
+    return _Run(fabric, model, spread, stepper, generator, train, settings, plugged, start, parts)
+
+
+def _require_finite(model: nn.Module, epoch: int) -> None:
+    """The last update of an epoch can overflow: such weights are never kept."""
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise DivergenceError(
+                f"epoch {epoch}: {name} is not finite any more; lower the rate or check the inputs"
+            )
 
 
 def fit(
@@ -236,6 +259,7 @@ def fit(
     while not ended:
         with _lent_seed(run):
             records.append(run.epoch(len(records) + 1))
+        _require_finite(model, len(records))
         if checkpoint is not None:
             run.save(checkpoint, records)
         ended = len(records) == settings.epochs

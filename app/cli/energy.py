@@ -8,9 +8,9 @@ import typer
 from spikemorph.convert import load_certified
 from spikemorph.energy import estimate_energy
 from spikemorph.graph import InputError
-from spikemorph.spiking import load_network
 
 from .. import choices, sampling
+from ..comparing import dense_network
 from ..evaluation import curve_steps
 from ..models import network_file
 from ..report.costs import cost_lines, price_table
@@ -51,12 +51,13 @@ def estimate(
     if steps is not None and not 1 <= steps <= 100_000:
         raise InputError(f"--steps {steps}: give a whole number above zero, 100000 at most")
     spiking, certificate, notes = load_certified(network_file(network))
-    other = None if dense is None else load_network(network_file(dense))[0]
+    other, own_steps = dense_network(None if dense is None else network_file(dense))
     low, high = notes.get("input_range", (0.0, 1.0))
     found = sampling.first(options.read_data(data), samples)
     x = sampling.values(found, (low, high), spiking.entry.shape)
     result = estimate_energy(
-        spiking, x, steps or max(curve_steps(certificate)), dense=other, price_lists=lists,
+        spiking, x, steps or max(curve_steps(certificate)), dense=other,
+        dense_steps=steps or own_steps, price_lists=lists,
         model=str(notes.get("model", network.stem)), data=data,
     )  # fmt: skip
     options.write_json(json_file, result.to_dict())

@@ -142,10 +142,11 @@ def made_folder(path: Path) -> None:
 
 
 def clean_up(checkpoint: Path | None) -> None:
-    """Remove what a training that is done was to go on from; other files of such names stay."""
+    """Remove what a training that is done was to go on from, phase by phase; other files stay."""
     if checkpoint is None:
         return
-    for leftover in checkpoint.parent.glob(f"{glob.escape(checkpoint.name)}*"):
+    phases = checkpoint.parent.glob(f"{glob.escape(checkpoint.name)}.*")
+    for leftover in (checkpoint, *phases):
         try:
             load_checkpoint(leftover)
         except InputError:

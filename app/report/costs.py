@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spikemorph.energy import EnergyResult, MemoryResult
-from spikemorph.energy.results import Band
+from spikemorph.energy.results import HEADLINE, Band
 
 from ..comparison import Comparison
 from . import formats
@@ -58,7 +58,8 @@ def price_table(result: EnergyResult) -> Table:
 
 def cost_lines(result: EnergyResult) -> list[str]:
     """Operations, the verdict with its band, break-even, and what is stored."""
-    counts, band = result.counts, result.band
+    counts = result.counts
+    shown = ("ann", "snn_dense", HEADLINE)  # of the bands
     n = max(1, counts.samples)
     dense = counts.total("synops_dense_weights") if result.dense_counts is None else 0
     other = dense / n if result.dense_counts is None else result.dense_counts.synops / max(
@@ -70,7 +71,7 @@ def cost_lines(result: EnergyResult) -> list[str]:
         f"({result.dense_source})",
         f"spikes: {counts.spikes / n:,.1f} per inference, {counts.spike_rate:.4f} per neuron and "
         f"step; {counts.spikes_per_synapse:.3f} per synapse",
-        *(_band_line(b) for b in result.bands if b.against in ("ann", "snn_dense", band.against)),
+        *(_band_line(b) for b in result.bands if b.against in shown),
         _even_line(result),
         _fit_line(result),
     ]

@@ -44,7 +44,7 @@ SHAPE: Shape = {
     },
     "dense_source?": TEXT,
     "prices": ListOf(_PRICE),
-    "band": _BAND,
+    "band": Maybe(_BAND),
     "bands?": ListOf(_BAND),
     "break_even_spike_rate?": Maybe(NUMBER),
     "break_even?": ListOf(BREAK_EVEN),
@@ -59,15 +59,20 @@ _DRAWN = (MASKED, "integer_dense", ANN, DENSE_SPIKING)  # baselines that the plo
 def energy(parts: Mapping[str, Plain]) -> list[Block]:
     """The verdict; each price list's ratio; all prices; layers; break-even; what it rests on."""
     part = parts["energy"]
-    bands = part.get("bands") or [part["band"]]
-    blocks: list[Block] = [
-        Prose(_verdict(part), _tone(part["band"]["verdict"])),
-        Prose(_caveat(part)),
-    ]
+    bands = part.get("bands") or [band for band in [part["band"]] if band]
+    blocks: list[Block] = [_headline(part), Prose(_caveat(part))]
     if any(band.get("ratios") for band in bands):
         blocks.append(_figure(bands))
-    blocks += [_bands(bands), _prices(part), *_meanings(part), *layers(part)]
+    if bands:
+        blocks.append(_bands(bands))
+    blocks += [_prices(part), *_meanings(part), *layers(part)]
     return [*blocks, *break_even(part), *chip(part), *counted(part), *constants(part)]
+
+
+def _headline(part: Plain) -> Prose:
+    if part["band"] is None:
+        return Prose("No verdict: none of these price lists prices the baseline.", "warn")
+    return Prose(_verdict(part), _tone(part["band"]["verdict"]))
 
 
 def _tone(verdict: str) -> str:
