@@ -14,6 +14,7 @@ _COUNTS = (
     "queries",
     "draws",
 )  # the field that `name=NUMBER` sets, the first an attack has
+_LEAST = {"apgd-t": 4, "apgd-dlr": 3, "pgd-dlr": 3}  # classes that their losses need
 Plan = Callable[[Threat], tuple[Attack, ...]]
 
 
@@ -47,6 +48,8 @@ def _named(part: str, threat: Threat, classes: int) -> tuple[Attack, ...]:
     if name not in attacks:
         known = ", ".join((*sorted(attacks), STANDARD))
         raise InputError(f"no attack {name!r}; known: {known}")
+    if classes < (least := _LEAST.get(name, 2)):
+        raise InputError(f"attack {name}: its loss needs {least} classes, there are {classes}")
     attack = attacks[name](threat)
     return (_with_count(attack, part, number),) if equals else (attack,)
 
@@ -58,4 +61,5 @@ def _with_count(attack: Any, part: str, number: str) -> Attack:
         raise InputError(f"attack {part}: it has no number of steps; leave {number} out")
     if not number.isdecimal() or int(number) < 1:
         raise InputError(f"attack {part}: give a whole number of {setting}, 1 or more")
-    return replace(attack, **{setting: int(number)})
+    fewer = {"rescale": True} if "rescale" in has else {}  # Square's squares shrink within them
+    return replace(attack, **{setting: int(number)}, **fewer)

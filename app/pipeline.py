@@ -12,6 +12,7 @@ import torch
 
 from spikemorph.graph import InputError
 from spikemorph.graph.saving import read_header, write_bytes
+from spikemorph.robust.shards import REVISION
 from spikemorph.zoo import load_data
 
 from . import robust_stages, stages
@@ -80,7 +81,8 @@ def _timing(bench: Bench, hashes: Hashes) -> Any:
 def _attacking(bench: Bench, hashes: Hashes) -> Any:
     attack, compared = bench.recipe.attack, not bench.recipe.untrained
     how = None if attack is None else asdict(attack)
-    return [hashes["test data"], bench.recipe.seed, how, hashes["model"] if compared else None]
+    model = hashes["model"] if compared else None
+    return [hashes["test data"], bench.recipe.seed, how, model, REVISION]
 
 
 def _pricing(bench: Bench, hashes: Hashes) -> Any:

@@ -84,8 +84,8 @@ class TimeChoice:
     """How a network runs and is calibrated that is trained through time (arXiv 2505.15833, section 3).
 
     `percentile` and `scale` set the first thresholds, from `calibration_samples` samples that are shown
-    for `calibration_steps` steps. Training through time costs most: `samples` may limit it to the
-    first so many (0: all).
+    for `calibration_steps` steps. Training through time costs most: `samples` may limit it to so
+    many, drawn by the seed (0: all).
     """
 
     steps: int = 8

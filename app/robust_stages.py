@@ -1,13 +1,18 @@
 """The stages of a recipe that train through time and attack."""
 
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
+from spikemorph.convert import canonical
 from spikemorph.graph.grid import Grid
+from spikemorph.graph.interpret import shapes
 from spikemorph.graph.saving import load_graph_file
+from spikemorph.quant.integers import prepared
+from spikemorph.quant.learning_steps import refuse_unlearnable
 from spikemorph.robust.gate_context import Companions
 from spikemorph.robust.paths import extra_paths, paper_paths, spiking_target
 from spikemorph.robust.paths_chosen import choose_paths
@@ -22,12 +27,13 @@ from .conversion import convert_graph
 from .evaluation import float_classes, share
 from .in_time import measure_in_time, settings_of, started, train_in_time
 from .inspection import inspect_graph
-from .recipe import EXACT, IN_TIME, AttackChoice
+from .recipe import EXACT, IN_TIME, LEARNED, AttackChoice
 from .robustness import Where, attack_model, check_attack
 from .sampling import CALIBRATION_SAMPLES, drawn, labels_of, values
 from .stages import Bench, conversion_settings, fine_tuning_lesson, naming
 from .subjects import in_unit_range, on_device, open_file, open_float, weight_counts
 
+_FEW = 8  # samples, where only their shape matters
 BLOCKS = "blocks"  # the folder of an attack's blocks, in a network's own
 
 
@@ -40,16 +46,19 @@ def check(bench: Bench) -> None:
         If a name is unknown, a number outside its range, or there are no labels to attack by; names
         the network.
     UnsupportedError
-        Naming every node that cannot be trained through time.
+        Naming every node that cannot be trained on its road.
     """
     recipe, road, graph = bench.recipe, bench.network.road, bench.model.graph
     with naming(bench):
         if road != EXACT:
             fine_tuning_lesson(bench, graph)
+        if road == LEARNED:
+            few = values(drawn(bench.train, recipe.seed, _FEW), bench.ends, bench.model.input_shape)
+            refuse_unlearnable(*prepared(canonical(graph), few, Grid.of(*bench.ends))[:2])
         if road == IN_TIME:
             SpikingModule(graph, settings_of(recipe.time)[0])
         if recipe.attack is not None:
-            check_attack(recipe.attack)
+            check_attack(recipe.attack, math.prod(shapes(graph)[graph.outputs[0]]))
             labels_of(bench.test)
             _check_paths(road, recipe.attack)
 

@@ -81,7 +81,7 @@ def attack_model(
         attack_plan(choice.attacks, classes),
         Samples(x, y, torch.arange(len(x))),
         _settings(choice, seed),
-        replace(opened.subject, data=data.name, network=opened.identity),
+        replace(opened.subject, data=data.name, network=_identity(opened)),
         companions=companions,
         measure=_measure(where),
     )
@@ -89,7 +89,15 @@ def attack_model(
     return replace(result, corruptions=corrupted, reproduce=made.to_dict())
 
 
-def check_attack(choice: AttackChoice) -> None:
+def _identity(opened: Opened) -> str:
+    """The network's hash, and the range of its inputs where that is not [0, 1]."""
+    low, high = opened.ends
+    return (
+        opened.identity if opened.ends == (0.0, 1.0) else f"{opened.identity} on {low!r}..{high!r}"
+    )
+
+
+def check_attack(choice: AttackChoice, classes: int = MANY_CLASSES) -> None:
     """Refuse now what would be refused only when networks were made, or read.
 
     Raises
@@ -104,7 +112,7 @@ def check_attack(choice: AttackChoice) -> None:
         )
     _settings(choice, 0)
     for text in (choice.attacks, choice.in_time, choice.ann):
-        attack_plan(text, MANY_CLASSES)
+        attack_plan(text, classes)
 
 
 def _settings(choice: AttackChoice, seed: int) -> EvaluationSettings:

@@ -141,6 +141,12 @@ def open_file(path: Path, device: torch.device = CPU) -> Opened:
         facts = (read_header(path)["sha256"], ends, _shape(module.graph), training_path(module))
         return Opened(target, subject, *facts, tuple(others))
     network, certificate, notes = load_certified(path)
+    if certificate.level != "A":
+        raise InputError(
+            f"{path}: its certificate is of level {certificate.level or 'none'}, so its spikes may "
+            "differ from the integer network, which attacks are judged by; convert it with a neuron and "
+            "as many steps as reach level A"
+        )
     ends = _ends(notes.get("input_range"))
     weights, nonzero = weight_counts(network.graph)
     steps = certificate.steps_used or max(curve_steps(certificate))
@@ -205,6 +211,7 @@ def _between(before: _Step, target: Target, after: _Step) -> Target:
         whole(target.logits),
         tuple(replace(path, logits=whole(path.logits)) for path in target.paths),
         None if mixed is None else lambda x, which: after(mixed(before(x), which)),
+        target.input_step,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from spikemorph.layers.ladder import Ladder, Line, along_channels
+from spikemorph.layers.ladder import Ladder, along_channels
 
 from .whole import position
 
@@ -101,16 +101,12 @@ class Unrounded:
     def __call__(self, op: Ladder, sums: Tensor, level: Tensor) -> Tensor:
         if op.line is None:
             return _ramps(op, sums)
-        real = position(op.line, sums) - along_channels(_start(op.line), sums)
+        real = position(op.line, sums) - 0.5  # halfway between rungs it is the level itself
         return real.clamp(op.smin, op.smax if self.clipped else None)
 
 
 def _box(distance: Tensor) -> Tensor:
     return ((distance >= -0.5) & (distance < 0.5)).to(distance.dtype)
-
-
-def _start(line: Line) -> Tensor:
-    return line.start.double() / line.threshold.double()
 
 
 @torch.no_grad()

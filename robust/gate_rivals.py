@@ -24,7 +24,7 @@ FALLEN = 5.0  # points that an undefended twin may keep, where "about 0" is expe
 def square(context: GateContext) -> Finding:
     """accuracy(white box) <= accuracy(Square), and Square takes no more from it."""
     queries = context.settings.queries
-    attack = Square(context.threat, queries)
+    attack = Square(context.threat, queries, rescale=True)
     found = context.attack(attack, [context.target.logits])
     return _against(context, found.standing, f"Square with {queries} queries")
 
@@ -76,7 +76,9 @@ def time_steps(context: GateContext) -> Finding:
             None,
             "not run: the network does not run through time, or its other lengths were not given",
         )
-    strongest = context.sweep[0][0].name
+    strongest = next((path.name for path, _ in context.sweep if not path.stand_in), None)
+    if strongest is None:
+        return Finding(None, "not run: no path runs through time, all stand in for the network")
     attack = Pgd(context.threat, steps=context.settings.steps)
     both = torch.ones_like(context.clean)
     left = []

@@ -19,7 +19,7 @@ from spikemorph.surrogate.layerwise import (
 )
 from spikemorph.surrogate.replacement import Clipped, Rectified, Replacement
 
-from .target import GradientPath, Target
+from .target import GradientPath, Logits, Target, by_rows, through
 
 Rule = Backward | Replacement
 
@@ -75,46 +75,31 @@ def training_path(module: SpikingModule) -> str:
 
 
 def spiking_target(
-    name: str, module: SpikingModule, rules: dict[str, Rule] | None = None
+    name: str, module: SpikingModule, chosen: dict[str, Rule] | None = None
 ) -> Target:
     """The network in evaluation, open to attack by all paths, or by the given ones, in their order.
 
     The surrogate that it was trained with is added in front, as ``trained``, where no path is it:
     an attacker knows it. The module's mode, weights and statistics are left alone.
     """
-    known = {**paper_paths(), **extra_paths()} if rules is None else rules
-    if rules is None and training_path(module) not in known:
+    known = {**paper_paths(), **extra_paths()} if chosen is None else chosen
+    if chosen is None and training_path(module) not in known:
         known = {"trained": module.surrogate, **known}
-    paths = tuple(
-        GradientPath(path, module.logits_by(rule), exact=not isinstance(rule, Replacement))
-        for path, rule in known.items()
-    )
-    own = tuple(known.values())
-    return Target(
-        name,
-        module.logits_by(module.surrogate),
-        paths,
-        lambda x, which: _mixed(module, own, x, which),
-    )
+    own = module.logits_by(module.surrogate)
+    paths = tuple(_path(path, own, module, rule) for path, rule in known.items())
+    rules = tuple(known.values())
+    alone = {k: path.logits for k, path in enumerate(paths) if path.stand_in}
+    spiking = [rule for rule in rules if not isinstance(rule, Replacement)]
+    place = torch.tensor([spiking.index(r) if r in spiking else -1 for r in rules])
+
+    def shared(x: Tensor, which: Tensor) -> Tensor:
+        return module.logits_by(per_sample(tuple(spiking), place.to(which)[which]))(x)
+
+    return Target(name, own, paths, lambda x, which: by_rows(x, which, shared, alone))
 
 
-def _mixed(module: SpikingModule, rules: tuple[Rule, ...], x: Tensor, which: Tensor) -> Tensor:
-    """(sample, class) logits, the gradient of sample k going by ``rules[which[k]]``.
-
-    All exact rules share one run; each replacement runs its samples by itself.
-    """
-    which = which.to(x.device)
-    spiking = tuple(rule for rule in rules if not isinstance(rule, Replacement))
-    place = torch.tensor([spiking.index(r) if r in spiking else -1 for r in rules]).to(which)
-    parts, order = [], []
-    shared = (place[which] >= 0).nonzero()[:, 0]
-    if len(shared):
-        rule = per_sample(spiking, place[which[shared]])
-        parts.append(module.logits_by(rule)(x[shared]))
-        order.append(shared)
-    for index, replacement in enumerate(rules):
-        rows = (which == index).nonzero()[:, 0]
-        if isinstance(replacement, Replacement) and len(rows):
-            parts.append(module.logits_by(replacement)(x[rows]))
-            order.append(rows)
-    return torch.cat(parts)[torch.cat(order).argsort()]
+def _path(name: str, own: Logits, module: SpikingModule, rule: Rule) -> GradientPath:
+    logits = module.logits_by(rule)
+    if isinstance(rule, Replacement):
+        return GradientPath(name, through(own, logits), stand_in=True)
+    return GradientPath(name, logits)

@@ -13,7 +13,7 @@ from spikemorph.quant.twin_rules import Rule, Smoothed, StraightThrough, Unround
 from spikemorph.spiking import SpikingNetwork
 from spikemorph.spiking.integer_pass import IntegerPass
 
-from .target import GradientPath, Target
+from .target import GradientPath, Target, by_rows, through
 
 # Gradient paths by their names in tables; the first is what the network was trained with.
 RULES: tuple[tuple[str, Rule], ...] = (
@@ -61,9 +61,19 @@ def exact_target(
                 return logits.real(settled(x))
             return twin(x, StraightThrough())
 
-    paths = tuple(GradientPath(n, partial(twin, rule=rule), rule.exact) for n, rule in rules)
-    return Target(name, judge, paths, partial(_mixed, twin, tuple(rule for _, rule in rules)))
+    paths = tuple(_path(n, twin, rule) for n, rule in rules)
+    alone = {k: path.logits for k, path in enumerate(paths) if path.stand_in}
+    every = tuple(rule for _, rule in rules)
+
+    def mixed(x: Tensor, which: Tensor) -> Tensor:
+        return by_rows(x, which, lambda x, which: twin.mixed(x, every, which), alone)
+
+    grid = network.grid
+    return Target(name, judge, paths, mixed, input_step=1 / (grid.high - grid.low))
 
 
-def _mixed(twin: IntegerTwin, rules: tuple[Rule, ...], x: Tensor, which: Tensor) -> Tensor:
-    return twin.mixed(x, rules, which)
+def _path(name: str, twin: IntegerTwin, rule: Rule) -> GradientPath:
+    logits = partial(twin, rule=rule)
+    if rule.exact:
+        return GradientPath(name, logits)
+    return GradientPath(name, through(partial(twin, rule=StraightThrough()), logits), stand_in=True)

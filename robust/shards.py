@@ -29,6 +29,7 @@ from .threat import require_unit_range
 from .worst_case import BLOCK, members_of, worst_case
 
 _KIND = "evaluation block"
+REVISION = 2  # raised when attacks, paths or the cascade find something else than before
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,7 @@ class Evaluation:
             "seed": self.seed,
             "block": self.block,
             "only_survivors": self.only_survivors,
+            "revision": REVISION,
             "versions": {name: version(name) for name in ("spikemorph", "torch")},
         }
 

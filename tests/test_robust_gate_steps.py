@@ -12,6 +12,7 @@ from spikemorph.robust.gates import Gate, gates
 from spikemorph.robust.paths import spiking_target
 from spikemorph.surrogate import Calibration, Dynamics, SpikingModule, to_trainable
 from spikemorph.surrogate.gradients import Rectangular
+from spikemorph.surrogate.replacement import Rectified
 from spikemorph.zoo import load_data
 
 QUICK = GateSettings(samples=16, steps=5, sweep_steps=3, convergence=(3, 5))
@@ -58,3 +59,21 @@ def test_it_says_where_there_is_no_other_length() -> None:
     found = judged(Target("linear", linear, (GradientPath("own", linear),)))
     assert found.passed is None
     assert "does not run through time" in found.detail
+
+
+def test_stand_ins_do_not_count_as_running_through_time() -> None:
+    """They rank first, and take the same way at every length."""
+    honest, shut = Rectangular(1.0), network().logits_by(Rectangular(1e-6))
+    masked = Target(
+        "masked",
+        shut,
+        (
+            GradientPath("act", network().logits_by(honest), stand_in=True),
+            GradientPath("rect 1", shut),
+        ),
+    )
+    other = spiking_target("T = 8", network().lasting(8), {"rect 1": honest, "act": Rectified()})
+    found = judged(masked, other)
+    assert "path rect 1 at other T" in found.detail
+    only = Target("only", shut, masked.paths[:1])
+    assert judged(only, other).passed is None
