@@ -23,7 +23,7 @@ class PathRecord:
 
     Parameters
     ----------
-    name, exact
+    name, exact, stand_in
         As in `GradientPath`.
     robust : float
         Percentage that stands after an attack through this path alone.
@@ -36,6 +36,7 @@ class PathRecord:
 
     name: str
     exact: bool
+    stand_in: bool
     robust: float
     zero: float
     nan: float
@@ -46,6 +47,7 @@ class PathRecord:
         return {
             "name": self.name,
             "exact": self.exact,
+            "stand_in": self.stand_in,
             "robust": self.robust,
             "zero_gradient_fraction": self.zero,
             "nan_gradient_fraction": self.nan,
@@ -64,6 +66,7 @@ def path_records(context: GateContext) -> tuple[PathRecord, ...]:
             PathRecord(
                 path.name,
                 path.exact,
+                path.stand_in,
                 robust[path.name],
                 percent(_zero(gradient)) / 100,
                 percent(_broken(gradient)) / 100,

@@ -41,7 +41,7 @@ EXAMPLE = {"index": 7, "label": 3, "clean_class": 3, "adversarial_class": 8, "ep
 PATHS = [
     {"name": "bptr", "exact": True, "robust": 80.0, "zero_gradient_fraction": 0.5,
      "nan_gradient_fraction": 0.0, "cosine": 1.0},
-    {"name": "relu", "exact": False, "robust": 60.0, "zero_gradient_fraction": 0.0,
+    {"name": "relu", "exact": True, "stand_in": True, "robust": 60.0, "zero_gradient_fraction": 0.0,
      "nan_gradient_fraction": 0.0, "cosine": None},
 ]  # fmt: skip
 PART: dict[str, Any] = {
@@ -202,8 +202,8 @@ def test_members_are_listed_in_order_at_every_eps() -> None:
 def test_paths_are_told_apart_and_useless_gradients_stand_out() -> None:
     chosen = next(b for b in only(Table, blocks(PART)) if "Gradient paths" in b.caption)
     assert table(blocks(PART), "Gradient paths") == [
-        ["bptr", "yes", "80.00 %", "50.0 %", "0 %", "1.0"],
-        ["relu", "no", "60.00 %", "0 %", "0 %", "–"],
+        ["bptr", "the network", "80.00 %", "50.0 %", "0 %", "1.0"],
+        ["relu", "a stand-in", "60.00 %", "0 %", "0 %", "–"],
     ]
     assert [row[2].tone for row in chosen.rows] == ["", "best"]
     assert [row[3].tone for row in chosen.rows] == ["bad", "dim"]

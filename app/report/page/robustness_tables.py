@@ -26,6 +26,7 @@ MEMBER: Shape = {
 PATH: Shape = {
     "name": TEXT,
     "exact": TRUTH,
+    "stand_in?": TRUTH,
     "robust": PERCENT,
     "zero_gradient_fraction": FRACTION,
     "nan_gradient_fraction": FRACTION,
@@ -115,6 +116,13 @@ def _members(row: Plain) -> Table:
     )  # fmt: skip
 
 
+def _whose(record: Plain) -> Cell:
+    """Whose gradient a path takes; one that is not exact asks the stand-in for outputs, too."""
+    if not record["exact"]:
+        return Cell("a stand-in, judged by itself", "dim")
+    return Cell("a stand-in", "dim") if record.get("stand_in") else Cell("the network")
+
+
 def paths(records: list[Plain]) -> list[Block]:
     """Every gradient path by itself: the strongest in bold, useless gradients in red."""
     if not records:
@@ -123,7 +131,7 @@ def paths(records: list[Plain]) -> list[Block]:
     rows = tuple(
         (
             record["name"],
-            Cell("yes") if record["exact"] else Cell("no", "dim"),
+            _whose(record),
             Cell(
                 formats.percent(record["robust"]), "best" if record["robust"] == least else "",
                 share_bar(record["robust"] / 100),
@@ -134,10 +142,17 @@ def paths(records: list[Plain]) -> list[Block]:
         for record in records
     )  # fmt: skip
     note = (
-        "On the gates' samples, through this path alone; lower is a stronger attack. Exact: its outputs "
-        f"are the network's. Cosine: mean, of its gradients with those of {records[0]['name']}."
+        "On the gates' samples, through this path alone; lower is a stronger attack. A stand-in gives "
+        f"the gradient alone, the network its outputs. Cosine: mean, of its gradients with those of {records[0]['name']}."
     )
-    headings = ("<Gradient path", "<Exact", "Left", "Zero gradients", "NaN gradients", "Cosine")
+    headings = (
+        "<Gradient path",
+        "<Gradient of",
+        "Left",
+        "Zero gradients",
+        "NaN gradients",
+        "Cosine",
+    )
     return [Table("Gradient paths, each alone", headings, rows, note=note)]
 
 
