@@ -143,7 +143,8 @@ def paths(records: list[Plain]) -> list[Block]:
     )  # fmt: skip
     note = (
         "On the gates' samples, through this path alone; lower is a stronger attack. A stand-in gives "
-        f"the gradient alone, the network its outputs. Cosine: mean, of its gradients with those of {records[0]['name']}."
+        "the gradient alone, the network its outputs. Cosine: mean, of its gradients with those of "
+        f"{records[0]['name']}."
     )
     headings = (
         "<Gradient path",
