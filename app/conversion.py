@@ -15,6 +15,7 @@ from spikemorph.spiking import AnalogFirstStep, Coding, Neuron, Schedule, Spikin
 from spikemorph.spiking.coding import Constant
 from spikemorph.spiking.neurons import pow2
 
+_LEAST = 1e-30  # of a standard deviation: its reciprocal is a number
 _FIRST = AnalogFirstStep()
 _DEFAULT = pow2()
 
@@ -100,7 +101,7 @@ def normalised(graph: Graph, mean: tuple[float, ...], std: tuple[float, ...]) ->
     shape: tuple[int, ...] = getattr(entry.op, "shape", ())
     if len(mean) != len(std) or len(mean) not in (1, shape[0]):
         raise InputError(f"--mean and --std need 1 or {shape[0]} numbers each")
-    if any(s <= 0 for s in std):
+    if any(s < _LEAST for s in std):
         raise InputError(f"--std {std}: deviations must be above zero")
     wide = (-1, *[1] * (len(shape) - 1))
     deviation = torch.tensor(std, dtype=torch.float64)

@@ -18,6 +18,9 @@ from spikemorph.zoo.made import FLOAT, made_card, made_file, made_names
 FETCHED = {"onnx-mnist": (0.0, 255.0)}  # networks of others, and the range of their inputs
 
 
+_FILES = (".onnx", ".pt2", ".safetensors")  # of models
+
+
 @dataclass(frozen=True)
 class Model:
     """A float graph, what it is called, and the range of its inputs where that is known."""
@@ -56,9 +59,10 @@ def load_graph(
     UnsupportedError
         Naming every node that cannot be taken.
     """
+    path = Path(source)
+    _require_meaning(source, path.suffix, input_shape, weights)
     if source.startswith("zoo:"):
         return _from_zoo(source.removeprefix("zoo:"))
-    path = Path(source)
     if path.suffix == ".onnx":
         return Model(path.stem, read_onnx(path, input_shape))
     if path.suffix == ".pt2":
@@ -76,6 +80,22 @@ def load_graph(
         f"{source}: not a model; give a .onnx, .pt2 or .safetensors file, zoo:NAME, or "
         "package.module:factory"
     )
+
+
+def _require_meaning(
+    source: str, suffix: str, input_shape: tuple[int, ...] | None, weights: Path | None
+) -> None:
+    """Refuse what would say nothing of this model."""
+    factory = ":" in source and not source.startswith("zoo:") and suffix not in _FILES
+    if weights is not None and not factory:
+        raise InputError(
+            f"{source}: has its own weights; --weights goes with package.module:factory"
+        )
+    if input_shape is not None and not factory and suffix != ".onnx":
+        raise InputError(
+            f"{source}: has its own input shape; --input-shape goes with package.module:factory and "
+            "with ONNX files of open sizes"
+        )
 
 
 def network_file(source: str | Path) -> Path:
@@ -116,11 +136,20 @@ def _from_factory(source: str, input_shape: tuple[int, ...] | None, weights: Pat
         raise InputError(f"{source}: give --input-shape, for example 1,3,32,32")
     try:
         factory = getattr(importlib.import_module(place), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"{source}: cannot be imported ({error})") from error
+    except (Exception, SystemExit) as error:  # a user's module does anything
+        raise InputError(
+            f"{source}: cannot be imported ({type(error).__name__}: {error}); modules are looked for in "
+            "PYTHONPATH"
+        ) from error
     with torch.random.fork_rng(devices=[]):  # the same first weights every time
         torch.default_generator.manual_seed(0)
-        model = factory() if callable(factory) else factory
+        try:
+            model = factory() if callable(factory) else factory
+        except (Exception, SystemExit) as error:
+            raise InputError(
+                f"{source}: the factory fails ({type(error).__name__}: {error}); it is called "
+                "without arguments"
+            ) from error
     if not isinstance(model, nn.Module):
         raise InputError(f"{source}: gave a {type(model).__name__}, not a torch nn.Module")
     if weights is not None:
@@ -158,6 +187,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"{path}: not a plain state dict, and pickled code is never run; save the state dict "
             "as safetensors"
         ) from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
+    if not named or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{path}: not a state dict; save model.state_dict()")
     return state

@@ -99,7 +99,13 @@ def split_data(data: str, calibration: str | None, seed: int, read: Read = load_
             return _halves(read(data), seed)
         calibration = data if part == "train" else f"{name}:train"
         test = f"{name}:test" if part == "train" else data
-    return DataPair(drawn(read(calibration), seed), read(test))
+    shown, tested = read(calibration), read(test)
+    if (shown.name, shown.source) == (tested.name, tested.source):
+        raise InputError(
+            f"--calibration {calibration}: the network would be tested on what it is calibrated on; give "
+            "other samples"
+        )
+    return DataPair(drawn(shown, seed), tested)
 
 
 def drawn(samples: Samples, seed: int, most: int = CALIBRATION_SAMPLES) -> Samples:

@@ -53,7 +53,7 @@ LONG = {  # of methods that raise the sparsity while they train, that are taught
     ("fashion_wide_resnet", "gradual-distilled", 0.9): 8,
     ("fashion_wide_resnet", "gradual-distilled-plain", 0.99): 10,
     ("cifar_vgg", "gradual", 0.99): 8,
-    ("cifar_vgg", "gradual-distilled-mirrored", 0.99): 6,
+    ("cifar_vgg", "gradual-distilled-mirrored", 0.99): 5,
     ("cifar_vgg", "hydra-distilled", 0.99): 16,
     ("cifar_vgg", "continued", 0.99): 8,
 }

@@ -63,6 +63,13 @@ def is_double(model: onnx.ModelProto, entry: str) -> bool:
     return bool(kinds[entry] == onnx.TensorProto.DOUBLE)
 
 
+def is_floating(model: onnx.ModelProto, entry: str) -> bool:
+    """Whether the input of that name holds floats, or the file does not say what."""
+    kinds = {item.name: item.type.tensor_type.elem_type for item in model.graph.input}
+    floats = ("UNDEFINED", "FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16")
+    return kinds[entry] in [getattr(onnx.TensorProto, kind) for kind in floats]
+
+
 def attribute(item: onnx.AttributeProto) -> Any:
     """An attribute's value.
 

@@ -1,7 +1,9 @@
 """Check that a .pt2 archive can be loaded without running anything that it holds.
 
-``torch.export.load`` unpickles the members that the archive says are pickled, and evaluates the
-archive's size expressions. So only members of known kinds pass, none pickled, all sizes plain.
+``torch.export.load`` unpickles the members that the archive says are pickled, evaluates the archive's
+size expressions, looks up the names of its calls, and what it returns executes guards that the
+archive writes down. So only members of known kinds pass, none pickled, all sizes and names plain,
+without guards (exports hold none).
 """
 
 import io
@@ -24,6 +26,8 @@ _MEMBERS = re.compile(
     r"|data/constants/(tensor_\d+|[^/]+_constants_config\.json)"
     r"|data/sample_inputs/[^/]+\.pt|models/[^/]+\.json"
 )
+_CALL = "target of a node"
+_CALLED = re.compile(r"torch\.ops(\.\w+){2,3}|_?operator\.\w+|math\.\w+|torch\.sym_\w+")
 _SIZE = re.compile(
     r"(?:[su]\d+|Symbol\('[su]\d+'(, (positive|integer|nonnegative)=(True|False))*\)"
     r"|Eq|Ne|Mod|FloorDiv|Max|Min|[\s\d()+*/<>=,-])*"
@@ -84,12 +88,20 @@ def _require_plain_member(path: Path, name: str, archive: zipfile.ZipFile) -> No
                 raise InputError(f"{path}: member {name!r} asks to unpickle; export it again")
             if key == "expr_str" and not _SIZE.fullmatch(str(value)):
                 raise InputError(f"{path}: member {name!r} holds the size {str(value)[:40]!r}")
+            if key == "guards_code" and value:
+                raise InputError(
+                    f"{path}: member {name!r} holds guards to execute; export it again"
+                )
+            if key == _CALL and not _CALLED.fullmatch(str(value)):
+                raise InputError(f"{path}: member {name!r} calls {str(value)[:40]!r}")
 
 
 def _entries(plain: Any) -> Iterator[tuple[str, Any]]:
-    """Every key with its value, at any depth."""
+    """Every key with its value, at any depth; what a node calls comes as `_CALL`."""
     if isinstance(plain, dict):
         yield from plain.items()
+        if "target" in plain and "inputs" in plain:
+            yield _CALL, plain["target"]
         plain = list(plain.values())
     if isinstance(plain, list):
         for item in plain:

@@ -17,6 +17,7 @@ from . import onnx_values
 from .assembly import Assembly, Unknown, first_line
 
 OLDEST = 7  # operator set; older files spell broadcasting in another way
+_MOVING = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 _RESHAPING = {"Flatten", "Reshape", "Squeeze", "Unsqueeze"}
 _STANDARD = ("", "ai.onnx")
 _OPEN_BATCHES = (3, 5)  # stand for an open batch size; two, to see whether it matters
@@ -87,7 +88,8 @@ def _load(path: Path) -> onnx.ModelProto:
 
 
 class _Reading:
-    """One reading of one file: the values known so far, by the file's names."""
+    """One reading of one file: the values known so far, by the file's names, and which are `whole`
+    numbers: with these ONNX divides and wraps around as reals do not."""
 
     def __init__(
         self, path: Path, model: onnx.ModelProto, given: tuple[int, ...] | None, open_batch: int
@@ -103,6 +105,7 @@ class _Reading:
         self.open = dims[0] is None
         self.batch = dims[0] or open_batch
         self.kind = torch.float64 if onnx_values.is_double(model, entry) else torch.float32
+        self.whole = set() if onnx_values.is_floating(model, entry) else {entry}
         shape = tuple(int(d) for d in dims[1:] if d)
         self.values[entry] = self.assembly.enter(entry, Input(shape))
 
@@ -193,6 +196,10 @@ class _Reading:
             return list(onnx_values.folded(node, inputs, self.version))
         if node.op_type == "CastLike" and isinstance(sized, Tensor):
             return [sized.to(self.kind)]  # all that depends on the sample has the input's type
+        if self.whole.intersection(node.input) and node.op_type != "Cast":
+            if node.op_type not in _MOVING:
+                raise Refusal("it computes with whole numbers", "cast the input to float first")
+            self.whole.update(node.output)
         options = {item.name: onnx_values.attribute(item) for item in node.attribute}
         shape, known = None, not any(isinstance(item, Unknown) for item in inputs)
         if known and node.op_type in _RESHAPING and isinstance(sized, Edge):

@@ -16,6 +16,7 @@ from spikemorph.graph.calls import Call, Edge
 from spikemorph.graph.tables import reads_torch
 
 from .assembly import MISFITS, Assembly, Unknown, first_line
+from .foldable import FOLDABLE
 from .pt2_archives import require_plain
 
 
@@ -196,11 +197,14 @@ class _Reading:
         return [self._value(i) for i in item] if isinstance(item, list | tuple) else item
 
     def _fold(self, node: fx.Node) -> Any:
-        """What a call on constants gives: only torch's own operators are run, and none that is
-        random or changes a stored tensor."""
+        """What a call on constants gives: only operators that are known to do nothing else are run,
+        and none that is random or changes a stored tensor."""
         target, name, op = node.target, self._name(node), _operator(node.target)
         if not isinstance(target, OpOverload) or target.namespace != "aten":
             return self.assembly.refuse(name, op, "it is not one of torch's operators", "remove it")
+        if torch.Tag.nondeterministic_seeded not in target.tags and op not in FOLDABLE:
+            reason = "it is not among the operators that are computed on constants"
+            return self.assembly.refuse(name, op, reason, "store its result as a buffer")
         if torch.Tag.nondeterministic_seeded in target.tags:
             return self.assembly.refuse(name, op, "it is random", "store the numbers as a buffer")
         if _changes_input(node) and target is not torch.ops.aten.detach_.default:

@@ -98,6 +98,8 @@ def past(op: Op, scale: ScaleShift, source: Shape) -> ScaleShift | None:
         return ScaleShift(gain, shift)
     if isinstance(op, MaxPool | GlobalMax):
         return scale if rises(scale) else None
+    if isinstance(op, Pad) and len(op.padding) == len(source) and any(op.padding[0]):
+        return None  # new channels have no gain
     if isinstance(op, SumPool | Pad) and per_channel(scale.gain) is not None:
         shift = op(scale.shift.double().expand(source)[None])[0]
         return ScaleShift(scale.gain.double(), _shrunk(shift))

@@ -39,6 +39,8 @@ class Grid(Record):
             raise InputError(f"the input range {low},{high} must contain zero and not be empty")
         if not 1 <= bits <= 24:
             raise InputError(f"an input grid of {bits} bits: choose 1 to 24")
+        if high - low < 1e-6:
+            raise InputError(f"the input range {low},{high} is too narrow: give 1e-6 or more")
         step = (Fraction(high) - Fraction(low)).limit_denominator(10**6) / (2**bits - 1)
         return cls(step, round(Fraction(low) / step), round(Fraction(high) / step))
 

@@ -177,7 +177,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         If the system refuses; nothing is left behind.
     """
     if path.is_dir():
-        raise InputError(f"{path}: is a folder; choose the name of a file with --out")
+        raise InputError(f"{path}: is a folder; choose the name of a file with --out or --json")
+    try:
+        path = path.resolve()  # a link stays a link
+        other = path.exists() and not path.is_file()
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{path}: cannot be written: {error}; choose another file") from error
+    if other:
+        raise InputError(f"{path}: is no plain file and is not replaced; choose another one")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with temporary.open("xb") as file:

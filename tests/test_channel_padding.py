@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikemorph import convert_graph
-from spikemorph.convert import read_torch
+from spikemorph.convert import canonical, read_torch
 from spikemorph.graph import run
 from spikemorph.graph.grid import Grid
 from spikemorph.quant import Quantisation
@@ -50,6 +50,28 @@ def test_padded_sums_convert_exactly(joined: bool) -> None:
     assert found.certificate.level == "A" and found.certificate.steps_required is not None
     trace = DenseEngine(found.network).run(x, found.certificate.steps_required)
     assert torch.equal(trace.outputs[-1].long(), IntegerPass(found.network)(x).long())
+
+
+class Normed(nn.Module):
+    """A batch norm behind an activation, and channels of zeros added behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.head = nn.Linear(6 * 36, 3)
+        for tensor in (self.norm.running_mean, self.norm.bias):
+            tensor.data.copy_(torch.tensor([0.1, -0.2, 0.3, 0.0]))  # type: ignore[union-attr]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(torch.relu(self.first(x)))
+        return self.head(F.pad(y, (0, 0, 0, 0, 1, 1)).flatten(1))
+
+
+def test_scales_stop_at_new_channels() -> None:
+    torch.manual_seed(0)
+    model, x = Normed().eval(), torch.rand(12, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    graph = canonical(read_torch(model, x[:1]))
+    torch.testing.assert_close(run(graph, x), model(x), rtol=1e-4, atol=1e-5)
 
 
 def test_constants_of_forward_are_read() -> None:

@@ -17,6 +17,7 @@ from .reasons import reason
 from .samples import Samples
 
 _SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_MOST_CLASSES = 100_000
 _GREY = frozenset({"1", "L"})
 _COLOUR = frozenset({"P", "RGB"})
 _UNREADABLE = (OSError, EOFError, ValueError, MemoryError, zipfile.BadZipFile, zlib.error)
@@ -30,6 +31,11 @@ def read_npz(path: Path) -> Samples:
     x = _inputs(path, arrays["x"])
     y = _labels(path, arrays["y"]) if "y" in arrays else None
     top = -1 if y is None or len(y) == 0 else int(y.max())
+    if top >= _MOST_CLASSES and y is not None:
+        raise InputError(
+            f"{path}: label {top} of sample {int(y.argmax())} is no class: they count from 0, and "
+            f"there are at most {_MOST_CLASSES}"
+        )
     classes = tuple(str(label) for label in range(top + 1))
     return Samples(name=path.name, x=x, y=y, classes=classes, source=str(path))
 

@@ -59,6 +59,7 @@ def convert(
     settings = Quantisation(levels, weight_bits, choices.calibrator(calibrator), bias_correction)
     chosen = (choices.neuron(neuron), choices.coding(coding), choices.schedule(schedule))
     where = options.device(device)
+    options.can_be_written(out, json_file)
     found = load_graph(model, input_shape=options.shape(input_shape), weights=weights)
     ends = options.input_range(input_range, found.input_range)
     grid = Grid.of(*ends, bits=input_bits)

@@ -38,6 +38,7 @@ def evaluate_network(
 ) -> None:
     """Run a saved network and compare it, at every step, with the integer pass."""
     where, rule, wanted = options.device(device), choices.exit_rule(exit_), parsed_steps(steps)
+    options.can_be_written(json_file)
     spiking, certificate, notes = load_certified(network_file(network))
     points = curve_steps(certificate) if wanted is None else list(wanted)
     certificate = certify(spiking, max(points))

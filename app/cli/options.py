@@ -70,8 +70,9 @@ def shape(text: str | None) -> tuple[int, ...] | None:
     """The sizes of ``1,3,32,32``, batch first."""
     if text is None:
         return None
-    sizes = tuple(int(n) for n in numbers(text, "--input-shape"))
-    if len(sizes) < 2 or min(sizes) < 1:
+    given = numbers(text, "--input-shape")
+    sizes = tuple(int(n) for n in given)
+    if len(sizes) < 2 or min(sizes) < 1 or sizes != given:
         raise InputError(
             f"--input-shape {text}: give the batch and at least one size, such as 1,784"
         )

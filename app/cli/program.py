@@ -82,6 +82,10 @@ def main() -> int:
     except SpikemorphError as error:
         typer.echo(f"error: {error}", err=True)
         return 2
+    except OSError as error:  # what no command foresaw: a name too long, a folder that is closed
+        place = "" if error.filename is None else f"{error.filename}: "
+        typer.echo(f"error: {place}{error.strerror or error}", err=True)
+        return 2
     except (KeyboardInterrupt, typer.Abort):
         status = STOPPED
     if status == STOPPED:
