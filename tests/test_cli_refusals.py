@@ -93,3 +93,12 @@ def test_whole_numbers_are_cast_before_they_are_computed_with(tmp_path: Path) ->
     graph = read_onnx(saved(tmp_path / "good.onnx", TensorProto.UINT8, turn, cast, product))
     x = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
     torch.testing.assert_close(run(graph, x), torch.tensor([[10.0, 10.0]]))
+
+
+def test_every_name_that_is_listed_is_shown(spikemorph: Run, tmp_path: Path) -> None:
+    assert spikemorph("zoo", "list")[0] == 0
+    for name in ("onnx-mnist", "fashion_robust_90", "digits_mlp"):
+        status, shown, _ = spikemorph("zoo", "show", name, "--json", tmp_path / "card.json")
+        assert status == 0 and name in shown
+        assert name in (tmp_path / "card.json").read_text()
+    refused(spikemorph("zoo", "show", "nope"), "onnx-mnist", "fashion_robust_90", "digits_mlp")

@@ -9,6 +9,7 @@ from spikemorph.graph import UnsupportedError
 from ..inspection import inspect_failure, inspect_graph
 from ..models import load_graph
 from ..report import inspection_table
+from ..report.formats import plural
 from . import options
 from .options import out as console
 
@@ -34,6 +35,6 @@ def inspect(
     console.print(inspection_table(result))
     if not result.supported:
         refused = sum(not node.converts for node in result.nodes)
-        console.print(f"{refused} nodes cannot be converted", style="bold red")
+        console.print(f"{plural(refused, 'node')} cannot be converted", style="bold red")
         raise typer.Exit(3)
     console.print("every node converts", style="green")

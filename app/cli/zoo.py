@@ -6,6 +6,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from spikemorph.graph import InputError
 from spikemorph.zoo import load_model_card, model_catalogue
 from spikemorph.zoo.made import made_card, made_names
 
@@ -43,8 +44,14 @@ def show(
 ) -> None:
     """One network's card: data, training command, accuracy, licence."""
     plain = name.removeprefix("zoo:")
-    found = made_card(plain) if plain in made_names() else load_model_card(plain)
-    card = found.to_dict()
+    if plain in FETCHED:
+        card = {"name": plain, "kind": "float network, fetched", "input_range": FETCHED[plain]}
+    else:
+        known = [*(card.name for card in model_catalogue()), *made_names(), *FETCHED]
+        if plain not in known:
+            raise InputError(f"no network {plain!r} in the zoo; known: {', '.join(known)}")
+        found = made_card(plain) if plain in made_names() else load_model_card(plain)
+        card = found.to_dict()
     options.write_json(json_file, card)
     table = Table(show_header=False)
     for key, value in card.items():
