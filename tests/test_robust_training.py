@@ -112,7 +112,7 @@ def test_a_checkpoint_knows_its_objective_data_and_average(tmp_path: Path) -> No
     with pytest.raises(InputError, match="made with extra 0, now 64"):
         fit(model, mixed, SETTINGS, objective=FAST, checkpoint=path)
     start = network()
-    with pytest.raises(InputError, match="made with companion None, now Average"):
+    with pytest.raises(InputError, match="made with companion NoneType, now Average"):
         fit(
             start, points(), SETTINGS, objective=FAST, checkpoint=path,
             companion=Average(start, Ema()),

@@ -64,16 +64,33 @@ def _in_words(part: object) -> str:
     if part is None or isinstance(part, int | float | str):
         return repr(part)
     name = type(part).__name__
-    if isinstance(part, Companions):
-        return " ".join(_in_words(member) for member in part.members)
-    if isinstance(part, Average):
-        return f"{name}({_in_words(part.averaging)})"
     if isinstance(part, nn.Module):
         return f"{name}({content_hash({}, part.state_dict())[:12]})"
     if not is_dataclass(part):
         return name
     told = (f"{field.name}={_in_words(getattr(part, field.name))}" for field in fields(part))
     return f"{name}({', '.join(told)})"
+
+
+def _followed_by(companion: object) -> str:
+    """A companion in words: its kind and settings; what else it holds is the caller's."""
+    if isinstance(companion, Companions):
+        return " ".join(_followed_by(member) for member in companion.members)
+    name = type(companion).__name__
+    if isinstance(companion, Average):
+        return f"{name}({_in_words(companion.averaging)})"
+    if companion is None or isinstance(companion, nn.Module) or not is_dataclass(companion):
+        return name
+    values = {field.name: getattr(companion, field.name) for field in fields(companion)}
+    told = (f"{key}={_in_words(value)}" for key, value in values.items() if _is_settings(value))
+    return f"{name}({', '.join(told)})"
+
+
+def _is_settings(value: object) -> bool:
+    """Numbers and words, or a dataclass of nothing else."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return all(_is_settings(getattr(value, field.name)) for field in fields(value))
+    return isinstance(value, int | float | str)
 
 
 @dataclass(frozen=True)
@@ -213,7 +230,7 @@ def _begin(
     parts = {
         "objective": _in_words(plugged.objective),
         "variation": _in_words(plugged.augment),
-        "companion": _in_words(plugged.companion),
+        "companion": _followed_by(plugged.companion),
     }
     return _Run(fabric, model, spread, stepper, generator, train, settings, plugged, start, parts)
 
