@@ -12,7 +12,7 @@ from spikemorph.spiking import DenseEngine, SpikingNetwork
 from spikemorph.zoo import Samples
 
 from .comparison import Comparison, compared, side_by_side
-from .evaluation import Watch, curve_steps, evaluate
+from .evaluation import Watch, curve_steps, evaluate, steps_of
 from .sampling import first, values
 
 _CPU = torch.device("cpu")
@@ -70,7 +70,7 @@ def dense_network(path: Path | None) -> tuple[SpikingNetwork | None, int | None]
     if path is None:
         return None, None
     network, certificate, _ = load_certified(path)
-    return network, certificate.steps_used or max(curve_steps(certificate))
+    return network, steps_of(certificate)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

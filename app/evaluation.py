@@ -203,6 +203,11 @@ def curve_steps(certificate: Certificate, longest: int = 32) -> list[int]:
     return [*doubling, end]
 
 
+def steps_of(certificate: Certificate) -> int:
+    """How long a network runs: as it was saved to, or as long as its certificate asks for."""
+    return certificate.steps_used or max(curve_steps(certificate))
+
+
 def _point(found: Measured, y: Tensor | None, wanted: Tensor | None, step: int) -> CurvePoint:
     classes = found.classes[step - 1]
     spikes = float(found.spikes[:step].sum(0).double().mean())

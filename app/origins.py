@@ -26,9 +26,9 @@ def origins(
         If the recipe would be tested on what it learns from, labels apart, or a teacher is unknown.
     """
     learnt, tested = _samples_hash(train), _samples_hash(test)
+    asked = _samples_hash(replace(test, y=None))
     for samples in (train, *(() if extra is None else (extra.samples,))):
-        same = _samples_hash(replace(samples, y=None)) == _samples_hash(replace(test, y=None))
-        if same or samples.name == test.name:
+        if samples.name == test.name or _samples_hash(replace(samples, y=None)) == asked:
             raise InputError(
                 f"{samples.name}: it would be tested on what it learns from; give test data"
             )

@@ -25,7 +25,7 @@ from . import choices
 from .activity import activity
 from .comparing import dense_network
 from .conversion import convert_graph
-from .evaluation import curve_steps, evaluate, float_classes, share
+from .evaluation import curve_steps, evaluate, float_classes, share, steps_of
 from .extra import Extra
 from .inspection import inspect_graph
 from .models import Model
@@ -220,7 +220,7 @@ def energy(bench: Bench) -> None:
     network, certificate, _ = load_certified(bench.folder / "network.safetensors")
     path = None if bench.dense is None else bench.dense / "network.safetensors"
     dense, own_steps = dense_network(path)
-    steps = certificate.steps_used or max(curve_steps(certificate))
+    steps = steps_of(certificate)
     x, _ = bench.test_values(bench.recipe.measure.energy)
     if not len(x):
         raise InputError(f"{bench.test.name}: no samples to count energy on; give at least one")

@@ -21,7 +21,7 @@ from spikemorph.surrogate.trained import KIND as TRAINED
 from spikemorph.surrogate.trained import load_trained
 from spikemorph.train import GraphModule
 
-from .evaluation import curve_steps
+from .evaluation import steps_of
 from .models import load_graph, network_file
 
 Ends = tuple[float, float]  # the range of a model's inputs
@@ -149,7 +149,7 @@ def open_file(path: Path, device: torch.device = CPU) -> Opened:
         )
     ends = _ends(notes.get("input_range"))
     weights, nonzero = weight_counts(network.graph)
-    steps = certificate.steps_used or max(curve_steps(certificate))
+    steps = steps_of(certificate)
     subject = Subject(path.stem, "", EXACT, steps, weights, nonzero)
     target = in_unit_range(on_device(exact_target(path.stem, network), device), ends)
     return Opened(target, subject, certificate.network_hash, ends, network.entry.shape)

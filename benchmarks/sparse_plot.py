@@ -19,7 +19,7 @@ WIDTH, STEP, LINE, IN_LINE = 640, 118, 13, 5  # pixels: the picture, a name of i
 ORDER = (
     "dense", "magnitude", "rigl", "hydra", "synflow", "gradual", "gradual-distilled",
     "gradual-distilled-plain", "gradual-distilled-mirrored",
-    "hydra-distilled", "continued", "gradual-continued",
+    "hydra-distilled", "continued",
 )  # fmt: skip
 
 

@@ -59,15 +59,19 @@ def tensor(array: Any) -> Tensor:
 
 def is_double(model: onnx.ModelProto, entry: str) -> bool:
     """Whether the input of that name is in double precision."""
-    kinds = {item.name: item.type.tensor_type.elem_type for item in model.graph.input}
-    return bool(kinds[entry] == onnx.TensorProto.DOUBLE)
+    return _kind(model, entry) == onnx.TensorProto.DOUBLE
 
 
 def is_floating(model: onnx.ModelProto, entry: str) -> bool:
     """Whether the input of that name holds floats, or the file does not say what."""
-    kinds = {item.name: item.type.tensor_type.elem_type for item in model.graph.input}
     floats = ("UNDEFINED", "FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16")
-    return kinds[entry] in [getattr(onnx.TensorProto, kind) for kind in floats]
+    return _kind(model, entry) in [getattr(onnx.TensorProto, kind) for kind in floats]
+
+
+def _kind(model: onnx.ModelProto, entry: str) -> int:
+    """The data type of the input of that name, by ONNX's number."""
+    kinds = {item.name: item.type.tensor_type.elem_type for item in model.graph.input}
+    return int(kinds[entry])
 
 
 def attribute(item: onnx.AttributeProto) -> Any:

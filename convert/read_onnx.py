@@ -17,8 +17,8 @@ from . import onnx_values
 from .assembly import Assembly, Unknown, first_line
 
 OLDEST = 7  # operator set; older files spell broadcasting in another way
-_MOVING = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 _RESHAPING = {"Flatten", "Reshape", "Squeeze", "Unsqueeze"}
+_MOVING = _RESHAPING | {"Identity", "Transpose"}
 _STANDARD = ("", "ai.onnx")
 _OPEN_BATCHES = (3, 5)  # stand for an open batch size; two, to see whether it matters
 

@@ -202,11 +202,11 @@ class _Reading:
         target, name, op = node.target, self._name(node), _operator(node.target)
         if not isinstance(target, OpOverload) or target.namespace != "aten":
             return self.assembly.refuse(name, op, "it is not one of torch's operators", "remove it")
-        if torch.Tag.nondeterministic_seeded not in target.tags and op not in FOLDABLE:
-            reason = "it is not among the operators that are computed on constants"
-            return self.assembly.refuse(name, op, reason, "store its result as a buffer")
         if torch.Tag.nondeterministic_seeded in target.tags:
             return self.assembly.refuse(name, op, "it is random", "store the numbers as a buffer")
+        if op not in FOLDABLE:
+            reason = "it is not among the operators that are computed on constants"
+            return self.assembly.refuse(name, op, reason, "store its result as a buffer")
         if _changes_input(node) and target is not torch.ops.aten.detach_.default:
             return self.assembly.refuse(name, op, "it changes a stored tensor", "store its result")
         args = fx.node.map_arg(node.args, lambda n: self.values[n.name])

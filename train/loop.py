@@ -105,18 +105,12 @@ class _Run:
     train: DataTensors
     settings: TrainSettings
     plugged: _Plugged
-    start: str  # hash of what the training starts from
-    parts: State  # what was plugged in, in words, as it was at the start
-
-    def identity(self) -> State:
-        """What must be equal for a stopped run to be continued."""
-        given = {**self.parts, "starting network": self.start}
-        return {**asdict(self.settings), **self.train.identity(), **given}
+    identity: State  # what must be equal for a stopped run to be continued
 
     def save(self, path: Path, records: list[EpochRecord], *, ended: bool = False) -> None:
         """Write the run as its last epoch left it, once among all processes."""
         state = {
-            "identity": self.identity(),
+            "identity": self.identity,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
@@ -131,7 +125,7 @@ class _Run:
     def restore(self, path: Path) -> tuple[list[EpochRecord], bool]:
         """Take up a stopped run where its last whole epoch ended, and whether it was its end."""
         state = load_checkpoint(path)
-        for name, value in self.identity().items():
+        for name, value in self.identity.items():
             before = state["identity"].get(name, value)  # older files say less
             if before != value:
                 raise InputError(
@@ -227,12 +221,15 @@ def _begin(
     for module in plugged.kept():
         module.to(fabric.device)
     generator = torch.Generator().manual_seed(settings.seed)
-    parts = {
+    identity = {
+        **asdict(settings),
+        **train.identity(),
         "objective": _in_words(plugged.objective),
         "variation": _in_words(plugged.augment),
         "companion": _followed_by(plugged.companion),
+        "starting network": start,
     }
-    return _Run(fabric, model, spread, stepper, generator, train, settings, plugged, start, parts)
+    return _Run(fabric, model, spread, stepper, generator, train, settings, plugged, identity)
 
 
 def _require_finite(model: nn.Module, epoch: int) -> None:
