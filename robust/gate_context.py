@@ -250,6 +250,20 @@ class GateContext:
                         )
         return standing
 
+    def broken_without_gradients(self, attack: str) -> Tensor | None:
+        """(sample,) whether the evaluation's attack of this name broke what its gradients had left.
+
+        Of all samples of the evaluation, under this threat; None where no such attack came after all
+        that take gradients.
+        """
+        for outcome in self.worst:
+            if outcome.threat == self.threat:
+                last = max((n for n, m in enumerate(outcome.members) if m.path), default=None)
+                late = [n for n, m in enumerate(outcome.members) if last is not None and n > last]
+                if own := [n for n in late if outcome.members[n].attack == attack]:
+                    return torch.isin(outcome.broken_by, torch.tensor(own).to(outcome.broken_by))
+        return None
+
     @property
     def evaluated(self) -> tuple[MemberOutcome, ...]:
         """The members of the evaluation under this threat."""

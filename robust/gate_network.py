@@ -15,6 +15,7 @@ from .threat import SLACK
 REPEATS = 5
 EQUAL = 1e-4  # how far logits of the same image may differ (reference AutoAttack: randomness flag)
 COARSE = 255  # steps of an 8-bit grid
+FINE = 4095  # steps of a 12-bit grid, which is asked for
 BELOW = 0.45  # of such a step: changes that rounding to 8 bits does not let through
 _SLACK = 1e-9  # relative, of a grid's step
 NO_WORST = "not run: no evaluation was given"
@@ -124,7 +125,7 @@ def per_sample(context: GateContext) -> Finding:
 def input_grid(context: GateContext) -> Finding:
     """Fine images break it; rounded to 8 bits they, or an attack on that grid, break as much.
 
-    A network rounds by itself if its own grid is known to be of 8 bits or coarser, or else if it does
+    A network rounds by itself if its own grid is known to have fewer than 12 bits, or else if it does
     not react at all to changes below half an 8-bit step.
     """
     attack = Pgd(context.threat, steps=context.settings.steps)
@@ -138,14 +139,14 @@ def input_grid(context: GateContext) -> Finding:
     paths = [p.logits for p in coarse.paths] if coarse else [_rounding(m) for m in context.best]
     grid = context.attack(attack, paths[: len(context.best)], judge=judge, fork="grid")
     step = context.target.input_step
-    deaf = _rounds_by_itself(context) if step is None else step * COARSE > 1 - _SLACK
+    deaf = _rounds_by_itself(context) if step is None else step * FINE > 1 + _SLACK
     detail = (
         f"fine grid {share(fine.standing)}; its images rounded to 8 bits {share(after)}; attacked "
         f"on the 8-bit grid {share(grid.standing)}"
     )
     if deaf:
         said = "no sample reacts to changes below half an 8-bit step"
-        detail += f"; {said if step is None else f'its own grid has only {1 / step:.0f} steps'}"
+        detail += f"; {said if step is None else f'its own grid has only {1 / step:.0f} steps, fewer than 12 bits'}"
     one = 1  # the two attacks draw apart: a single sample more or less is chance
     gained = clear(grid.count - fine.count - one, len(context.samples), CONVERGED)
     return Finding(

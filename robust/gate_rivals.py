@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from .attack import Attack
 from .gate_context import GateContext, clear, percent, share
 from .gates import Finding, gate
 from .noise import Noise
@@ -22,11 +23,16 @@ FALLEN = 5.0  # points that an undefended twin may keep, where "about 0" is expe
     paths=True,
 )
 def square(context: GateContext) -> Finding:
-    """accuracy(white box) <= accuracy(Square), and Square takes no more from it."""
+    """accuracy(white box) <= accuracy(Square), and Square takes no more from it.
+
+    Nor does the evaluation's own Square, on all its samples.
+    """
     queries = context.settings.queries
     attack = Square(context.threat, queries, rescale=True)
     found = context.attack(attack, [context.target.logits])
-    return _against(context, found.standing, f"Square with {queries} queries")
+    return _with_own(
+        context, attack, _against(context, found.standing, f"Square with {queries} queries")
+    )
 
 
 @gate(
@@ -36,10 +42,16 @@ def square(context: GateContext) -> Finding:
     paths=True,
 )
 def noise(context: GateContext) -> Finding:
-    """accuracy(white box) <= accuracy(noise), and noise takes no more from it."""
+    """accuracy(white box) <= accuracy(noise), and noise takes no more from it.
+
+    Nor does the evaluation's own noise, on all its samples.
+    """
     draws = context.settings.noise
-    found = context.attack(Noise(context.threat, draws), [context.target.logits])
-    return _against(context, found.standing, f"random noise with {draws} draws")
+    attack = Noise(context.threat, draws)
+    found = context.attack(attack, [context.target.logits])
+    return _with_own(
+        context, attack, _against(context, found.standing, f"random noise with {draws} draws")
+    )
 
 
 @gate(
@@ -109,6 +121,22 @@ def undefended(context: GateContext) -> Finding:
         not clear(found.count, len(context.samples), FALLEN),
         f"{twin.name} keeps {share(found.standing)}; at most {FALLEN:g} % is expected",
         context.samples.named(found.standing),
+    )
+
+
+def _with_own(context: GateContext, attack: Attack, finding: Finding) -> Finding:
+    """The finding, and what the evaluation's attack of the same name broke after all gradients."""
+    broken = context.broken_without_gradients(attack.name)
+    if broken is None:
+        return finding
+    count = int(torch.count_nonzero(broken))
+    return Finding(
+        bool(finding.passed) and percent(broken) <= BEHIND,
+        f"{finding.detail}; in the evaluation {attack.name} broke {count} of {len(broken)} samples "
+        "that all gradients had left",
+        tuple(
+            sorted({*finding.exceptions, *context.samples.named(broken[: len(context.samples)])})
+        ),
     )
 
 

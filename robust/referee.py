@@ -103,6 +103,7 @@ class Referee:
         self._counters, self._clean = counters, clean
         self._last: Tensor | None = None  # (row, class) what was said of every row
         self._images = rows.x.clone()
+        self._pending = torch.zeros_like(counters.queries)  # gradients that may yet be taken
         self._alive = torch.ones_like(rows.judged)
         self.caught = torch.zeros_like(rows.judged)
 
@@ -158,17 +159,21 @@ class Referee:
         first = first.scatter_reduce(0, rows.sample[self.caught], rows.member[self.caught], "amin")
         self._alive &= rows.member < first[rows.sample]
         if not bool(self._alive.any()):
+            self._counters.gradients -= self._pending  # of these images nobody asks for one
+            self._counters.zero -= self._pending
             raise Stopped
 
     def _asked(self, images: Tensor, member: Tensor) -> Tensor:
         """Ask the model, and watch the gradient if one will be taken."""
         count = torch.bincount(member, minlength=len(self._counters.queries))
         self._counters.queries += count
+        self._pending = torch.zeros_like(count)
         if not (torch.is_grad_enabled() and images.requires_grad):
             return self._model(images, member)
         # Taken to be zero until it is seen: where nothing leads back to the input, it never is.
         self._counters.gradients += count
         self._counters.zero += count
+        self._pending = count
         own = images.view_as(images)
         own.register_hook(_Listener(self._counters, member))
         return self._model(own, member)

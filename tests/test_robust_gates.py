@@ -21,6 +21,7 @@ from spikemorph.robust.gate_context import (
 from spikemorph.robust.gate_network import rounded
 from spikemorph.robust.gate_run import run_gates
 from spikemorph.robust.gates import Gate, gates
+from spikemorph.robust.noise import Noise
 from spikemorph.robust.outcome import WorstCase
 from spikemorph.robust.pgd import Pgd
 from spikemorph.robust.square import Square
@@ -245,6 +246,14 @@ def test_network_that_rounds_its_inputs_trips_the_grid(samples: Samples) -> None
     assert "half an 8-bit step" in gate.detail
 
 
+@pytest.mark.parametrize("bits, passed", [(8, False), (11, False), (12, True)])
+def test_known_grid_needs_twelve_bits(samples: Samples, bits: int, passed: bool) -> None:
+    target = replace(HONEST, input_step=1 / (2**bits - 1))
+    gate = gates["input-grid"](GateContext(target, samples, THREAT, 0, QUICK))
+    assert gate.passed is passed
+    assert ("fewer than 12 bits" in gate.detail) is not passed
+
+
 def test_grid_that_resists_trips_the_gate(samples: Samples) -> None:
     """An 8-bit version without a gradient stands better than the fine one."""
     deaf = Target("deaf", linear, (GradientPath("none", lambda x: linear(x.detach())),))
@@ -266,6 +275,29 @@ def test_transfer_that_beats_gradients_trips(samples: Samples) -> None:
     context = GateContext(target, samples, THREAT, 0, QUICK, Companions(transfer=(HONEST,)))
     found = judged(context, "transfer", "numeric", "square", "noise")
     assert [gate.passed for gate in found.values()] == [False] * 4
+
+
+@pytest.mark.parametrize("black_box", [Square(THREAT, 5000), Noise(THREAT, 5000)])
+def test_what_the_evaluation_broke_without_gradients_trips(
+    samples: Samples, black_box: Square | Noise
+) -> None:
+    """Gates on few samples and queries see nothing of it; listed first, it would prove nothing."""
+    hidden = Target("hidden", linear, (GradientPath("none", lambda x: linear(x.detach() + 0 * x)),))
+    blind = [Pgd(THREAT, 2)]
+    draws, few = Draws.of(0, samples.indices), replace(QUICK, queries=1, noise=1)
+    order = ([*blind, black_box], [black_box, *blind])
+    worst = [worst_case(hidden, names, samples.x, samples.y, draws) for names in order]
+    after, first = (
+        gates[black_box.name](
+            GateContext(HONEST, samples.rows(torch.arange(10)), THREAT, 0, few, worst=(w,))
+        )
+        for w in worst
+    )
+    broken = worst[0].members[1].broken
+    assert broken > 5
+    assert f"broke {broken} of {N} samples" in after.detail
+    assert after.passed is False and set(after.exceptions) <= set(range(100, 110))
+    assert first.passed is True
 
 
 @pytest.mark.parametrize(

@@ -155,3 +155,18 @@ def test_zero_and_lost_gradients_are_counted_per_path() -> None:
     assert zero == [0, 1, 1, 0]
     assert lost == [0, 0, 0, 0.5]
     assert [member.gradients for member in found.members] == [20] * 4
+
+
+def test_a_query_that_ends_the_batch_takes_no_gradient() -> None:
+    """Every sample is broken at last: the gradient of those last images is never asked for."""
+
+    def model(x: Tensor) -> Tensor:
+        mean = x.flatten(1).mean(1)
+        return torch.stack([torch.full_like(mean, 0.5), mean], 1)
+
+    x, y = torch.full((3, 1, 2, 2), 0.45), torch.zeros(3, dtype=torch.int64)
+    target = Target("mean", model, (GradientPath("own", model),))
+    pgd = Pgd(Threat("linf", 0.2), 20, step=0.02)
+    (member,) = worst_case(target, [pgd], x, y, Draws.of(0, torch.arange(3))).members
+    assert member.broken == 3 and member.gradients > 0
+    assert member.zero_gradient_fraction == 0
