@@ -146,7 +146,9 @@ def input_grid(context: GateContext) -> Finding:
     )
     if deaf:
         said = "no sample reacts to changes below half an 8-bit step"
-        detail += f"; {said if step is None else f'its own grid has only {1 / step:.0f} steps, fewer than 12 bits'}"
+        if step is not None:
+            said = f"its own grid has only {1 / step:.0f} steps, fewer than 12 bits"
+        detail += f"; {said}"
     one = 1  # the two attacks draw apart: a single sample more or less is chance
     gained = clear(grid.count - fine.count - one, len(context.samples), CONVERGED)
     return Finding(
