@@ -166,15 +166,15 @@ class Builder:
         users = self.graph.users(node.name)
         behind = bool(users) and all(isinstance(user.op, Activation) for user in users)
         scale = self.plan.scale(source)
-        if (
+        if self.plan.scale(node.name) == tuple(s * plain_ratio(op) for s in scale):
+            self.reads[node.name] = self.reads.get(source, source)  # exact, as it was learnt
+        elif (
             behind
             and gain is not None
             and shift is not None
             and node.name not in self.graph.outputs
         ):
             self._absorb(node, gain, shift)
-        elif self.plan.scale(node.name) == tuple(s * plain_ratio(op) for s in scale):
-            self.reads[node.name] = self.reads.get(source, source)
         else:
             own = as_reals(self.plan.scale(node.name))
             rank = self._rank(node.name)

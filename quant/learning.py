@@ -86,7 +86,7 @@ class QuantisedModule(nn.Module):
         if isinstance(op, Activation):
             (unit,) = plan.steps[node.name].unit
             first = torch.tensor([float(unit)], dtype=torch.float64)
-            self.steps[index] = LearntStep(first, limit_of(op))
+            self.steps[index] = LearntStep(first, limit_of(op, plan.steps[node.name]))
         elif isinstance(op, Weighted):
             coarsest = float(max(plan.scale(node.inputs[0])))
             first = as_reals(plan.ideal(node)).expand(len(op.weight)) / coarsest

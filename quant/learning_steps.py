@@ -75,12 +75,12 @@ def fitted(op: Activation, steps: Steps, unit: Fraction) -> Steps:
     return replace(steps, smin=smin, smax=max(smax, smin + 1, 0), unit=(unit,))
 
 
-def limit_of(op: Activation) -> float:
-    """The largest step worth learning: the reach of a function that has one."""
+def limit_of(op: Activation, steps: Steps) -> float:
+    """The largest step worth learning: the reach of a function that has one, where it has levels."""
     low, high = op.bounds
     if high is None:
         return math.inf
-    return float(high if low is None else max(high, -low))
+    return float(high if low is None or steps.smin == 0 else max(high, -low))
 
 
 def refuse_unlearnable(graph: Graph, analog: tuple[Op, ...]) -> None:

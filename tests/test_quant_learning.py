@@ -1,5 +1,6 @@
 """What was trained is what is exported, bit for bit; and training under quantisation pays."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,12 +20,13 @@ from spikemorph.layers.activation import Clip, ReLU, Sigmoid
 from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.joining import Add, Concat
+from spikemorph.layers.ladder import Ladder
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.masks import masks_of, weighted_nodes, with_masks
-from spikemorph.layers.pooling import MaxPool, SumPool
+from spikemorph.layers.pooling import GlobalAverage, MaxPool, SumPool
 from spikemorph.layers.readout import Readout, Softmax
 from spikemorph.layers.shape import Reshape
-from spikemorph.quant import Quantisation, quantise_graph
+from spikemorph.quant import Max, Quantisation, quantise_graph
 from spikemorph.quant.learning import QuantisedModule, learn_quantised
 from spikemorph.quant.learning_steps import LearntStep
 from spikemorph.quant.whole import Products, through
@@ -104,6 +106,55 @@ def test_zoo_networks_start_as_after_quantisation_and_stay_exact(
     assert torch.equal(module(x), settled(module.to_integers(), x))
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(module(x), settled(module.to_integers(), x))
+
+
+def ladders(module: QuantisedModule) -> list[tuple[Tensor, Tensor]]:
+    """The rungs of every activation, as trained and as exported."""
+    planned, exported = module._planned(module._learnt(), torch.device("cpu")), module.to_integers()
+    found = []
+    for name, line in planned.lines.items():
+        op, steps = exported[name].op, planned.plan.steps[name]
+        assert isinstance(op, Ladder) and op.rungs is not None
+        assert (op.smin, op.smax) == (steps.smin, steps.smax) and steps.smax is not None
+        found.append((line.rungs(steps.smin, steps.smax).expand_as(op.rungs), op.rungs))
+    return found
+
+
+@pytest.mark.parametrize("levels", [16, 256])
+def test_a_pool_ahead_of_an_activation_is_exported_as_it_was_learnt(
+    chain: Build, levels: int
+) -> None:
+    """The pool's 1/n stays the fraction that it is; outputs alone seldom show another."""
+    graph = canonical(
+        chain(
+            (2, 7, 7),
+            Convolution(draw(4, 2, 3, 3) / 4, draw(4, seed=1) / 4, ONE, SAME, ONE),
+            GlobalAverage(),
+            ReLU(),
+            Reshape((4,)),
+            Linear(draw(3, 4, seed=2), None),
+        )
+    )
+    x = uniform(200, 2, 7, 7)
+    module = shaken(QuantisedModule(graph, x, GRID, Quantisation(levels)), 0.1).eval()
+    ((trained, exported),) = ladders(module)
+    assert torch.equal(trained, exported)
+    assert torch.equal(module(x), settled(module.to_integers(), x))
+
+
+@pytest.mark.parametrize("move", [-1.0, 1.0, 3.0])
+def test_a_step_grows_no_larger_than_the_end_that_has_levels(chain: Build, move: float) -> None:
+    """Clipped to -3..1 and never negative in calibration: a step of 3 could not be reached."""
+    weights = draw(4, 6).abs() / 2
+    graph = chain((6,), Linear(weights, torch.zeros(4)), Clip(-3.0, 1.0), Linear(draw(3, 4), None))
+    x = uniform(100, 6)
+    module = QuantisedModule(graph, x, GRID, Quantisation(2, calibrator=Max())).eval()
+    (clip,) = (step for step in module.steps.values() if step.limit < math.inf)
+    with torch.no_grad():
+        clip.theta.add_(move)
+    ((trained, exported),) = ladders(module)
+    assert torch.equal(trained, exported)
+    assert torch.equal(module(x), settled(module.to_integers(), x))
 
 
 def digits(count: int) -> DataTensors:
