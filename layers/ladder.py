@@ -70,6 +70,22 @@ class Ladder(Op):
             raise ValueError("the rungs of a ladder must not fall")
 
     @property
+    def agrees(self) -> bool:
+        """Whether rungs and line, where it has both, say the same."""
+        if self.rungs is None or self.line is None or self.smax is None:
+            return True
+        rungs, line = self.rungs.cpu(), self.line
+        columns = torch.stack(torch.broadcast_tensors(line.threshold, line.scale, line.start), 1)
+        wanted = [
+            [-((start - k * threshold) // scale) for k in range(self.smin + 1, self.smax + 1)]
+            for threshold, scale, start in columns.tolist()  # whole numbers that cannot overflow
+        ]
+        size = max(len(wanted), len(rungs))
+        if {len(wanted), len(rungs)} - {1, size}:
+            return False
+        return rungs.expand(size, -1).tolist() == (wanted * size if len(wanted) == 1 else wanted)
+
+    @property
     def levels(self) -> int | None:
         """How many values the ladder can take."""
         return None if self.smax is None else self.smax - self.smin + 1

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from spikemorph.graph import Graph, GraphError, Input, InputError, Node
 from spikemorph.graph.grid import Grid
+from spikemorph.graph.interpret import shapes
 from spikemorph.graph.records import Plain, decode, encode
 from spikemorph.graph.saving import (
     TensorStore,
@@ -20,6 +21,7 @@ from spikemorph.graph.saving import (
     write_file,
 )
 from spikemorph.layers.ladder import Ladder
+from spikemorph.layers.linear import Linear
 from spikemorph.layers.readout import Readout
 
 from .coding import AnalogFirstStep, Coding, Constant
@@ -51,7 +53,9 @@ class SpikingNetwork:
     Raises
     ------
     GraphError
-        If a ladder has no neuron, a neuron no ladder, or the graph is not an integer graph.
+        If a ladder has no neuron, a neuron no ladder, or the graph is not an integer graph; if a
+        ladder's rungs and line differ, as neurons follow either; if a linear layer is applied at
+        positions, as its sums have no proved bounds.
     """
 
     graph: Graph
@@ -71,6 +75,19 @@ class SpikingNetwork:
             )
         if not isinstance(self.entry, Input) or self.entry.grid is None:
             raise GraphError(f"node {self.graph.inputs[0]!r}: the input has no integer grid")
+        for node in self.graph.nodes:
+            if isinstance(node.op, Ladder) and not node.op.agrees:
+                raise GraphError(
+                    f"node {node.name!r}: its rungs are not those of its line; build the ladder again"
+                )
+        sizes = shapes(self.graph)
+        for node in self.graph.nodes:
+            axes = len(sizes[node.inputs[0]]) if node.inputs else 1
+            if isinstance(node.op, Linear) and axes != 1:
+                raise GraphError(
+                    f"node {node.name!r}: a linear layer over {axes} axes; bring the graph to its "
+                    "canonical form (spikemorph.convert.canonical)"
+                )
 
     @cached_property
     def neuron(self) -> Mapping[str, Neuron]:

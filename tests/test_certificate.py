@@ -15,7 +15,7 @@ from spikemorph.convert.certificate import network_hash
 from spikemorph.graph import Graph, GraphError, InputError
 from spikemorph.graph.grid import Grid
 from spikemorph.layers.affine import ScaleShift
-from spikemorph.layers.ladder import Ladder
+from spikemorph.layers.ladder import Ladder, Line
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.readout import Readout
 from spikemorph.spiking import (
@@ -30,6 +30,7 @@ from spikemorph.spiking.coding import BitPlane, Constant, Repeated
 from spikemorph.spiking.neurons import BIF, IF, SNM, STBIF, burst, few_spikes, group, pow2
 
 Build = Callable[..., Any]
+GRID = Grid(Fraction(1), 0, 7)
 READ = Readout(torch.ones(1, dtype=torch.int64), Fraction(1))
 
 
@@ -39,7 +40,7 @@ def two_layers(chain: Build, even_ladder: Build) -> Graph:
     weight = torch.tensor([[3, -2, 1], [1, 1, -3], [-1, 4, 2]])
     ladder = even_ladder(5, 1, 2, 0, 7)
     steps = (Linear(weight, None), ladder, Linear(weight.t(), torch.tensor([1, 2, 3])), ladder)
-    graph: Graph = chain((3,), *steps, READ, grid=Grid(Fraction(1), 0, 7))
+    graph: Graph = chain((3,), *steps, READ, grid=GRID)
     return graph
 
 
@@ -168,8 +169,9 @@ def test_proofs_of_layers_say_what_they_rest_on(two_layers: Graph) -> None:
 
 def test_the_hash_sees_every_setting(two_layers: Graph) -> None:
     def changed_ladder(op: Ladder) -> Ladder:
-        assert op.rungs is not None
-        return replace(op, rungs=op.rungs + 1)
+        assert op.line is not None and op.smax is not None
+        line = replace(op.line, start=op.line.start - 1)
+        return replace(op, line=line, rungs=line.rungs(op.smin, op.smax))
 
     other = two_layers.map(
         lambda n: replace(n, op=changed_ladder(n.op)) if isinstance(n.op, Ladder) else n
@@ -235,6 +237,28 @@ def test_a_file_cannot_claim_more_than_is_proved(
     path = stored(tmp_path / "net.safetensors", to_spiking(two_layers, IF()), **claims)
     with pytest.raises(InputError, match=r"net.safetensors: .*convert the model again"):
         load_certified(path)
+
+
+def test_a_ladder_that_says_two_things_makes_no_network(two_layers: Graph) -> None:
+    """Neurons follow rungs or the line: a network in which these differ has no one integer twin."""
+    ladder = two_layers["n1"].op
+    assert isinstance(ladder, Ladder) and ladder.rungs is not None and ladder.agrees
+    odd = replace(ladder, rungs=ladder.rungs + 1)
+    graph = two_layers.map(lambda node: replace(node, op=odd) if node.name == "n1" else node)
+    with pytest.raises(GraphError, match=r"'n1': its rungs are not those of its line"):
+        to_spiking(graph)
+    wide = replace(ladder, rungs=ladder.rungs.expand(3, -1))
+    assert wide.agrees
+    huge = Line(*(torch.tensor([value]) for value in (2**62, 1, 0)))
+    assert not replace(ladder, line=huge).agrees  # 7 times 2**62 is not 64 bits
+
+
+def test_a_linear_layer_over_positions_makes_no_network(chain: Build, even_ladder: Build) -> None:
+    """Bounds of channels would be taken for those of positions."""
+    weight = torch.tensor([[1, 0], [0, 1]])
+    graph = chain((2, 2), Linear(weight, None), even_ladder(1, 1, 0, 0, 3), READ, grid=GRID)
+    with pytest.raises(GraphError, match="'n0': a linear layer over 2 axes"):
+        to_spiking(graph)
 
 
 def test_no_certificate_no_certified_network(two_layers: Graph, tmp_path: Path) -> None:
