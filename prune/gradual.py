@@ -1,5 +1,6 @@
 """Gradual magnitude pruning: the smallest weights go step by step, while the rest is trained."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -44,7 +45,11 @@ class Gradual:
         allocation = task.allocation or Lamp()
         task.checked(allocation.masks(task.magnitudes(), task.sparsity))  # refuse before training
         removal = _Removal(self, task, allocation)
-        return train_module(masked_module(task.graph, dense), dense, lesson, removal)
+        pruned = math.ceil(
+            self.end * lesson.settings.epochs
+        )  # the epoch in which the last weight goes
+        module = masked_module(task.graph, dense)
+        return train_module(module, dense, lesson, removal, first=max(1, pruned))
 
 
 @dataclass(frozen=True)

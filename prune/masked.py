@@ -57,8 +57,12 @@ def train_module(
     masks: Mapping[str, Tensor],
     lesson: Lesson,
     companion: Companion | None = None,
+    *,
+    first: int = 1,
 ) -> Graph:
     """The graph of a module whose transforms hold masks, trained; only a companion may move masks.
+
+    Where the lesson's ending chooses an epoch, it is `first` or a later one.
 
     Raises
     ------
@@ -71,7 +75,7 @@ def train_module(
     def check(record: EpochRecord) -> None:
         check_masks(module, masks, record.epoch, before)
 
-    learn_to_the_end(module, lesson, companion, check)
+    learn_to_the_end(module, lesson, companion, check, first)
     return pruned(module.to_graph(), {name: mask_in(module, name) for name in masks})
 
 
@@ -80,10 +84,11 @@ def learn_to_the_end(
     lesson: Lesson,
     companion: Companion | None = None,
     check: Callable[[EpochRecord], None] | None = None,
+    first: int = 1,
 ) -> None:
     """Train a module by a lesson, and leave it with the weights that the lesson's ending chooses.
 
-    `check` sees every epoch before anyone else does.
+    `check` sees every epoch before anyone else does; of epochs before `first` none is chosen.
     """
 
     def told(record: EpochRecord) -> None:
@@ -94,9 +99,12 @@ def learn_to_the_end(
         if following is not None:
             following.after_epoch(record.epoch)
 
-    following = None if lesson.ending is None else lesson.ending(module, lesson.checkpoint)
+    ending = lesson.ending
+    following = None if ending is None else ending(module, lesson.checkpoint, first)
     also = None if following is None else following.companion
-    learn(module, replace(lesson, on_epoch=told), together(companion, also))
+    if following is None or not following.over:  # stopped between an epoch's end and its judgement
+        learn(module, replace(lesson, on_epoch=told), together(companion, also))
+    module.eval()
     if following is not None:
         following.finish()
 

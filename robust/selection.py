@@ -117,9 +117,9 @@ class FinalWeights:
     averaging: Averaging | None = None
     selection: RobustSelection | None = None
 
-    def __call__(self, model: nn.Module, checkpoint: Path | None) -> "Chosen":
+    def __call__(self, model: nn.Module, checkpoint: Path | None, first: int = 1) -> "Chosen":
         """Begin to follow a run; see `Chosen`."""
-        return Chosen(model, self, checkpoint)
+        return Chosen(model, self, checkpoint, first)
 
 
 class Chosen:
@@ -136,6 +136,8 @@ class Chosen:
         What is to be kept.
     checkpoint : Path, optional
         Of the run.
+    first : int
+        The first epoch that may be chosen: earlier ones are not what the run is for.
 
     Raises
     ------
@@ -143,12 +145,15 @@ class Chosen:
         If a file of best weights belongs to another selection.
     """
 
-    def __init__(self, model: nn.Module, final: FinalWeights, checkpoint: Path | None) -> None:
+    def __init__(
+        self, model: nn.Module, final: FinalWeights, checkpoint: Path | None, first: int = 1
+    ) -> None:
         self.average = None if final.averaging is None else Average(model, final.averaging)
         self.scores: tuple[EpochScore, ...] = ()
         self._model = model
         self._selection = final.selection
         self._best: dict[str, Tensor] | None = None
+        self._first = first
         self._file = None if checkpoint is None else checkpoint.with_name(f"{checkpoint.name}.best")
         if checkpoint is None or final.selection is None:
             return
@@ -172,6 +177,13 @@ class Chosen:
         """The most robust epoch so far."""
         return max(self.scores, key=lambda score: score.robust, default=None)
 
+    @property
+    def over(self) -> bool:
+        """Whether the patience is over."""
+        if self._selection is None or self.best is None:
+            return False
+        return 0 < self._selection.patience <= self.scores[-1].epoch - self.best.epoch
+
     def after_epoch(self, epoch: int) -> None:
         """Judge the epoch, keep its weights if they are the best; for a hook of `fit`.
 
@@ -180,12 +192,11 @@ class Chosen:
         TrainingStopped
             If the patience is over.
         """
-        if self._selection is None:
+        if self._selection is None or epoch < self._first:
             return
         self._judge(epoch, self.network)
-        best, patience = self.best, self._selection.patience
-        if best is not None and 0 < patience <= epoch - best.epoch:
-            raise TrainingStopped(f"no more robust epoch since epoch {best.epoch}")
+        if self.over and self.best is not None:
+            raise TrainingStopped(f"no more robust epoch since epoch {self.best.epoch}")
 
     def finish(self) -> None:
         """Bring the model to the weights that were kept."""
@@ -234,7 +245,7 @@ class Chosen:
         if _many():
             processes.barrier()  # all have read before the first writes
         epoch = len(run["records"])
-        if not self.scores or self.scores[-1].epoch < epoch:
+        if epoch >= self._first and (not self.scores or self.scores[-1].epoch < epoch):
             self._judge(epoch, self._as_saved(run))
 
     def _as_saved(self, run: State) -> nn.Module:

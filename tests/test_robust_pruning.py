@@ -99,6 +99,22 @@ def test_pruning_ends_with_the_epoch_or_average_that_is_asked_for(
     assert found == pytest.approx(max(score["robust"] for score in scores))
 
 
+def test_gradual_pruning_ends_with_an_epoch_at_its_sparsity(
+    dense: Graph, digits: tuple[DataTensors, DataTensors], tmp_path: Path
+) -> None:
+    """Epochs in which weights were still to go are more robust, and not what was asked for."""
+    learn, held = digits
+    final = FinalWeights(None, RobustSelection(held, Ascent(EPS, 3, 0.06)))
+    given = replace(lesson(learn, epochs=5), ending=final, checkpoint=tmp_path / "run")
+    graph = prune_graph("gradual", PruneTask(dense, 0.9, lesson=given))
+    layers = layer_sparsities(graph)
+    kept, whole = sum(layer.kept for layer in layers), sum(layer.weights for layer in layers)
+    assert kept == pytest.approx(0.1 * whole, abs=len(layers))
+    (file,) = tmp_path.glob("*.best")
+    scores = torch.load(file, weights_only=True)["scores"]
+    assert [score["epoch"] for score in scores] == [3, 4, 5]
+
+
 def choice(**given: object) -> TrainingChoice:
     return TrainingChoice(epochs=1, smoothing=0.0, **given)  # type: ignore[arg-type]
 

@@ -10,6 +10,8 @@ from lightning_fabric import Fabric
 from torch import Generator, Tensor, nn
 
 from spikemorph.graph import InputError
+from spikemorph.prune import Lesson
+from spikemorph.prune.masked import learn_to_the_end
 from spikemorph.robust.objectives import FastAdversarial, PgdTraining, Trades
 from spikemorph.robust.objectives_ascent import Ascent
 from spikemorph.robust.selection import Chosen, FinalWeights, RobustSelection
@@ -251,6 +253,27 @@ def test_patience_ends_a_run_well_and_it_stays_ended(tmp_path: Path) -> None:
     hook = lambda record: again.after_epoch(record.epoch)  # noqa: E731
     assert fit(model, points(), settings, checkpoint=path, on_epoch=hook) == records
     assert again.best == chosen.best
+
+
+def test_patience_that_was_over_when_a_run_was_stopped_is_over_when_it_goes_on(
+    tmp_path: Path,
+) -> None:
+    """Stopped between the checkpoint of an epoch and its judgement: no further epoch is trained."""
+    path, seen = tmp_path / "run", []
+
+    def told(record: EpochRecord) -> None:
+        seen.append(record.epoch)
+        if record.epoch == 3 and len(seen) == 3:
+            raise KeyboardInterrupt
+
+    ending = FinalWeights(None, RobustSelection(points(40, seed=5), JUDGE, patience=2))
+    settings = replace(SETTINGS, rate=0.0, epochs=9)  # nothing improves on epoch 1
+    given = Lesson(points(), settings, checkpoint=path, on_epoch=told, ending=ending)
+    with pytest.raises(KeyboardInterrupt):
+        learn_to_the_end(network(normed=False), given)
+    model = network(normed=False)
+    learn_to_the_end(model, given)
+    assert seen == [1, 2, 3] and not model.training
 
 
 def test_best_weights_of_another_run_or_selection_are_not_taken_up(tmp_path: Path) -> None:

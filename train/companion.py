@@ -1,6 +1,5 @@
 """What goes along with training, step by step: rewiring, schedules, noise on weights, averages."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -74,6 +73,11 @@ class Following(Protocol):
         """What has to see every step."""
         ...
 
+    @property
+    def over(self) -> bool:
+        """Whether the run has ended by what was judged so far, also before it was stopped."""
+        ...
+
     def after_epoch(self, epoch: int) -> None:
         """An epoch, counted from 1, is over; may raise `TrainingStopped`."""
         ...
@@ -83,5 +87,9 @@ class Following(Protocol):
         ...
 
 
-# Begins to follow the training of a model; the path is that of the run's checkpoint, if it has one.
-Ending = Callable[[nn.Module, Path | None], Following]
+class Ending(Protocol):
+    """Begins to follow the training of a model."""
+
+    def __call__(self, model: nn.Module, checkpoint: Path | None, first: int = 1) -> Following:
+        """`checkpoint` is the run's, if it has one; no epoch before `first` may be chosen."""
+        ...
