@@ -191,3 +191,12 @@ def test_inputs_outside_the_unit_range_are_named(value: float) -> None:
     x[1, 0, 0, 1] = value
     with pytest.raises(InputError, match=r"sample 1: .* put the normalisation inside the model"):
         require_unit_range(x)
+
+
+def test_large_images_stay_within_an_l2_ball() -> None:
+    """150,528 squares summed in 32 bits are off by more than the slack: the projection then left."""
+    clean, threat = images(0, 2, 3, 224, 224), Threat("l2", 3.0)
+    allowed = threat.project(clean + images(1, 2, 3, 224, 224) - 0.5, clean)
+    threat.check(allowed, clean)
+    exact = (allowed.double() - clean.double()).flatten(1).norm(dim=1)
+    assert bool((exact <= threat.eps + 1e-6).all()) and bool((exact > 1).all())
