@@ -57,7 +57,10 @@ class Threat:
             return torch.minimum(torch.maximum(x, clean - self.eps), clean + self.eps).clamp(0, 1)
         change = x - clean
         length = wide(_length(change.flatten(1)), change).clamp_min(_SMALL)
-        return (clean + change * (self.eps / length).clamp_max(1)).clamp(0, 1)
+        shorter = change * (self.eps / length).clamp_max(1)
+        allowed = clean + shorter
+        far = (allowed - clean).abs() > shorter.abs()  # rounded away: all pixels together leave
+        return torch.where(far, torch.nextafter(allowed, clean), allowed).clamp(0, 1)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """The step of length one along which a linear function grows most.
