@@ -190,9 +190,11 @@ def check_labels(y: Tensor | None, classes: int) -> None:
     bad = (y < 0) | (y >= classes)
     if bool(bad.any()):
         index = int(bad.nonzero()[0])
+        counted = int(y.min()) == 1 and int(y.max()) == classes
+        repair = "give the data set the network was trained for"
         raise InputError(
             f"sample {index} has label {int(y[index])}, the network has classes 0..{classes - 1}; "
-            "give the data set the network was trained for"
+            f"{'labels are counted from 0: subtract one' if counted else repair}"
         )
 
 

@@ -1,19 +1,32 @@
 """Train a network through time: neurons for its ReLUs, thresholds calibrated, connections kept."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, InputError
+from spikemorph.graph.saving import file_kind
 from spikemorph.prune import Lesson
 from spikemorph.prune.masked import learn_to_the_end
 from spikemorph.surrogate import Dynamics, SpikingModule
-from spikemorph.surrogate.deployed import DeployedNetwork, measure_activity, run_deployed
+from spikemorph.surrogate.deployed import KIND as DEPLOYED
+from spikemorph.surrogate.deployed import (
+    DeployedNetwork,
+    load_deployed,
+    measure_activity,
+    run_deployed,
+)
+from spikemorph.surrogate.folding import fold
+from spikemorph.surrogate.naming import surrogate_of
 from spikemorph.surrogate.road import masks_kept, to_trainable
 from spikemorph.surrogate.thresholds import Calibration
+from spikemorph.surrogate.trained import KIND as TRAINED
+from spikemorph.surrogate.trained import load_trained
 from spikemorph.train import DataTensors, accuracy
 
 from .evaluation import share
@@ -65,7 +78,8 @@ def started(
 ) -> SpikingModule:
     """The network calibrated on samples, before any training through time; on a device, or the CPU."""
     dynamics, calibration = settings_of(choice)
-    return to_trainable(graph, dynamics, x.to(device), calibration)
+    surrogate = surrogate_of(choice.surrogate)
+    return to_trainable(graph, dynamics, x.to(device), calibration, surrogate=surrogate)
 
 
 def settings_of(choice: TimeChoice) -> tuple[Dynamics, Calibration]:
@@ -74,8 +88,9 @@ def settings_of(choice: TimeChoice) -> tuple[Dynamics, Calibration]:
     Raises
     ------
     InputError
-        If the reset is unknown, or a number is outside its range.
+        If the reset or the surrogate is unknown, or a number is outside its range.
     """
+    surrogate_of(choice.surrogate)
     if choice.reset not in ("hard", "soft"):
         raise InputError(f"reset {choice.reset!r}: choose hard or soft")
     dynamics = Dynamics(choice.steps, choice.leak, choice.reset == "hard")
@@ -88,10 +103,34 @@ def _some(lesson: Lesson, most: int) -> DataTensors:
     return lesson.train.only(torch.randperm(len(lesson.train), generator=generator)[:most])
 
 
+def open_in_time(path: Path) -> tuple[DeployedNetwork, dict[str, Any]] | None:
+    """A network that was trained through time, folded, and its notes; None for a file of another kind.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged.
+    """
+    kind = file_kind(path)
+    if kind == DEPLOYED:
+        return load_deployed(path)
+    if kind != TRAINED:
+        return None
+    module, notes = load_trained(path)
+    return fold(module), notes
+
+
 def measure_in_time(
-    network: DeployedNetwork, x: Tensor, y: Tensor | None, counted: int, shown: int = 0
+    network: DeployedNetwork,
+    x: Tensor,
+    y: Tensor | None,
+    counted: int,
+    shown: int = 0,
+    steps: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """Accuracy over steps on the first `shown` samples, and at last on all; spikes and operations.
+
+    The steps are 1, 2, 4, ... and the network's own; or those given, no more than its own.
 
     These are counted on the first `counted` samples; 0 stands for all. ``synops`` are spikes that
     reach weights that are not zero, ``products`` numbers that are no spikes (the input's); per
@@ -99,9 +138,9 @@ def measure_in_time(
     """
     counted, shown = (min(most or len(x), len(x)) for most in (counted, shown))
     everything = _classes(network, x)
-    steps = [t for t in (1, 2, 4, 8, 16, 32, 64) if t < network.steps] + [network.steps]
+    chosen = (1, 2, 4, 8, 16, 32, 64) if steps is None else sorted(set(steps))
     curve = []
-    for t in steps:
+    for t in [*(t for t in chosen if t < network.steps), network.steps]:
         last = t == network.steps
         shorter = DeployedNetwork(network.graph, t)
         classes = everything[:shown] if last else _classes(shorter, x[:shown])

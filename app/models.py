@@ -1,18 +1,21 @@
 """Find a model by what the user calls it: a file, a name in the zoo, or a factory in a module."""
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from spikemorph.convert import read_onnx, read_pt2, read_torch
+from spikemorph.convert import Certificate, load_certified, read_onnx, read_pt2, read_torch
 from spikemorph.graph import Graph, Input, InputError
 from spikemorph.graph.saving import load_graph_file
-from spikemorph.zoo import build_model, fetch_network, load_model_card
+from spikemorph.spiking import SpikingNetwork
+from spikemorph.zoo import build_model, fetch_network, load_model_card, model_catalogue
 from spikemorph.zoo.made import FLOAT, made_card, made_file, made_names
 
 FETCHED = {"onnx-mnist": (0.0, 255.0)}  # networks of others, and the range of their inputs
@@ -63,6 +66,8 @@ def load_graph(
     _require_meaning(source, path.suffix, input_shape, weights)
     if source.startswith("zoo:"):
         return _from_zoo(source.removeprefix("zoo:"))
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give a file in it")
     if path.suffix == ".onnx":
         return Model(path.stem, read_onnx(path, input_shape))
     if path.suffix == ".pt2":
@@ -104,18 +109,58 @@ def network_file(source: str | Path) -> Path:
     Raises
     ------
     InputError
-        If the zoo has no spiking network of that name.
+        If the zoo has no spiking network of that name, or it is a model that was not converted.
     """
     name = str(source)
+    how = f"convert it first: spikemorph convert {name} --data DATA --out FILE"
     if not name.startswith("zoo:"):
-        return Path(name)
-    card = made_card(name.removeprefix("zoo:"))
-    if card.kind == FLOAT:
-        raise InputError(f"{name}: is a float graph, not a spiking network; convert it first")
-    return made_file(card.name)
+        path = Path(name)
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder; give a file in it")
+        if path.is_file() and path.suffix in (".onnx", ".pt2"):
+            raise InputError(f"{path}: is a model, not a spiking network; {how}")
+        return path
+    plain = known_in_zoo(name.removeprefix("zoo:"))
+    if plain not in made_names() or made_card(plain).kind == FLOAT:
+        raise InputError(f"{name}: is a float network, not a spiking one; {how}")
+    return made_file(plain)
+
+
+def certified(source: str | Path) -> tuple[SpikingNetwork, Certificate, Mapping[str, Any]]:
+    """A converted network by what the user calls it; see `load_certified`.
+
+    Raises
+    ------
+    InputError
+        As `network_file` and `load_certified` do; names what the user named.
+    """
+    path = network_file(source)
+    try:
+        return load_certified(path)
+    except InputError as error:
+        raise InputError(str(error).replace(str(path), str(source))) from error
+
+
+def zoo_names() -> tuple[str, ...]:
+    """Everything that ``zoo:NAME`` can name."""
+    return (*(card.name for card in model_catalogue()), *made_names(), *FETCHED)
+
+
+def known_in_zoo(name: str) -> str:
+    """The name, which the zoo has.
+
+    Raises
+    ------
+    InputError
+        If it does not; says what it has.
+    """
+    if name not in zoo_names():
+        raise InputError(f"no network {name!r} in the zoo; known: {', '.join(zoo_names())}")
+    return name
 
 
 def _from_zoo(name: str) -> Model:
+    known_in_zoo(name)
     if name in made_names():
         made = made_card(name)
         if made.kind != FLOAT:

@@ -85,7 +85,8 @@ class TimeChoice:
 
     `percentile` and `scale` set the first thresholds, from `calibration_samples` samples that are shown
     for `calibration_steps` steps. Training through time costs most: `samples` may limit it to so
-    many, drawn by the seed (0: all).
+    many, drawn by the seed (0: all). `surrogate` names what gradients pass spikes by:
+    ``pcw WIDTH``, ``exp SCALE RATE``, ``rect WIDTH``, ``arctan ALPHA``, ``sigmoid ALPHA``.
     """
 
     steps: int = 8
@@ -96,6 +97,7 @@ class TimeChoice:
     calibration_steps: int = 100
     calibration_samples: int = 640
     samples: int = 0
+    surrogate: str = "pcw 1"
 
 
 @dataclass(frozen=True)

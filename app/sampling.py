@@ -29,9 +29,18 @@ def values(samples: Samples, ends: tuple[float, float], wanted: tuple[int, ...])
     if found != wanted:
         raise InputError(
             f"{samples.name}: samples have shape {found}, the model takes {wanted}; "
-            "give the data set the model was made for"
+            f"{_repair(found, wanted)}"
         )
     return samples.values(*ends)
+
+
+def _repair(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    if len(found) == len(wanted) > 1 and (found[-1], *found[:-1]) == wanted:
+        return "channels come first: numpy.moveaxis(x, -1, 1)"
+    if math.prod(found) == math.prod(wanted):
+        sizes = ", ".join(map(str, wanted))
+        return f"so many values, in another shape: x.reshape(-1, {sizes}), if their order is right"
+    return "give the data set the model was made for"
 
 
 def labels_of(samples: Samples) -> Tensor:

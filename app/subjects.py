@@ -21,6 +21,7 @@ from spikemorph.surrogate.trained import KIND as TRAINED
 from spikemorph.surrogate.trained import load_trained
 from spikemorph.train import GraphModule
 
+from .conversion import normalised
 from .evaluation import steps_of
 from .models import load_graph, network_file
 
@@ -67,6 +68,7 @@ def open_subject(
     input_shape: tuple[int, ...] | None = None,
     weights: Path | None = None,
     ends: Ends | None = None,
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
     device: torch.device = CPU,
 ) -> Opened:
     """A float model, a certified network, or one trained through time.
@@ -80,6 +82,8 @@ def open_subject(
     ends : (float, float), optional
         The range of a float model's inputs, where it is not known of the model; a saved spiking
         network knows its own.
+    normalisation : (tuple of float, tuple of float), optional
+        Means and deviations that a float model's inputs are normalised by.
     device : torch.device
         Where the network runs; samples may stay where they are.
 
@@ -92,11 +96,12 @@ def open_subject(
     if path is None:
         model = load_graph(source, input_shape=input_shape, weights=weights)
         ends = ends or model.input_range or (0.0, 1.0)
-        return open_float(model.name, model.graph, ends, device)
-    if (input_shape, weights, ends) != (None, None, None):
+        graph = normalised(model.graph, *normalisation) if normalisation else model.graph
+        return open_float(model.name, graph, ends, device)
+    if any(given is not None for given in (input_shape, weights, ends, normalisation)):
         raise InputError(
             f"{source}: is a spiking network, which knows its inputs and weights; leave "
-            "--input-range, --input-shape and --weights out"
+            "--input-range, --input-shape, --weights, --mean and --std out"
         )
     return open_file(path, device)
 

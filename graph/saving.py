@@ -128,6 +128,14 @@ def _ordered(content: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + content[end:]
 
 
+_WAYS = {  # what to do with a file of a kind, where another one was wanted
+    "graph": ", a float model: convert it first (spikemorph convert)",
+    "network": ", a converted one: evaluate, certify, energy and attack take it; or give the float model",
+    "trained through time": ": evaluate and attack take it; or give the float model",
+    "deployed": ", folded from one trained through time: evaluate takes it; or give the float model",
+}
+
+
 def read_file(path: Path, kind: str) -> tuple[Plain, dict[str, Tensor]]:
     """Read a file that `write_file` wrote, checking its kind and its hash.
 
@@ -138,8 +146,12 @@ def read_file(path: Path, kind: str) -> tuple[Plain, dict[str, Tensor]]:
     """
     header = read_header(path)
     if header.get("format") != FORMAT or header.get("kind") != kind:
-        found = header.get("kind", "a plain safetensors file")
-        raise InputError(f"{path}: this is not a spikemorph {kind} but {found}")
+        found = (
+            header.get("kind", "") if header.get("format") == FORMAT else "a plain safetensors file"
+        )
+        raise InputError(
+            f"{path}: this is not a spikemorph {kind} but {found}{_WAYS.get(found, '')}"
+        )
     try:
         plain, packing = json.loads(header["structure"]), json.loads(header["packing"])
     except (KeyError, ValueError, RecursionError) as error:
@@ -177,7 +189,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         If the system refuses; nothing is left behind.
     """
     if path.is_dir():
-        raise InputError(f"{path}: is a folder; choose the name of a file with --out or --json")
+        raise InputError(f"{path}: is a folder; choose the name of a file")
     try:
         path = path.resolve()  # a link stays a link
         other = path.exists() and not path.is_file()
@@ -198,7 +210,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         if not isinstance(error, OSError):  # stopped by the user, perhaps
             raise
         reason = error.strerror or str(error)
-        raise InputError(f"{path}: cannot be written: {reason}; choose another --out") from error
+        raise InputError(f"{path}: cannot be written: {reason}; choose another place") from error
 
 
 def read_header(path: Path) -> dict[str, str]:

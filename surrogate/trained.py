@@ -17,17 +17,25 @@ from spikemorph.graph.saving import (
 )
 
 from .module import SpikingModule
+from .naming import name_of, surrogate_of
 from .neuron import Dynamics
 
 KIND = "trained through time"
 
 
 def save_trained(path: Path, module: SpikingModule, notes: Mapping[str, Any]) -> None:
-    """Save weights, batch norms and thresholds as one safetensors file, with JSON `notes`."""
+    """Save weights, batch norms and thresholds as one safetensors file, with JSON `notes`.
+
+    Raises
+    ------
+    InputError
+        If the surrogate that it was trained by has no name.
+    """
     store = TensorStore()
     plain = {
         "graph": graph_to_plain(module.to_graph(), store),
         "dynamics": encode(module.dynamics, store),
+        "surrogate": name_of(module.surrogate),
         "thresholds": {n: float(v.detach()) for n, v in module.thresholds.items()},
         "notes": dict(notes),
     }
@@ -38,7 +46,7 @@ def save_trained(path: Path, module: SpikingModule, notes: Mapping[str, Any]) ->
 def load_trained(path: Path) -> tuple[SpikingModule, dict[str, Any]]:
     """Load a module, in evaluation mode, and its notes; see `save_trained`.
 
-    Its gradients go by the surrogate that a new module has; masks are in its graph.
+    Its gradients go by the surrogate that it was trained by; masks are in its graph.
 
     Raises
     ------
@@ -51,7 +59,8 @@ def load_trained(path: Path) -> tuple[SpikingModule, dict[str, Any]]:
         dynamics = decode(plain["dynamics"], tensors, f"{path}, dynamics")
         if not isinstance(dynamics, Dynamics):
             raise InputError(f"{path}: its dynamics are none; train it again")
-        module = SpikingModule(graph, dynamics)
+        surrogate = surrogate_of(plain.get("surrogate", "pcw 1"))  # older files had one only
+        module = SpikingModule(graph, dynamics, surrogate=surrogate)
         for name, value in module.thresholds.items():
             value.fill_(float(plain["thresholds"][name]))
         return module.eval().requires_grad_(False), dict(plain["notes"])

@@ -39,6 +39,89 @@ def test_places_are_looked_at_first(spikemorph: Run, tmp_path: Path) -> None:
     refused(spikemorph(*CONVERT, "--out", tmp_path / "no" / "o.safetensors"), "no/o.safetensors")
 
 
+def test_results_never_replace_what_is_read(spikemorph: Run, tmp_path: Path) -> None:
+    model, data = tmp_path / "m.safetensors", tmp_path / "d.npz"
+    prune = ["prune", "zoo:digits_mlp", "--sparsity", "0.5", "--out", model]
+    assert spikemorph(*prune)[0] == 0
+    np.savez(data, x=np.zeros((4, 1, 8, 8), np.uint8), y=np.arange(4))
+    before = model.read_bytes(), data.read_bytes()
+    again = ["prune", model, "--sparsity", "0.9", "--out"]
+    refused(spikemorph(*again, model), "--out", "m.safetensors", "would replace")
+    link = tmp_path / "link.safetensors"
+    link.symlink_to(model)
+    refused(spikemorph(*again, link), "link.safetensors", "would replace")
+    refused(spikemorph(*again, tmp_path / "n.onnx"), "n.onnx", "ending .safetensors")
+    refused(spikemorph(*again, tmp_path / "n"), "ending .safetensors")
+    refused(spikemorph("inspect", model, "--json", model), "--json", "would replace")
+    words = ["attack", model, "--data", data, "--eps", "0.1", "--json", data]
+    refused(spikemorph(*words), "--json", "d.npz", "would replace")
+    refused(spikemorph("inspect", model, "--json", "-"), "--json", "name of a file")
+    assert (model.read_bytes(), data.read_bytes()) == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["d.npz", link.name, model.name]
+
+
+def test_what_is_no_spiking_network_is_told_so(spikemorph: Run, tmp_path: Path) -> None:
+    data = ["--data", "digits:test:9"]
+    for command in ("evaluate", "certify", "energy", "compare"):
+        for name in ("digits_cnn", "onnx-mnist", "fashion_robust_90"):
+            found = spikemorph(command, f"zoo:{name}", *data)
+            refused(found, f"zoo:{name}: is a float network", f"convert zoo:{name}")
+        refused(spikemorph(command, "zoo:nope", *data), "'nope'", "fashion_robust_99_snn")
+        refused(spikemorph(command, tmp_path, *data), "is a folder")
+    (tmp_path / "m.onnx").write_bytes(b"...")
+    found = spikemorph("evaluate", tmp_path / "m.onnx", *data)
+    refused(found, "m.onnx: is a model", "spikemorph convert")
+    graph = tmp_path / "g.safetensors"
+    assert spikemorph("prune", "zoo:digits_mlp", "--sparsity", "0.5", "--out", graph)[0] == 0
+    refused(spikemorph("evaluate", graph, *data), "but graph, a float model: convert it first")
+    timed = "zoo:fashion_robust_90_in_time"
+    refused(spikemorph("certify", timed, *data), f"{timed}: this is not", "evaluate and attack")
+    refused(spikemorph("inspect", tmp_path), "is a folder")
+    refused(spikemorph("inspect", "zoo:nope"), "onnx-mnist", "fashion_robust_99")
+
+
+def test_nobody_learns_from_test_samples(spikemorph: Run, tmp_path: Path) -> None:
+    out = ["--out", tmp_path / "o.safetensors"]
+    train = ["zoo:digits_mlp", "--data", "digits:train", *out]
+    for command in (["prune", "--sparsity", "0.5"], ["finetune"]):
+        words = [*command, "zoo:digits_mlp", "--data", "digits:test:90", *out]
+        refused(spikemorph(*words), "digits:test:90", "give digits:train")
+        words = [*command, *train, "--extra", "digits:test"]
+        refused(spikemorph(*words), "digits:test", "never trained")
+
+
+@pytest.mark.parametrize(
+    ("road", "words", "owner"),
+    [
+        ("float", ["--levels", "4"], "quantisation-aware"),
+        ("float", ["--leak", "0.5"], "through-time"),
+        ("through-time", ["--weight-bits", "8"], "quantisation-aware"),
+        ("quantisation-aware", ["--surrogate", "pcw 1"], "through-time"),
+    ],
+)
+def test_options_of_another_road_are_not_ignored(
+    spikemorph: Run, tmp_path: Path, road: str, words: list[str], owner: str
+) -> None:
+    out = ["--out", tmp_path / "o.safetensors", "--road", road]
+    found = spikemorph("finetune", "zoo:digits_mlp", "--data", "digits:train:50", *out, *words)
+    refused(found, words[0], f"belongs to --road {owner}", f"this is --road {road}")
+
+
+def test_shapes_and_labels_that_are_almost_right(spikemorph: Run, tmp_path: Path) -> None:
+    def told(x: np.ndarray, y: np.ndarray) -> tuple[int, str, str]:
+        np.savez(tmp_path / "d.npz", x=x.astype(np.float32), y=y)
+        return spikemorph("attack", "zoo:digits_mlp", "--data", tmp_path / "d.npz", "--eps", "0.1")
+
+    labels = np.arange(10)
+    refused(told(np.zeros((10, 8, 8, 1)), labels), "numpy.moveaxis(x, -1, 1)")
+    refused(told(np.zeros((10, 8, 8)), labels), "x.reshape(-1, 1, 8, 8)")
+    refused(told(np.zeros((10, 1, 9, 8)), labels), "the data set the model was made for")
+    out = ["--out", tmp_path / "o.safetensors"]
+    np.savez(tmp_path / "d.npz", x=np.zeros((10, 1, 8, 8), np.uint8), y=labels + 1)
+    words = ["convert", "zoo:digits_mlp", "--data", tmp_path / "d.npz", *out]
+    refused(spikemorph(*words), "label 10", "subtract one")
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [

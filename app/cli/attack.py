@@ -50,6 +50,8 @@ def attack(
         typer.Option(help="Keeps finished blocks: to go on when stopped, and for torchrun."),
     ] = None,
     input_range: options.RangeOption = None,
+    mean: options.MeanOption = None,
+    std: options.StdOption = None,
     input_shape: options.ShapeOption = None,
     weights: options.WeightsOption = None,
     json_file: options.JsonOption = None,
@@ -68,9 +70,10 @@ def attack(
         raise InputError(f"{processes.world} processes share a folder: give it with --folder")
     if processes.rank:  # the first one alone says what was found
         choice = replace(choice, gate_samples=0, corruptions=False)
-    options.can_be_written(json_file)
+    options.can_be_written(None, json_file, model, weights, data)
     opened = open_subject(
         model, input_shape=options.shape(input_shape), weights=weights,
+        normalisation=options.normalisation(mean, std),
         ends=None if input_range is None else options.input_range(input_range, None),
         device=where,
     )  # fmt: skip

@@ -5,11 +5,9 @@ from typing import Annotated
 
 import typer
 
-from spikemorph.convert import load_certified
-
 from .. import choices, sampling
 from ..evaluation import measure
-from ..models import network_file
+from ..models import certified
 from ..report import certificate_table, plain_certificate
 from . import options
 from .options import out as console
@@ -30,7 +28,11 @@ def certify_network(
 ) -> None:
     """Prove again what can be proved of a network. Exit status 3 where nothing is proved."""
     where = options.device(device)
-    spiking, certificate, notes = load_certified(network_file(network))
+    plain = Path(str(network).removeprefix("zoo:"))
+    out = out or plain.with_suffix(".certificate.json")
+    for file in (out, json_file):
+        options.can_be_written(None, file, network, data)
+    spiking, certificate, notes = certified(network)
     result = certificate.to_dict()
     differing = None
     if data is not None:
@@ -42,7 +44,7 @@ def certify_network(
             found = measure(spiking, choices.engine(engine, spiking, where, steps), x, steps, watch)
         differing = found.mismatches(steps)
         result |= {"data": data, "n": len(x), "mismatching_logits": differing}
-    options.write_json(out or network.with_suffix(".certificate.json"), result)
+    options.write_json(out, result)
     options.write_json(json_file, result)
     console.print(certificate_table(certificate))
     options.say(*plain_certificate(certificate))

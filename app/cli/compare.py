@@ -28,6 +28,7 @@ def compare(
 ) -> None:
     """Accuracy, spikes, operations, energy under every price list, memory; the verdict in a word."""
     where, lists = options.device(device), choices.price_lists(models)
+    options.can_be_written(None, json_file, *networks, data, dense)
     found = options.read_data(data)
     with options.progress(len(networks) * len(found), "measuring") as watch:
         result, costs = compare_networks(

@@ -5,14 +5,12 @@ from typing import Annotated
 
 import typer
 
-from spikemorph.graph import Graph
 from spikemorph.graph.grid import Grid
 from spikemorph.quant import Quantisation
 from spikemorph.spiking import save_network
 
 from .. import choices, sampling
-from ..conversion import convert_graph, convert_rate_coded, normalised
-from ..models import load_graph
+from ..conversion import convert_graph, convert_rate_coded
 from ..report import curve_table, plain_certificate, summary_lines
 from . import options
 from .options import out as console
@@ -45,10 +43,8 @@ def convert(
     bias_correction: Annotated[bool, typer.Option(help="Correct mean errors.")] = True,
     input_range: options.RangeOption = None,
     input_bits: Annotated[int, typer.Option(help="Bits of the input grid.")] = 8,
-    mean: Annotated[
-        str | None, typer.Option(help="Normalisation, folded in: 0.13 or r,g,b")
-    ] = None,
-    std: Annotated[str | None, typer.Option(help="Normalisation, folded in.")] = None,
+    mean: options.MeanOption = None,
+    std: options.StdOption = None,
     input_shape: options.ShapeOption = None,
     weights: options.WeightsOption = None,
     json_file: options.JsonOption = None,
@@ -59,21 +55,20 @@ def convert(
     settings = Quantisation(levels, weight_bits, choices.calibrator(calibrator), bias_correction)
     chosen = (choices.neuron(neuron), choices.coding(coding), choices.schedule(schedule))
     where = options.device(device)
-    options.can_be_written(out, json_file)
-    found = load_graph(model, input_shape=options.shape(input_shape), weights=weights)
+    options.can_be_written(out, json_file, model, weights, data, calibration)
+    found = options.load(model, input_shape, weights, mean, std)
     ends = options.input_range(input_range, found.input_range)
     grid = Grid.of(*ends, bits=input_bits)
-    graph = _normalised(found.graph, mean, std)
     pair = sampling.split_data(data, calibration, seed, options.read_data)
     x = sampling.values(pair.calibration, ends, found.input_shape)
     if rate_coded is None:
         result = convert_graph(
-            graph, x, grid=grid, quantisation=settings,
+            found.graph, x, grid=grid, quantisation=settings,
             neuron=chosen[0], coding=chosen[1], schedule=chosen[2],
         )  # fmt: skip
     else:
         rates = choices.rate_coding(rate_coded)
-        result = convert_rate_coded(graph, x, grid=grid, rates=rates, neuron=chosen[0])
+        result = convert_rate_coded(found.graph, x, grid=grid, rates=rates, neuron=chosen[0])
     measured = evaluated(result, pair.test, ends, found.name, where)
     plain = mean is None and std is None and model.startswith("zoo:")  # evaluate finds it again
     notes = {"model": found.name, "source": model if plain else None, "input_range": list(ends)}
@@ -86,13 +81,3 @@ def convert(
         source += f", tested on {len(pair.test)} others"
     options.say(source, *summary_lines(measured), *plain_certificate(result.certificate))
     options.say(f"saved {out}")
-
-
-def _normalised(graph: Graph, mean: str | None, std: str | None) -> Graph:
-    if mean is None and std is None:
-        return graph
-    means = options.numbers(mean or "0", "--mean")
-    deviations = options.numbers(std or ",".join("1" for _ in means), "--std")
-    if len(means) == 1:
-        means = means * len(deviations)
-    return normalised(graph, means, deviations)

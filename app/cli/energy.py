@@ -5,14 +5,13 @@ from typing import Annotated
 
 import typer
 
-from spikemorph.convert import load_certified
 from spikemorph.energy import estimate_energy
 from spikemorph.graph import InputError
 
 from .. import choices, sampling
 from ..comparing import dense_network
 from ..evaluation import curve_steps
-from ..models import network_file
+from ..models import certified, network_file
 from ..report.costs import cost_lines, price_table
 from . import options
 from .options import out as console
@@ -47,10 +46,11 @@ def estimate(
 ) -> None:
     """Count synaptic operations, spikes and updates exactly; price them; say what is stored."""
     options.device(device)
+    options.can_be_written(None, json_file, network, data, dense)
     lists = choices.price_lists(models)
     if steps is not None and not 1 <= steps <= 100_000:
         raise InputError(f"--steps {steps}: give a whole number above zero, 100000 at most")
-    spiking, certificate, notes = load_certified(network_file(network))
+    spiking, certificate, notes = certified(network)
     other, own_steps = dense_network(None if dense is None else network_file(dense))
     low, high = notes.get("input_range", (0.0, 1.0))
     found = sampling.first(options.read_data(data), samples)

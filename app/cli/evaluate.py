@@ -1,22 +1,26 @@
 """``spikemorph evaluate``: accuracy, agreement and spikes over time steps."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from spikemorph.convert import canonical, certify, load_certified
+from spikemorph.convert import canonical, certify
+from spikemorph.graph import InputError
+from spikemorph.surrogate.deployed import DeployedNetwork
 
 from .. import choices, sampling
 from ..evaluation import curve_steps, evaluate, parsed_steps
-from ..models import load_graph, network_file
-from ..report import curve_table, plain_certificate, summary_lines
+from ..in_time import measure_in_time, open_in_time
+from ..models import Model, certified, load_graph, network_file
+from ..report import curve_table, in_time_lines, in_time_table, plain_certificate, summary_lines
 from . import options
 from .options import out as console
 
 
 def evaluate_network(
-    network: Annotated[Path, typer.Argument(help="A network that convert saved, or zoo:NAME.")],
+    network: Annotated[Path, typer.Argument(help="What convert or finetune saved; or zoo:NAME.")],
     data: Annotated[
         str, typer.Option("--data", help="digits:test, mnist:test:1000, FILE.npz, folder")
     ],
@@ -38,8 +42,15 @@ def evaluate_network(
 ) -> None:
     """Run a saved network and compare it, at every step, with the integer pass."""
     where, rule, wanted = options.device(device), choices.exit_rule(exit_), parsed_steps(steps)
-    options.can_be_written(json_file)
-    spiking, certificate, notes = load_certified(network_file(network))
+    options.can_be_written(None, json_file, network, data, calibration, model)
+    path = network_file(network)
+    if path.suffix == ".safetensors" and (timed := open_in_time(path)) is not None:
+        given = {"--exit": rule, "--calibration": calibration, "--model": model}
+        given["--engine"] = None if engine == "auto" else engine
+        _refuse_of_converted(network, given)
+        _in_time(network, timed, data, wanted, json_file)
+        return
+    spiking, certificate, notes = certified(network)
     points = curve_steps(certificate) if wanted is None else list(wanted)
     certificate = certify(spiking, max(points))
     low, high = notes.get("input_range", (0.0, 1.0))
@@ -60,3 +71,36 @@ def evaluate_network(
     options.write_json(json_file, result.to_dict())
     console.print(curve_table(result))
     options.say(*summary_lines(result), *plain_certificate(certificate))
+
+
+def _refuse_of_converted(network: Path, given: Mapping[str, object]) -> None:
+    odd = [option for option, value in given.items() if value is not None]
+    if odd:
+        raise InputError(
+            f"{network}: was trained through time, and {', '.join(odd)} goes with networks that "
+            "convert saved; leave it out"
+        )
+
+
+def _in_time(
+    network: Path,
+    timed: tuple[DeployedNetwork, Mapping[str, Any]],
+    data: str,
+    steps: Iterable[int] | None,
+    json_file: Path | None,
+) -> None:
+    """Measure a network trained through time, which runs for T steps and has no integer twin."""
+    folded, notes = timed
+    chosen = None if steps is None else tuple(steps)
+    if chosen is not None and max(chosen) > folded.steps:
+        raise InputError(f"--steps {max(chosen)}: {network} was trained for {folded.steps} steps")
+    samples = options.read_data(data)
+    sampling.labels_fit(samples, folded.graph)
+    low, high = notes.get("input_range", (0.0, 1.0))
+    x = sampling.values(samples, (low, high), Model(network.stem, folded.graph).input_shape)
+    found = measure_in_time(folded, x, samples.y, 0, steps=chosen)
+    name = str(notes.get("model", network.stem))
+    options.write_json(json_file, {"model": name, "data": data, **found})
+    options.say(f"{name} (trained through time) on {data}, {found['n']} samples")
+    console.print(in_time_table(found))
+    options.say(*in_time_lines(found))

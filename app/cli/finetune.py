@@ -21,7 +21,7 @@ from .. import choices, sampling
 from ..evaluation import share
 from ..extra import extra_of
 from ..in_time import train_in_time
-from ..models import Model, load_graph
+from ..models import Model
 from ..pruning import lesson_of, right
 from ..quantised import train_converted
 from ..recipe import IN_TIME, LEARNED, TimeChoice, TrainingChoice
@@ -33,9 +33,14 @@ FLOAT = "float"
 _QUANTISED, _TIMED = "Road quantisation-aware", "Road through-time"
 Told = tuple[dict[str, Any], list[str]]  # the result as plain data, and what to say of it
 _ROADS = (FLOAT, LEARNED, IN_TIME)
+_OWN = {  # options that one road alone takes
+    **dict.fromkeys(("levels", "weight_bits", "input_bits"), LEARNED),
+    **dict.fromkeys(("steps", "leak", "reset", "percentile", "scale", "surrogate"), IN_TIME),
+}
 
 
 def finetune(
+    context: typer.Context,
     model: Annotated[
         str, typer.Argument(help=".onnx, .pt2, .safetensors, zoo:NAME, or module:factory")
     ],
@@ -82,8 +87,17 @@ def finetune(
     scale: Annotated[
         float, typer.Option(help="Of first thresholds.", rich_help_panel=_TIMED)
     ] = 0.3,
+    surrogate: Annotated[
+        str,
+        typer.Option(
+            help="For gradients: pcw 1, exp 0.3 2, rect 1, arctan 2, sigmoid 4.",
+            rich_help_panel=_TIMED,
+        ),
+    ] = "pcw 1",
     checkpoint: training.Checkpoint = None,
     input_range: options.RangeOption = None,
+    mean: options.MeanOption = None,
+    std: options.StdOption = None,
     input_shape: options.ShapeOption = None,
     weights: options.WeightsOption = None,
     json_file: options.JsonOption = None,
@@ -93,8 +107,10 @@ def finetune(
     """Fine-tune; masks are kept to the bit. Only training data is looked at."""
     if road not in _ROADS:
         raise InputError(f"--road {road}: choose one of {', '.join(_ROADS)}")
-    options.can_be_written(out, json_file)
-    found = load_graph(model, input_shape=options.shape(input_shape), weights=weights)
+    _refuse_of_other_roads(context, road)
+    training.refuse_test_data(data, extra)
+    options.can_be_written(out, json_file, model, weights, data, teacher, extra, labeller)
+    found = options.load(model, input_shape, weights, mean, std)
     ends = options.input_range(input_range, found.input_range)
     numbers = TrainingChoice(
         epochs=epochs, batch=batch, rate=rate, decay=decay, smoothing=smoothing, shift=shift,
@@ -111,7 +127,8 @@ def finetune(
     notes = {"model": found.name, "input_range": list(ends), "calibration": train.name}
     job = _Job(found, lesson, validation, out, notes)
     if road == IN_TIME:
-        result, lines = _through_time(job, TimeChoice(steps, leak, reset, percentile, scale))
+        choice = TimeChoice(steps, leak, reset, percentile, scale, surrogate=surrogate)
+        result, lines = _through_time(job, choice)
     elif road == LEARNED:
         shown = sampling.values(sampling.drawn(train, seed), ends, found.input_shape)
         grid = Grid.of(*ends, bits=input_bits)
@@ -121,6 +138,14 @@ def finetune(
     options.write_json(json_file, {"road": road, **result})
     options.clean_up(checkpoint)
     options.say(*lines, f"saved {out}")
+
+
+def _refuse_of_other_roads(context: typer.Context, road: str) -> None:
+    for name, owner in _OWN.items():
+        source = context.get_parameter_source(name)
+        if owner != road and source is not None and source.name == "COMMANDLINE":
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} belongs to --road {owner}; this is --road {road}")
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ def inspect(
 ) -> None:
     """List every node and what becomes of it. Exit status 3 if a part cannot be converted."""
     options.device(device)
+    options.can_be_written(None, json_file, model, weights)
     try:
         found = load_graph(model, input_shape=options.shape(input_shape), weights=weights)
         result = inspect_graph(found.name, found.graph)

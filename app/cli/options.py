@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,8 +21,19 @@ from spikemorph.train.checkpoint import load_checkpoint
 from spikemorph.train.loop import EpochRecord
 from spikemorph.zoo import Samples, load_data
 
+from ..conversion import normalised
+from ..models import Model, load_graph
+
+
+def _named(path: Path | None) -> Path | None:
+    if path == Path("-"):
+        raise typer.BadParameter("give the name of a file; tables go to standard output")
+    return path
+
+
 JsonOption = Annotated[
-    Path | None, typer.Option("--json", help="Also write the result as JSON.", metavar="FILE")
+    Path | None,
+    typer.Option("--json", help="Also write the result as JSON.", metavar="FILE", callback=_named),
 ]
 SeedOption = Annotated[
     int,
@@ -34,6 +46,12 @@ ShapeOption = Annotated[
 ]
 WeightsOption = Annotated[
     Path | None, typer.Option("--weights", help="For a factory: safetensors or a plain state dict.")
+]
+MeanOption = Annotated[
+    str | None, typer.Option("--mean", help="Normalisation, put inside the model: 0.13 or r,g,b")
+]
+StdOption = Annotated[
+    str | None, typer.Option("--std", help="Normalisation, put inside the model.")
 ]
 RangeOption = Annotated[
     str | None, typer.Option("--input-range", help="Pixels 0..255 become low,high.")
@@ -79,6 +97,28 @@ def shape(text: str | None) -> tuple[int, ...] | None:
     return sizes
 
 
+def normalisation(
+    mean: str | None, std: str | None
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Means and deviations, one for each channel or for all; None where neither is given."""
+    if mean is None and std is None:
+        return None
+    means = numbers(mean or "0", "--mean")
+    deviations = numbers(std or ",".join("1" for _ in means), "--std")
+    if len(means) == 1:
+        means = means * len(deviations)
+    return means, deviations
+
+
+def load(
+    source: str, input_shape: str | None, weights: Path | None, mean: str | None, std: str | None
+) -> Model:
+    """The model of that name, behind its normalisation where one is given; see `load_graph`."""
+    found = load_graph(source, input_shape=shape(input_shape), weights=weights)
+    wanted = normalisation(mean, std)
+    return found if wanted is None else replace(found, graph=normalised(found.graph, *wanted))
+
+
 def input_range(text: str | None, known: tuple[float, float] | None) -> tuple[float, float]:
     """The range of a model's inputs: given, known of the model, or 0..1."""
     if text is None:
@@ -112,18 +152,42 @@ def write_json(path: Path | None, result: Any) -> None:
         write_bytes(path, (json.dumps(result, indent=2) + "\n").encode())
 
 
-def can_be_written(*files: Path | None) -> None:
+def can_be_written(network: Path | None, json_file: Path | None, *reads: str | Path | None) -> None:
     """Refuse a place for results before a training, not after it.
+
+    Parameters
+    ----------
+    network, json_file : Path or None
+        Where the network goes, and the result.
+    reads : str or Path or None
+        What the command reads, as the user calls it: results never replace it.
 
     Raises
     ------
     InputError
-        Naming the file that is a folder, or has none.
+        Naming the file that is a folder, or has none, or is read, or is not called as networks are.
     """
-    for file in files:
-        if file is not None and (file.is_dir() or not file.parent.is_dir()):
+    for option, file in (("--out", network), ("--json", json_file)):
+        if file is None:
+            continue
+        if file.is_dir() or not file.parent.is_dir():
             kind = "is a folder" if file.is_dir() else f"{file.parent} is no folder"
-            raise InputError(f"{file}: cannot be written: {kind}; choose another --out or --json")
+            raise InputError(f"{file}: cannot be written: {kind}; choose another {option}")
+        if any(read is not None and _same(file, Path(read)) for read in reads):
+            raise InputError(
+                f"{option} {file}: would replace a file that is read; choose another {option}"
+            )
+    if network is not None and network.suffix != ".safetensors":
+        raise InputError(
+            f"--out {network}: networks are saved as safetensors; give it the ending .safetensors"
+        )
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):  # one of them is no file
+        return False
 
 
 def made_folder(path: Path) -> None:

@@ -11,7 +11,6 @@ from spikemorph.prune import PruneTask
 
 from .. import choices
 from ..extra import extra_of
-from ..models import load_graph
 from ..pruning import lesson_of, prune_model
 from ..recipe import TrainingChoice
 from ..report import prune_lines, sparsity_table
@@ -57,6 +56,8 @@ def prune(
     allow_empty: Annotated[bool, typer.Option(help="A layer may lose all its weights.")] = False,
     checkpoint: training.Checkpoint = None,
     input_range: options.RangeOption = None,
+    mean: options.MeanOption = None,
+    std: options.StdOption = None,
     input_shape: options.ShapeOption = None,
     weights: options.WeightsOption = None,
     json_file: options.JsonOption = None,
@@ -66,8 +67,9 @@ def prune(
     """Mask weights and fine-tune under the mask; print the sparsity of every layer."""
     where = options.device(device)
     chosen, spread = choices.method(method), choices.allocation(allocation)
-    options.can_be_written(out, json_file)
-    found = load_graph(model, input_shape=options.shape(input_shape), weights=weights)
+    options.can_be_written(out, json_file, model, weights, data, teacher, extra, labeller)
+    training.refuse_test_data(data, extra)
+    found = options.load(model, input_shape, weights, mean, std)
     lesson, validation = None, None
     if data is None and (extra or labeller):
         raise InputError("--extra and --labeller go with --data: give training data")

@@ -25,7 +25,7 @@ def run(
     device: options.DeviceOption = "cpu",
 ) -> None:
     """Prune, train, convert, prove, measure, price, report; goes on where a stopped run ended."""
-    options.can_be_written(json_file)
+    options.can_be_written(None, json_file, recipe)
     found = with_seed(read_recipe(recipe), seed)
     folder = out or Path("runs") / found.name
     words = ["spikemorph", "run", str(recipe)]

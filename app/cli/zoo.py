@@ -6,11 +6,10 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from spikemorph.graph import InputError
 from spikemorph.zoo import load_model_card, model_catalogue
 from spikemorph.zoo.made import made_card, made_names
 
-from ..models import FETCHED
+from ..models import FETCHED, known_in_zoo
 from . import options
 from .options import out as console
 
@@ -43,13 +42,10 @@ def show(
     json_file: options.JsonOption = None,
 ) -> None:
     """One network's card: data, training command, accuracy, licence."""
-    plain = name.removeprefix("zoo:")
+    plain = known_in_zoo(name.removeprefix("zoo:"))
     if plain in FETCHED:
         card = {"name": plain, "kind": "float network, fetched", "input_range": FETCHED[plain]}
     else:
-        known = [*(card.name for card in model_catalogue()), *made_names(), *FETCHED]
-        if plain not in known:
-            raise InputError(f"no network {plain!r} in the zoo; known: {', '.join(known)}")
         found = made_card(plain) if plain in made_names() else load_model_card(plain)
         card = found.to_dict()
     options.write_json(json_file, card)

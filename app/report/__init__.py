@@ -3,6 +3,8 @@
 from .text import (
     certificate_table,
     curve_table,
+    in_time_lines,
+    in_time_table,
     inspection_table,
     plain_certificate,
     prune_lines,
@@ -13,6 +15,8 @@ from .text import (
 __all__ = [
     "certificate_table",
     "curve_table",
+    "in_time_lines",
+    "in_time_table",
     "inspection_table",
     "plain_certificate",
     "prune_lines",

@@ -1,5 +1,8 @@
 """Tables and sentences for the terminal, from result objects only."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich.table import Table
 from rich.text import Text
 
@@ -27,6 +30,26 @@ def curve_table(result: EvaluationResult) -> Table:
             f"{point.spikes_per_inference:.1f}",
         )
     return table
+
+
+def in_time_table(found: Mapping[str, Any]) -> Table:
+    """Accuracy over time steps of a network trained through time; see `measure_in_time`."""
+    table = Table()
+    for heading in ("T", "accuracy %"):
+        table.add_column(heading, justify="right")
+    for point in found["curve"]:
+        table.add_row(str(point["steps"]), _percent(point["accuracy"]))
+    return table
+
+
+def in_time_lines(found: Mapping[str, Any]) -> list[str]:
+    """Spikes and operations of such a network."""
+    return [
+        f"per inference at T = {found['steps']}: {found['spikes_per_inference']:,.1f} spikes of "
+        f"{found['neurons']:,} neurons, {found['synops']:,.0f} synaptic operations, and "
+        f"{found['products']:,.0f} products of inputs that are no spikes",
+        "no certificate: it has no integer network to be compared with",
+    ]
 
 
 def _mismatches(count: int | None, result: EvaluationResult) -> Text:
