@@ -125,10 +125,10 @@ def eps_of(text: str | float, kind: Norm = "linf") -> float:
     found = _number(top, "--eps") / below
     if not 0 <= found < math.inf:
         raise InputError(f"--eps {text}: give a finite number of 0 or more, such as 8/255")
-    if found > 1 and kind == "linf":
+    if found >= 1 and kind == "linf":
         raise InputError(
-            f"--eps {text}: inputs are in 0..1, and this is more than all of it; "
-            f"did you mean {text}/255? Give it so"
+            f"--eps {text}: inputs are in 0..1, and this is all of it; did you mean {text}/255? "
+            "Give it so"
         )
     return found
 

@@ -105,7 +105,8 @@ class AttackChoice:
     """What the networks of a recipe are attacked with: names as of `attack`, on so many test samples.
 
     `in_time` and `in_time_paths` name those on networks trained through time, which cost most, and
-    their gradient paths; `ann` those on the float networks; `gate_samples` (of networks trained
+    their gradient paths; `ann` those on the float networks; with `transfer` images made for the float
+    network are tried on the spiking one, too; `gate_samples` (of networks trained
     through time: `in_time_gates`) 0 leaves gates out.
     """
 
@@ -120,6 +121,7 @@ class AttackChoice:
     gate_samples: int = 50
     in_time_gates: int = 20
     corruptions: bool = False
+    transfer: bool = False
 
 
 @dataclass(frozen=True)

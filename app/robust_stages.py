@@ -28,7 +28,7 @@ from .evaluation import float_classes, share
 from .in_time import measure_in_time, settings_of, started, train_in_time
 from .inspection import inspect_graph
 from .recipe import EXACT, IN_TIME, LEARNED, AttackChoice
-from .robustness import Where, attack_model, check_attack
+from .robustness import Where, attack_model, check_attack, check_distance
 from .sampling import CALIBRATION_SAMPLES, drawn, labels_of, values
 from .stages import Bench, conversion_settings, fine_tuning_lesson, naming
 from .subjects import in_unit_range, on_device, open_file, open_float, weight_counts
@@ -58,6 +58,7 @@ def check(bench: Bench) -> None:
         if road == IN_TIME:
             SpikingModule(graph, settings_of(recipe.time)[0])
         if recipe.attack is not None:
+            check_distance(recipe.attack, bench.model.input_shape)
             check_attack(recipe.attack, math.prod(shapes(graph)[graph.outputs[0]]))
             labels_of(bench.test)
             _check_paths(road, recipe.attack)
@@ -134,7 +135,10 @@ def attack(bench: Bench) -> None:
         gate_samples=choice.in_time_gates,
     )
     own = timed if in_time else choice
-    spiking = attack_model(subject, bench.test, own, seed, companions=companions, where=where)
+    spiking = attack_model(
+        subject, bench.test, own, seed, companions=companions, where=where,
+        sources=(twin,) if choice.transfer else (),
+    )  # fmt: skip
     bench.write("robustness", spiking.to_dict())
     plain = replace(choice, attacks=choice.ann, paths="all", gate_samples=0, corruptions=False)
     bench.write(

@@ -1,13 +1,15 @@
 """Evaluate the robustness of a network on data, as a recipe's or a command's choice says."""
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from spikemorph.graph import InputError
+from spikemorph.robust import Attack, Threat
 from spikemorph.robust.corruptions import corruption_accuracy
 from spikemorph.robust.evaluate import EvaluationSettings, Measure, evaluate_robustness, in_memory
 from spikemorph.robust.gate_context import Companions, GateSettings, Samples
@@ -21,10 +23,11 @@ from spikemorph.robust.shards import (
     merge_shards,
     missing_blocks,
 )
+from spikemorph.robust.transfer import transfer_from
 from spikemorph.zoo import Samples as Data
 
 from . import choices
-from .attacking import attack_plan
+from .attacking import Plan, attack_plan
 from .provenance import provenance
 from .recipe import AttackChoice
 from .sampling import labels_of, values
@@ -56,16 +59,21 @@ def attack_model(
     seed: int,
     *,
     companions: Companions | None = None,
+    sources: Sequence[Opened] = (),
     where: Where = Where(),  # noqa: B008  a frozen value
     command: str = "",
 ) -> RobustnessResult:
     """Worst case at every eps, gates, curves and examples; corruptions where they were chosen.
+
+    What 40 steps of PGD find on each of `sources`, other networks, is tried on this one, after all
+    other attacks.
 
     Raises
     ------
     InputError
         If the data has no labels or another shape, a name is unknown, or an eps is in pixel units.
     """
+    check_distance(choice, opened.shape)
     samples = data.take(min(choice.samples, len(data)))
     x, y = values(samples, (0.0, 1.0), opened.shape), labels_of(samples)
     target = choose_paths(opened.target, choice.paths)
@@ -78,7 +86,7 @@ def attack_model(
         corrupted = corruption_accuracy(lambda x: target.logits(x).argmax(1), x, y, seed)
     result = evaluate_robustness(
         target,
-        attack_plan(choice.attacks, classes),
+        _with_transfer(attack_plan(choice.attacks, classes), sources),
         Samples(x, y, torch.arange(len(x))),
         _settings(choice, seed),
         replace(opened.subject, data=data.name, network=_identity(opened)),
@@ -89,12 +97,43 @@ def attack_model(
     return replace(result, corruptions=corrupted, reproduce=made.to_dict())
 
 
+def _with_transfer(plan: Plan, sources: Sequence[Opened]) -> Plan:
+    """The plan, and at its end the images made for other networks, which have paths of their own."""
+
+    def extended(threat: Threat) -> tuple[Attack, ...]:
+        found = plan(threat)
+        for one in sources:
+            path = one.target.paths[0]
+            name = f"{one.subject.model} {one.identity[:8]}"
+            found = (*found, transfer_from(path.logits, threat, of=name))
+        return found
+
+    return extended
+
+
 def _identity(opened: Opened) -> str:
     """The network's hash, and the range of its inputs where that is not [0, 1]."""
     low, high = opened.ends
     return (
         opened.identity if opened.ends == (0.0, 1.0) else f"{opened.identity} on {low!r}..{high!r}"
     )
+
+
+def check_distance(choice: AttackChoice, shape: tuple[int, ...]) -> None:
+    """Refuse an l2 eps that no two images are apart.
+
+    Raises
+    ------
+    InputError
+        With the largest distance there is.
+    """
+    farthest = math.sqrt(math.prod(shape))
+    for text in choice.eps if choice.norm == "l2" else ():
+        if choices.eps_of(text, "l2") >= farthest:
+            raise InputError(
+                f"--eps {text}: two images of {math.prod(shape)} values in 0..1 are at most "
+                f"{farthest:.3g} apart; did you mean {text}/255? Give it so"
+            )
 
 
 def check_attack(choice: AttackChoice, classes: int = MANY_CLASSES) -> None:

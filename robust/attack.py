@@ -12,6 +12,9 @@ from .draws import Draws
 from .target import Logits
 from .threat import Threat
 
+# Metadata of a field that has no plain value: which field of the same attack names what it holds.
+NAMED_BY = "named by"
+
 # (sample, class) logits and (sample,) labels to (sample,) losses, which an attacker makes large.
 SampleLoss = Callable[[Tensor, Tensor], Tensor]
 

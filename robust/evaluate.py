@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spikemorph.graph import InputError
+from spikemorph.graph import InputError, SpikemorphError
 
 from .attack import Attack
 from .gate_context import Companions, GateContext, GateSettings, Samples
@@ -110,6 +110,8 @@ def evaluate_robustness(
     InputError
         As `worst_case`, `measure` and `run_gates` do.
     """
+    companions = companions or Companions()
+    _require_alike(target, companions, samples.x[:1])
     given = (samples.x, samples.y, settings.seed, samples.indices)
     outcomes = [
         measure(Evaluation(target, subject.network, possible(target, attacks_for(threat)), *given))
@@ -131,7 +133,7 @@ def evaluate_robustness(
         settings.threats[-1],
         settings.seed,
         settings.gates,
-        companions or Companions(),
+        companions,
         tuple(outcomes),
     )
     checked = run_gates(context)
@@ -143,6 +145,28 @@ def evaluate_robustness(
         gates=checked,
         examples=shown,
     )
+
+
+@torch.no_grad()
+def _require_alike(target: Target, companions: Companions, x: Tensor) -> None:
+    """Refuse other networks that do not take these samples, or have other classes, before any work."""
+    classes = target.logits(x).shape[1]
+    others = [companions.undefended, companions.coarse, *companions.transfer]
+    for other in (*others, *companions.other_steps):
+        if other is None:
+            continue
+        try:
+            found = other.logits(x).shape[1]
+        except (SpikemorphError, RuntimeError) as error:
+            raise InputError(
+                f"network {other.name}, to compare with: it does not take samples of shape "
+                f"{tuple(x.shape[1:])} ({str(error).splitlines()[0]}); give one for the same data"
+            ) from error
+        if found != classes:
+            raise InputError(
+                f"network {other.name}, to compare with: it has {found} classes, {target.name} has "
+                f"{classes}; give one for the same data"
+            )
 
 
 def possible(target: Target, chosen: Sequence[Attack]) -> tuple[Attack, ...]:

@@ -21,7 +21,7 @@ from spikemorph.graph import InputError
 from spikemorph.graph.records import Plain
 from spikemorph.graph.saving import content_hash, read_file, write_bytes, write_file
 
-from .attack import Attack
+from .attack import NAMED_BY, Attack
 from .draws import Draws
 from .outcome import MemberOutcome, WorstCase, merge
 from .target import Target
@@ -297,7 +297,12 @@ def _settings(value: object, where: str) -> Plain:
     if isinstance(value, tuple):
         return [_settings(item, where) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
-        content = {f.name: _settings(getattr(value, f.name), where) for f in fields(value)}
+        content = {}
+        for field in fields(value):
+            named = field.metadata.get(NAMED_BY)
+            held = getattr(value, field.name)
+            name = None if named is None else getattr(value, named)
+            content[field.name] = _settings(name or held, where)
         return {"class": type(value).__name__, **content}
     raise InputError(
         f"{where}: a setting is a {type(value).__name__}, which has no name to tell its results "

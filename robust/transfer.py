@@ -1,11 +1,11 @@
 """Attack by the gradients of another network: its ANN twin, or one trained from another seed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from .attack import Attack
+from .attack import NAMED_BY, Attack
 from .draws import Draws
 from .found import Found
 from .pgd import Pgd
@@ -26,13 +26,20 @@ class Transfer:
     inner : Attack
         Run on the source. One that goes on after the source is fooled transfers best, such as
         `Pgd` by its last iterate.
+    of : str
+        What tells the source from others, such as its name and hash: results in files need it.
     """
 
-    source: Logits
+    source: Logits = field(metadata={NAMED_BY: "of"})
     inner: Attack
+    of: str = ""
 
-    name = "transfer"
     gradients = False  # of the network under attack
+
+    @property
+    def name(self) -> str:
+        """``transfer``, and from where if that has a name."""
+        return f"transfer from {self.of}" if self.of else "transfer"
 
     @property
     def threat(self) -> Threat:
@@ -49,6 +56,6 @@ class Transfer:
         return found.with_(images, logits, y).images
 
 
-def transfer_from(source: Logits, threat: Threat) -> Transfer:
+def transfer_from(source: Logits, threat: Threat, of: str = "") -> Transfer:
     """The last iterate of 40 steps of PGD by cross-entropy on `source`."""
-    return Transfer(source, Pgd(threat, steps=40, last_iterate=True))
+    return Transfer(source, Pgd(threat, steps=40, last_iterate=True), of)

@@ -12,7 +12,9 @@ from helpers import refused
 from spikemorph.convert import load_certified
 from spikemorph.graph.saving import load_graph_file
 from spikemorph.layers.masks import masks_of
+from spikemorph.surrogate.gradients import Arctan
 from spikemorph.surrogate.trained import load_trained
+from spikemorph.zoo import load_data
 
 Run = Callable[..., tuple[int, str, str]]
 TRAIN = ("--data", "digits:train:200", "--epochs", "1", "--held-out", "40")
@@ -35,6 +37,45 @@ def test_every_road_keeps_the_masks(files: Path) -> None:
             assert not bool(graph[name].op.weight[~mask].any()), name  # type: ignore[attr-defined]
     trained = load_graph_file(files / "pruned.safetensors")
     assert any(not torch.equal(floats[n].op.weight, trained[n].op.weight) for n in before)  # type: ignore[attr-defined]
+
+
+def test_the_surrogate_of_training_is_kept(spikemorph: Run, tmp_path: Path) -> None:
+    """An attacker knows it: its gradients are the first path, and the gate names it."""
+    out = tmp_path / "arctan.safetensors"
+    train = ("--data", "digits:train:50", "--epochs", "1", "--road", "through-time", "--steps", "2")
+    words = ("finetune", "zoo:digits_mlp", *train, "--out", out, "--surrogate", "arctan 3")
+    assert spikemorph(*words)[0] == 0
+    module, _ = load_trained(out)
+    assert module.surrogate == Arctan(3.0)
+    attacked = ("--data", "digits:test", "--eps", "0.1", "--attacks", "fgsm", "--samples", "5")
+    found = spikemorph("attack", out, *attacked, "--gates", "5", "--json", tmp_path / "a.json")
+    assert found[0] == 0
+    said = json.loads((tmp_path / "a.json").read_text())
+    assert said["eps"][0]["attacks"][0]["path"] == "trained"
+    (gate,) = [gate for gate in said["gates"] if gate["name"] == "surrogates"]
+    assert "trained by trained" in gate["detail"]
+    refused(spikemorph(*words[:-1], "arctan 3 4"), "surrogate 'arctan 3 4'", "alpha")
+    refused(spikemorph(*words[:-1], "heaviside"), "'heaviside'", "sigmoid")
+
+
+def test_a_network_trained_through_time_is_evaluated(
+    spikemorph: Run, files: Path, tmp_path: Path
+) -> None:
+    """Folded, step by step; what goes with converted networks is refused."""
+    words = ("evaluate", files / "timed.safetensors", "--data", "digits:test")
+    status, said, _ = spikemorph(*words, "--json", tmp_path / "e.json")
+    found = json.loads((tmp_path / "e.json").read_text())
+    module, _ = load_trained(files / "timed.safetensors")
+    test = load_data("digits:test")
+    with torch.no_grad():
+        right = float((module(test.values()).argmax(1) == test.y).double().mean())
+    assert status == 0 and found["n"] == len(test) and found["spikes_per_inference"] > 0
+    assert [point["steps"] for point in found["curve"]] == [1, 2]
+    assert found["accuracy"] == pytest.approx(100 * right, abs=100 / len(test))
+    assert "trained through time" in said and f"{found['accuracy']:.2f}" in said
+    refused(spikemorph(*words, "--exit", "silent"), "--exit", "leave it out")
+    refused(spikemorph(*words, "--engine", "dense"), "--engine", "leave it out")
+    refused(spikemorph(*words, "--steps", "1,4"), "--steps 4", "trained for 2")
 
 
 @pytest.mark.parametrize(

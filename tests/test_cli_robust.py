@@ -231,7 +231,10 @@ def test_processes_without_a_folder_are_refused(
         (("--data", "fashion-mnist:test"), ("(1, 28, 28)", "(1, 8, 8)")),
         (("--device", "tpu9"), ("tpu9", "cpu")),
         (("--json", "/nowhere/a.json"), ("/nowhere/a.json",)),
-        (("--undefended", "nothing"), ("nothing: not a model",)),
+        (("--eps", "1"), ("did you mean 1/255?",)),
+        (("--undefended", "zoo:digits_mlp"), ("--undefended", "--gates 0")),
+        (("--transfer", "nothing"), ("nothing: not a model",)),
+        (("--transfer", "zoo:fashion_cnn"), ("network fashion_cnn", "(1, 8, 8)")),
     ],
 )
 def test_bad_options_of_attack(
@@ -248,6 +251,68 @@ def test_l2_distances_may_be_above_one(spikemorph: Run, tmp_path: Path) -> None:
     assert spikemorph(*words, "--norm", "l2", "--json", tmp_path / "a.json")[0] == 0
     found = read(tmp_path / "a.json")
     assert (found["norm"], found["eps"][0]["eps"]) == ("l2", 1.5)
+
+
+@pytest.mark.parametrize("eps", ["8", "128"])
+def test_l2_distances_in_pixel_units_are_asked_about(spikemorph: Run, eps: str) -> None:
+    """No two images of 64 values are more than 8 apart."""
+    words = ("attack", "zoo:digits_cnn", "--data", "digits:test", "--eps", eps, *FEW)
+    refused(spikemorph(*words, "--norm", "l2"), "at most 8 apart", f"did you mean {eps}/255?")
+
+
+def test_images_made_for_other_networks_are_members(spikemorph: Run, tmp_path: Path) -> None:
+    """What only they break is broken, in a folder, too; each source has a name of its own."""
+    words = ("attack", "zoo:digits_cnn", "--data", "digits:test", "--eps", "48/255")
+    few = ("--attacks", "fgsm", "--samples", "30", "--gates", "0", "--folder", tmp_path / "b")
+    sources = ("--transfer", "zoo:digits_cnn", "--transfer", "zoo:digits_mlp")
+    assert spikemorph(*words, *few, "--json", tmp_path / "a.json")[0] == 0
+    assert spikemorph(*words, *few, *sources, "--json", tmp_path / "t.json")[0] == 0
+    (alone,), (more,) = read(tmp_path / "a.json")["eps"], read(tmp_path / "t.json")["eps"]
+    names = [member["name"] for member in more["attacks"]]
+    assert [name[:24] for name in names[1:]] == [
+        "transfer from digits_cnn",
+        "transfer from digits_mlp",
+    ]
+    assert more["attacks"][1]["broken"] > 0
+    assert more["worst_case"] < alone["worst_case"]
+
+
+def test_a_normalisation_goes_inside_the_model(
+    spikemorph: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module that wants (x - 0.25) / 0.5 is attacked, trained and pruned on raw images."""
+    code = "from spikemorph.zoo import build_model\nfrom torch import nn\n"
+    code += "class Raw(nn.Module):\n def __init__(s):\n  super().__init__()\n"
+    code += (
+        "  s.net = build_model('digits_mlp')\n def forward(s, x):\n  return s.net(0.5 * x + 0.25)\n"
+    )
+    (tmp_path / "normed.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    model = ("normed:Raw", "--input-shape", "1,1,8,8", "--mean", "0.25", "--std", "0.5")
+    attacked = ("--data", "digits:test", "--eps", "16/255", *FEW)
+    assert spikemorph("attack", *model, *attacked, "--json", tmp_path / "n.json")[0] == 0
+    assert spikemorph("attack", "zoo:digits_mlp", *attacked, "--json", tmp_path / "z.json")[0] == 0
+    normed, plain = read(tmp_path / "n.json"), read(tmp_path / "z.json")
+    assert normed["clean"] == plain["clean"]
+    assert [row["worst_case"] for row in normed["eps"]] == [r["worst_case"] for r in plain["eps"]]
+    out = ("--out", tmp_path / "o.safetensors")
+    train = ("--data", "digits:train:60", "--epochs", "1", "--rate", "1e-6")
+    assert (
+        spikemorph("finetune", *model, *train, *out, "--objective", "fast", "--eps", "0.1")[0] == 0
+    )
+    tested = ("attack", out[1], *attacked, "--json", tmp_path / "o.json")
+    assert spikemorph(*tested)[0] == 0  # and it takes raw images from now on
+    assert read(tmp_path / "o.json")["clean"] == plain["clean"]
+    refused(spikemorph("prune", *model, "--std", "0", "--sparsity", "0.5", *out), "--std")
+    exact = (
+        "attack",
+        "zoo:fashion_robust_90_snn",
+        "--data",
+        "fashion-mnist:test:5",
+        "--eps",
+        "0.1",
+    )
+    refused(spikemorph(*exact, "--mean", "0.1"), "--mean and --std out")
 
 
 def test_bad_networks_of_attack(spikemorph: Run, files: Path, tmp_path: Path) -> None:

@@ -42,7 +42,10 @@ def attack(
         str | None, typer.Option(help="A network of the same kind, trained without attacks.")
     ] = None,
     transfer: Annotated[
-        str | None, typer.Option(help="A network whose images may carry over: the ANN twin.")
+        list[str] | None,
+        typer.Option(
+            help="A network whose images are tried, too: the ANN twin, another seed; may be repeated."
+        ),
     ] = None,
     corruptions: Annotated[bool, typer.Option(help="Also the 15 common corruptions.")] = False,
     folder: Annotated[
@@ -65,26 +68,29 @@ def attack(
         gate_samples=gates, corruptions=corruptions,
     )  # fmt: skip
     check_attack(choice)
+    if undefended is not None and not gates:
+        raise InputError("--undefended is for the gates: leave it or --gates 0 out")
     processes = Processes.from_environment()
     if processes.world > 1 and folder is None:
         raise InputError(f"{processes.world} processes share a folder: give it with --folder")
     if processes.rank:  # the first one alone says what was found
         choice = replace(choice, gate_samples=0, corruptions=False)
-    options.can_be_written(None, json_file, model, weights, data)
+    options.can_be_written(None, json_file, model, weights, data, undefended, *transfer or ())
     opened = open_subject(
         model, input_shape=options.shape(input_shape), weights=weights,
         normalisation=options.normalisation(mean, std),
         ends=None if input_range is None else options.input_range(input_range, None),
         device=where,
     )  # fmt: skip
+    sources = [open_subject(name, device=where) for name in transfer or ()]
     others = Companions(
         None if undefended is None else open_subject(undefended, device=where).target,
-        () if transfer is None else (open_subject(transfer, device=where).target,),
+        tuple(source.target for source in sources),
         other_steps=opened.other_steps,
         trained=opened.trained,
     )
     result = attack_model(
-        opened, options.read_data(data), choice, seed, companions=others,
+        opened, options.read_data(data), choice, seed, companions=others, sources=sources,
         where=Where(folder, processes, options.tell), command=shlex.join(["spikemorph", *sys.argv[1:]]),
     ).to_dict()  # fmt: skip
     if processes.rank:
