@@ -1,10 +1,11 @@
 """Prune a model on data: split off validation samples, prune, measure before and after."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -16,6 +17,7 @@ from spikemorph.prune.task import LayerSparsity, PhaseSettings
 from spikemorph.robust.objectives import FastAdversarial, Mart, PgdTraining, RfgsmKl, Trades
 from spikemorph.robust.objectives_ascent import Ascent
 from spikemorph.robust.selection import FinalWeights, RobustSelection
+from spikemorph.robust.shards import Processes
 from spikemorph.train import (
     CrossEntropy,
     DataTensors,
@@ -139,10 +141,24 @@ def lesson_of(
     )
     vary = _variation(choice, model)
     arithmetic = choices.precision(choice.precision)
-    fabric = Fabric(accelerator=device.type, devices=1, precision=arithmetic)
+    fabric = _fabric(device, arithmetic)
     objective = _objective(choice, model, ends)
     ending = _ending(choice, objective, validation, seed)
     return Lesson(train, settings, objective, vary, checkpoint, tell, fabric, ending), validation
+
+
+def _fabric(device: torch.device, precision: Literal["32-true", "bf16-mixed"]) -> Fabric:
+    """One process, or those that torchrun started, on all its machines."""
+    world = Processes.from_environment().world
+    if world == 1:
+        return Fabric(accelerator=device.type, devices=1, precision=precision)
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    fabric = Fabric(
+        accelerator=device.type, devices=here, num_nodes=world // here, strategy="ddp",
+        precision=precision,
+    )  # fmt: skip
+    fabric.launch()
+    return fabric
 
 
 def meant_for(lesson: Lesson, purpose: str) -> Lesson:

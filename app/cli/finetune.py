@@ -1,5 +1,6 @@
 """``spikemorph finetune``: train a float model on, under quantisation, or through time."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -135,6 +136,8 @@ def finetune(
         result, lines = _on_integers(job, shown, grid, Quantisation(levels, weight_bits))
     else:
         result, lines = _on_floats(job, seed)
+    if training.is_follower():
+        return
     options.write_json(json_file, {"road": road, **result})
     options.clean_up(checkpoint)
     options.say(*lines, f"saved {out}")
@@ -158,10 +161,15 @@ class _Job:
     out: Path
     notes: dict[str, Any]
 
+    def save(self, write: Callable[..., None], *what: Any) -> None:
+        """Save, in one process of all that train together."""
+        if not training.is_follower():
+            write(self.out, *what)
+
 
 def _through_time(job: _Job, choice: TimeChoice) -> Told:
     done = train_in_time(job.model.graph, choice, job.lesson, job.validation)
-    save_trained(job.out, done.module, job.notes | {"thresholds": done.thresholds})
+    job.save(save_trained, done.module, job.notes | {"thresholds": done.thresholds})
     before, after = done.validation_before, done.validation_after
     told = f"thresholds: {', '.join(f'{v:.3g}' for v in done.thresholds.values())}"
     result = {"thresholds": done.thresholds, "validation": [before, after]}
@@ -174,7 +182,7 @@ def _on_integers(job: _Job, shown: Tensor, grid: Grid, how: Quantisation) -> Tol
         neuron=choices.neuron("pow2"), coding=choices.coding("analog"),
         schedule=choices.schedule("free"),
     )  # fmt: skip
-    save_network(job.out, made.network, made.notes(**job.notes))
+    job.save(save_network, made.network, made.notes(**job.notes))
     before, after = right(job.model.graph, job.validation), None
     if job.validation is not None:
         x, y = job.validation.x, job.validation.y
@@ -186,7 +194,7 @@ def _on_integers(job: _Job, shown: Tensor, grid: Grid, how: Quantisation) -> Tol
 def _on_floats(job: _Job, seed: int) -> Told:
     task = PruneTask(job.model.graph, 0.0, lesson=job.lesson, seed=seed)
     graph, trained = train_model(job.model.name, task, job.validation)
-    save_graph(job.out, graph)
+    job.save(save_graph, graph)
     return trained.to_dict(), _gained(trained.validation_before, trained.validation_after)
 
 

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from spikemorph.graph import InputError
 from spikemorph.graph.saving import write_bytes
+from spikemorph.robust.shards import Processes
 from spikemorph.train.checkpoint import load_checkpoint
 from spikemorph.train.loop import EpochRecord
 from spikemorph.zoo import Samples, load_data
@@ -225,8 +226,9 @@ def tell(line: str) -> None:
 
 
 def tell_epoch(record: EpochRecord) -> None:
-    """One line on the error stream for an epoch of training."""
-    tell(f"epoch {record.epoch}: loss {record.loss:.4f} ({record.seconds:.1f} s)")
+    """One line on the error stream for an epoch of training, by the first process."""
+    if not Processes.from_environment().rank:
+        tell(f"epoch {record.epoch}: loss {record.loss:.4f} ({record.seconds:.1f} s)")
 
 
 def read_data(spec: str) -> Samples:

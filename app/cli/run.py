@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from spikemorph.graph import InputError
+from spikemorph.robust.shards import Processes
+
 from ..pipeline import ROBUST, run_recipe
 from ..recipe import read_recipe, with_seed
 from ..report.costs import comparison_table
@@ -26,6 +29,11 @@ def run(
 ) -> None:
     """Prune, train, convert, prove, measure, price, report; goes on where a stopped run ended."""
     options.can_be_written(None, json_file, recipe)
+    if (world := Processes.from_environment().world) > 1:
+        raise InputError(
+            f"run is one process, not {world}: share trainings (prune, finetune) and evaluations "
+            "(attack --folder) with torchrun"
+        )
     found = with_seed(read_recipe(recipe), seed)
     folder = out or Path("runs") / found.name
     words = ["spikemorph", "run", str(recipe)]
