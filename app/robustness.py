@@ -24,6 +24,7 @@ from spikemorph.robust.shards import (
     missing_blocks,
 )
 from spikemorph.robust.transfer import transfer_from
+from spikemorph.robust.worst_case import BLOCK
 from spikemorph.zoo import Samples as Data
 
 from . import choices
@@ -45,11 +46,18 @@ class Where:
 
     `folder` holds finished blocks, so that a stopped run goes on; None keeps nothing. Processes that
     share it do a part of the blocks each, and end with the same result; who waits long says for what.
+    `block` is the number of samples that a stop loses at most; None takes 100, or as many as leave every
+    process one block.
     """
 
     folder: Path | None = None
     processes: Processes = _ONE
     tell: Callable[[str], None] = lambda _: None
+    block: int | None = None
+
+    def block_of(self, samples: int) -> int:
+        """Samples of one block, where there are so many in all."""
+        return self.block or max(1, min(BLOCK, -(-samples // self.processes.world)))
 
 
 def attack_model(
@@ -88,7 +96,7 @@ def attack_model(
         target,
         _with_transfer(attack_plan(choice.attacks, classes), sources),
         Samples(x, y, torch.arange(len(x))),
-        _settings(choice, seed),
+        replace(_settings(choice, seed), block=where.block_of(len(x))),
         replace(opened.subject, data=data.name, network=_identity(opened)),
         companions=companions,
         measure=_measure(where),

@@ -20,6 +20,7 @@ from .result import Curves, EpsRow, Example, RobustnessResult, Subject
 from .shards import Evaluation, Processes, evaluate_shards, merge_shards
 from .target import Target
 from .threat import Norm, Threat
+from .worst_case import BLOCK
 
 # A threat to the attacks that are run under it, strong ones first.
 AttacksFor = Callable[[Threat], Sequence[Attack]]
@@ -47,6 +48,8 @@ class EvaluationSettings:
         What gates may cost; None runs none.
     examples : int
         How many broken samples are kept as pictures.
+    block : int
+        Samples that are evaluated together, and kept together.
 
     Raises
     ------
@@ -59,6 +62,7 @@ class EvaluationSettings:
     seed: int = 0
     gates: GateSettings | None = field(default_factory=GateSettings)
     examples: int = 8
+    block: int = BLOCK
 
     def __post_init__(self) -> None:
         if not self.eps or list(self.eps) != sorted(set(self.eps)):
@@ -112,7 +116,7 @@ def evaluate_robustness(
     """
     companions = companions or Companions()
     _require_alike(target, companions, samples.x[:1])
-    given = (samples.x, samples.y, settings.seed, samples.indices)
+    given = (samples.x, samples.y, settings.seed, samples.indices, settings.block)
     outcomes = [
         measure(Evaluation(target, subject.network, possible(target, attacks_for(threat)), *given))
         for threat in settings.threats

@@ -160,11 +160,11 @@ def test_run_shows_all_networks_under_attack(spikemorph: Run, tmp_path: Path) ->
 def test_two_processes_end_with_the_json_of_one(
     call: Callable[..., int], files: Path, tmp_path: Path
 ) -> None:
-    """130 samples are two blocks: each process does one, the first also the gates."""
+    """30 samples are two blocks, as there are two processes; the first runs the gates, too."""
     program = str(Path(sys.executable).with_name("spikemorph"))
     words = [
         "attack", str(files / "exact.safetensors"), "--data", "digits:test", "--eps", "8/255",
-        "--attacks", "pgd=2,square=5", "--samples", "130", "--gates", "2", "--paths", "clip",
+        "--attacks", "pgd=2,square=5", "--samples", "30", "--gates", "2", "--paths", "clip",
     ]  # fmt: skip
     assert call(*words, "--json", tmp_path / "alone.json") == 0
     shared = [*words, "--folder", str(tmp_path / "blocks"), "--json"]
@@ -183,6 +183,14 @@ def test_two_processes_end_with_the_json_of_one(
     assert not (tmp_path / "1.json").exists()
     assert timeless(read(tmp_path / "0.json")) == timeless(read(tmp_path / "alone.json"))
     assert len(list((tmp_path / "blocks").rglob("block-*.safetensors"))) == 2
+
+
+def test_blocks_are_as_large_as_asked_for(spikemorph: Run, tmp_path: Path) -> None:
+    words = ("attack", "zoo:digits_cnn", "--data", "digits:test", "--eps", "8/255", *FEW)
+    assert spikemorph(*words, "--folder", tmp_path / "b", "--block", "5")[0] == 0
+    assert len(list((tmp_path / "b").rglob("block-*.safetensors"))) == 3  # of 12 samples
+    found = [robustness.Where(None, shards.Processes(0, n)).block_of(250) for n in (1, 4, 500)]
+    assert found == [100, 63, 1]
 
 
 def test_who_waits_for_a_process_that_died_says_so(

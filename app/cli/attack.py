@@ -52,6 +52,12 @@ def attack(
         Path | None,
         typer.Option(help="Keeps finished blocks: to go on when stopped, and for torchrun."),
     ] = None,
+    block: Annotated[
+        int | None,
+        typer.Option(
+            help="Samples that a stop loses at most; default 100, or a process's share.", min=1
+        ),
+    ] = None,
     input_range: options.RangeOption = None,
     mean: options.MeanOption = None,
     std: options.StdOption = None,
@@ -91,7 +97,8 @@ def attack(
     )
     result = attack_model(
         opened, options.read_data(data), choice, seed, companions=others, sources=sources,
-        where=Where(folder, processes, options.tell), command=shlex.join(["spikemorph", *sys.argv[1:]]),
+        where=Where(folder, processes, options.tell, block),
+        command=shlex.join(["spikemorph", *sys.argv[1:]]),
     ).to_dict()  # fmt: skip
     if processes.rank:
         return
