@@ -100,7 +100,8 @@ def normalised(graph: Graph, mean: tuple[float, ...], std: tuple[float, ...]) ->
     entry = graph[graph.inputs[0]]
     shape: tuple[int, ...] = getattr(entry.op, "shape", ())
     if len(mean) != len(std) or len(mean) not in (1, shape[0]):
-        raise InputError(f"--mean and --std need 1 or {shape[0]} numbers each")
+        many = "1 number" if shape[0] == 1 else f"1 or {shape[0]} numbers"
+        raise InputError(f"--mean and --std need {many} each, for so many channels")
     if any(s < _LEAST for s in std):
         raise InputError(f"--std {std}: deviations must be above zero")
     wide = (-1, *[1] * (len(shape) - 1))

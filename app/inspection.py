@@ -61,7 +61,11 @@ def inspect_failure(name: str, error: UnsupportedError) -> Inspection:
     refused = (
         NodeFate(p.node, p.op, None, False, f"{p.reason}; {p.repair}") for p in error.problems
     )
-    return Inspection(name, (*taken, *refused), False, 0)
+    unseen = (
+        NodeFate(node, op, None, False, "not looked at: it is behind one that cannot be taken")
+        for node, op in error.unseen
+    )
+    return Inspection(name, (*taken, *refused, *unseen), False, None, len(error.unseen))
 
 
 def count_parameters(graph: Graph) -> int:

@@ -97,7 +97,8 @@ class Inspection:
     model: str
     nodes: tuple[NodeFate, ...]
     supported: bool
-    parameters: int
+    parameters: int | None  # not known where the model could not be read whole
+    unseen: int = 0  # nodes behind those that cannot be taken, which were not looked at
 
     def to_dict(self) -> dict[str, Any]:
         """The inspection as plain data."""

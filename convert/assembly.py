@@ -56,6 +56,7 @@ class Assembly:
         self.where = where
         self.nodes: list[Node] = []
         self.problems: list[Problem] = []
+        self._unseen: list[tuple[str, str]] = []
         self._names: set[str] = set()
         self._input: str | None = None
 
@@ -75,6 +76,8 @@ class Assembly:
             reasons = dict.fromkeys(item.reason for item in lost if item.reason)
             for reason in reasons:
                 self.refuse(call.name, call.op, reason, "remove what computes it from the model")
+            if not reasons:
+                self._unseen.append((call.name, call.op))
             return [Unknown()] * call.outputs
         try:
             return self._edges(call, row(call))
@@ -101,7 +104,7 @@ class Assembly:
         """
         if self.problems:
             taken = [(node.name, type(node.op).__name__) for node in self.nodes]
-            raise UnsupportedError(self.problems, taken)
+            raise UnsupportedError(self.problems, taken, self._unseen)
         for item in outputs:
             if not isinstance(item, Edge):
                 why = getattr(item, "reason", None) or "an output does not depend on the input"

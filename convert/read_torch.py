@@ -1,7 +1,12 @@
 """Read a torch module, or a program exported by torch.export, into a float graph."""
 
 import copy
+import io
+import logging
 import operator
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +55,31 @@ def read_torch(model: nn.Module, example: Tensor) -> Graph:
     try:
         # The batch stays open, so that a network that computes with it is seen.
         frozen = copy.deepcopy(model).eval()
-        program = torch.export.export(frozen, (pair,), dynamic_shapes=({0: Dim.AUTO},))
+        with _quietly():
+            program = torch.export.export(frozen, (pair,), dynamic_shapes=({0: Dim.AUTO},))
     except Exception as error:  # the exporter raises many kinds, all of them about the model
-        raise InputError(f"{where}: torch.export cannot trace it: {first_line(error)}") from error
+        raise InputError(
+            f"{where}: torch.export cannot trace it: {first_line(error)}; check the input's shape, "
+            "and take branches on data out of forward"
+        ) from error
     return read_program(program, where)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without what torch logs and warns of while it traces: what matters is in the error."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with (
+            warnings.catch_warnings(),
+            redirect_stdout(io.StringIO()),
+            redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def read_pt2(path: Path) -> Graph:

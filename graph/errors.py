@@ -32,11 +32,20 @@ class Problem:
 class UnsupportedError(SpikemorphError):
     """A network with parts that have no exact meaning here: all of them, never just the first.
 
-    `taken` names the nodes that were read all the same, with their ops.
+    `taken` names the nodes that were read all the same, with their ops; `unseen` those behind a
+    problem, which were not looked at and may have problems of their own.
     """
 
-    def __init__(self, problems: Sequence[Problem], taken: Sequence[tuple[str, str]] = ()) -> None:
-        self.problems, self.taken = tuple(problems), tuple(taken)
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        taken: Sequence[tuple[str, str]] = (),
+        unseen: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        self.problems, self.taken, self.unseen = tuple(problems), tuple(taken), tuple(unseen)
         count = len(self.problems)
         head = f"{count} node{'s' if count != 1 else ''} cannot be converted"
-        super().__init__("\n".join([f"{head}:", *(f"  {problem}" for problem in self.problems)]))
+        lines = [f"{head}:", *(f"  {problem}" for problem in self.problems)]
+        if self.unseen:
+            lines.append(f"  (not looked at, as they are behind: {len(self.unseen)} more)")
+        super().__init__("\n".join(lines))

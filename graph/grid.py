@@ -1,5 +1,6 @@
 """The integer grid that input values lie on."""
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -42,7 +43,12 @@ class Grid(Record):
         if high - low < 1e-6:
             raise InputError(f"the input range {low},{high} is too narrow: give 1e-6 or more")
         step = (Fraction(high) - Fraction(low)).limit_denominator(10**6) / (2**bits - 1)
-        return cls(step, round(Fraction(low) / step), round(Fraction(high) / step))
+        half = Fraction(1, 2)  # of a step: half a one goes outwards
+        return cls(
+            step,
+            math.ceil(Fraction(low) / step - half),
+            math.floor(Fraction(high) / step + half),
+        )
 
     def to_integers(self, x: Tensor) -> Tensor:
         """The nearest grid point of every value, half up, as int64.

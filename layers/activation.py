@@ -204,6 +204,8 @@ def _read_bound(call: Call) -> Activation:
     edges, constants = call.edges, [i for i in call.inputs if isinstance(i, Tensor)]
     if len(edges) != 1 or len(constants) != 1 or constants[0].numel() != 1:
         raise Refusal("it compares activations", "only a bound by one constant is supported")
+    if constants[0].dim() > 1 + len(edges[0].shape):
+        raise Refusal("its constant has more axes than its input", "give a bound without axes")
     bound = float(constants[0])
     return _clip(-math.inf, bound) if call.op == "Min" else _clip(bound, math.inf)
 

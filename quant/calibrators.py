@@ -47,7 +47,8 @@ class Percentile:
         ordered = values[values != 0].sort().values
         top = ordered[min(len(ordered) - 1, int(self.share * len(ordered)))]
         bottom = ordered[int((1 - self.share) * len(ordered))]
-        return _span(float(bottom), float(top), smin, smax)
+        found = _span(float(bottom), float(top), smin, smax)
+        return found or Max().unit(values, smin, smax)  # no value there on the side of the levels
 
 
 @dataclass(frozen=True)

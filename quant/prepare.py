@@ -30,7 +30,10 @@ def split_analog(graph: Graph) -> tuple[Graph, tuple[Op, ...]]:
         If the graph has not exactly one output, or an op is left that has no integer meaning.
     """
     if len(graph.outputs) != 1:
-        reason, repair = f"the network has outputs {graph.outputs}", "choose one output"
+        reason, repair = (
+            f"the network has outputs {graph.outputs}",
+            "export the model with one output, the logits",
+        )
         raise UnsupportedError([Problem(graph.outputs[0], "output", reason, repair)])
     analog: list[Op] = []
     last = graph[graph.outputs[0]]

@@ -145,8 +145,12 @@ def test_inspect_lists_what_can_and_what_cannot_be_taken(
     file = tmp_path / "i.json"
     words = ["inspect", "odd:net", "--input-shape", "1,4", "--json", file]
     assert spikemorph(*words)[0] == 3
-    nodes = {node["op"]: node["converts"] for node in json.loads(file.read_text())["nodes"]}
-    assert nodes == {"Input": True, "Linear": True, "gelu": False, "silu": False}
+    found = json.loads(file.read_text())
+    nodes = [(node["op"], node["converts"]) for node in found["nodes"]]
+    refused = [("gelu", False), ("silu", False)]
+    assert nodes == [("Input", True), ("Linear", True), *refused, ("linear", False)]
+    assert found["nodes"][-1]["reason"].startswith("not looked at")
+    assert (found["parameters"], found["unseen"]) == (None, 1)
 
 
 @pytest.mark.parametrize("rule", ["silent", "confidence=0.9", "conformal=0.05"])

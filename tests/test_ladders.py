@@ -148,6 +148,10 @@ def test_percentile_leaves_out_zeros_and_the_largest() -> None:
     values = torch.cat([torch.zeros(500), torch.arange(1.0, 101.0)])
     assert Percentile(0.9).unit(values, 0, 7) == pytest.approx(91 / 7)
     assert Percentile(1.0).unit(values, 0, 7) == pytest.approx(100 / 7)
+    mostly = torch.tensor(
+        [-1.0, *[0.9] * 500]
+    )  # levels -1 and 0, and nothing negative that is common
+    assert Percentile(0.99).unit(mostly, -1, 0) == pytest.approx(1)
 
 
 def squared_error(values: Tensor, unit: float, smin: int, smax: int) -> float:

@@ -59,7 +59,7 @@ def test_a_softmax_inside_is_refused_with_all_else_that_is(chain: Build) -> None
 
 def test_two_outputs_are_refused(chain: Build) -> None:
     graph = chain((2,), Linear(torch.eye(2), None), ReLU())
-    with pytest.raises(UnsupportedError, match="choose one output"):
+    with pytest.raises(UnsupportedError, match="export the model with one output"):
         quantise_graph(
             replace(graph, outputs=("n0", "n1")), torch.rand(3, 2), DYADIC, Quantisation()
         )

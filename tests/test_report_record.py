@@ -110,8 +110,17 @@ def test_an_empty_folder_is_refused_with_what_belongs_in_it(tmp_path: Path) -> N
 @pytest.mark.parametrize("plain", [{}, [], {"format": "x"}, {"format": "spikemorph-report-1"}])
 def test_a_file_that_is_no_report_is_refused(tmp_path: Path, plain: Any) -> None:
     put(tmp_path, "report", plain)
-    with pytest.raises(InputError, match=r"^report\.json"):
+    with pytest.raises(InputError, match=r"report\.json"):
         read_run(tmp_path / "report.json")
+
+
+def test_one_part_alone_is_a_report_of_it(tmp_path: Path) -> None:
+    """As a command's --json wrote it; a file of another name says what names there are."""
+    put(tmp_path, "comparison", {"data": "d", "networks": [], "n": 1})
+    assert list(read_run(tmp_path / "comparison.json").parts) == ["comparison"]
+    (tmp_path / "mine.json").write_text("{}")
+    with pytest.raises(InputError, match=r"mine\.json: is no report; .* evaluation\.json"):
+        read_run(tmp_path / "mine.json")
 
 
 def test_unknown_parts_and_what_json_cannot_say_are_refused() -> None:

@@ -232,6 +232,16 @@ def _begin(
     return _Run(fabric, model, spread, stepper, generator, train, settings, plugged, identity)
 
 
+def _last_good(checkpoint: Path | None) -> str:
+    if checkpoint is None or not is_begun(checkpoint):
+        return ""
+    epoch = len(load_checkpoint(checkpoint)["records"])
+    return (
+        f"; {checkpoint} keeps the weights of epoch {epoch} (read them with "
+        "spikemorph.train.checkpoint.load_checkpoint): delete it to start over at another rate"
+    )
+
+
 def _require_finite(model: nn.Module, epoch: int) -> None:
     """The last update of an epoch can overflow: such weights are never kept."""
     for name, parameter in model.named_parameters():
@@ -271,9 +281,12 @@ def fit(
     run = _begin(model, train, settings, plugged, fabric)
     records, ended = run.restore(checkpoint) if checkpoint and begun else ([], False)
     while not ended:
-        with _lent_seed(run):
-            records.append(run.epoch(len(records) + 1))
-        _require_finite(model, len(records))
+        try:
+            with _lent_seed(run):
+                records.append(run.epoch(len(records) + 1))
+            _require_finite(model, len(records))
+        except DivergenceError as error:
+            raise DivergenceError(f"{error}{_last_good(checkpoint)}") from error
         if checkpoint is not None:
             run.save(checkpoint, records)
         ended = len(records) == settings.epochs

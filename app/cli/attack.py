@@ -17,7 +17,6 @@ from ..report.robust import gate_lines, robustness_lines, robustness_table
 from ..robustness import Where, attack_model, check_attack
 from ..subjects import open_subject
 from . import options
-from .options import out as console
 
 _ATTACKS = "fgsm,pgd=20,apgd-ce,apgd-dlr,square"
 
@@ -103,5 +102,5 @@ def attack(
     if processes.rank:
         return
     options.write_json(json_file, result)
-    console.print(robustness_table(result))
+    options.show(robustness_table(result))
     options.say(*robustness_lines(result), *gate_lines(result))

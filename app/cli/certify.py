@@ -46,7 +46,7 @@ def certify_network(
         result |= {"data": data, "n": len(x), "mismatching_logits": differing}
     options.write_json(out, result)
     options.write_json(json_file, result)
-    console.print(certificate_table(certificate))
+    options.show(certificate_table(certificate))
     options.say(*plain_certificate(certificate))
     if differing is not None:
         console.print(f"{differing} mismatching logits of {found.counts * len(x)} on {data}")

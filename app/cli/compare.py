@@ -11,7 +11,6 @@ from ..models import network_file
 from ..report.costs import comparison_table, cost_lines, price_table
 from . import options
 from .energy import DenseOption, ModelsOption, NoSeedOption, SamplesOption
-from .options import out as console
 
 
 def compare(
@@ -38,6 +37,6 @@ def compare(
         )  # fmt: skip
     options.write_json(json_file, result.to_dict())
     for cost in costs:
-        console.print(price_table(cost))
+        options.show(price_table(cost))
         options.say(*cost_lines(cost), "")
-    console.print(comparison_table(result))
+    options.show(comparison_table(result))

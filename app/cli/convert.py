@@ -13,7 +13,6 @@ from .. import choices, sampling
 from ..conversion import convert_graph, convert_rate_coded
 from ..report import curve_table, plain_certificate, summary_lines
 from . import options
-from .options import out as console
 from .running import evaluated
 
 OutOption = Annotated[Path, typer.Option("--out", help="Where to save the network (.safetensors).")]
@@ -75,7 +74,7 @@ def convert(
     notes["calibration"] = pair.calibration.name
     save_network(out, result.network, result.notes(**notes))
     options.write_json(json_file, measured.to_dict())
-    console.print(curve_table(measured))
+    options.show(curve_table(measured))
     source = f"calibrated on {len(pair.calibration)} samples of {pair.calibration.name}"
     if pair.calibration.name == pair.test.name:
         source += f", tested on {len(pair.test)} others"

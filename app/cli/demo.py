@@ -21,7 +21,6 @@ from ..report import certificate_table, curve_table, plain_certificate, summary_
 from ..report.costs import comparison_table
 from ..report.robust import robust_networks_table
 from . import options
-from .options import out as console
 from .running import evaluated
 
 MODEL, DATA = "zoo:digits_cnn", "digits:test"
@@ -66,9 +65,9 @@ def demo(
     )
     options.write_json(out / "evaluation.json", measured.to_dict())
     options.write_json(json_file, measured.to_dict())
-    console.print(certificate_table(result.certificate))
+    options.show(certificate_table(result.certificate))
     options.say(*summary_lines(measured), f"saved {saved}")
-    console.print(curve_table(measured))
+    options.show(curve_table(measured))
     options.say(*plain_certificate(result.certificate), "")
     _sparse(out, seed)
 
@@ -80,8 +79,8 @@ def _sparse(out: Path, seed: int) -> None:
     words = ["spikemorph", "demo", "--out", str(out), *(["--seed", str(seed)] if seed else [])]
     result = run_recipe(recipe, out, shlex.join(words), read=options.read_data)
     _, certificate, _ = load_certified(out / "sparse" / "network.safetensors")
-    console.print(comparison_table(result))
-    console.print(robust_networks_table(json.loads((out / ROBUST).read_text())))
+    options.show(comparison_table(result))
+    options.show(robust_networks_table(json.loads((out / ROBUST).read_text())))
     band = json.loads((out / "sparse" / "energy.json").read_text())["band"]
     options.say(
         *plain_certificate(certificate)[:2],

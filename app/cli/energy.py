@@ -14,7 +14,6 @@ from ..evaluation import curve_steps
 from ..models import certified, network_file
 from ..report.costs import cost_lines, price_table
 from . import options
-from .options import out as console
 
 NoSeedOption = Annotated[
     int, typer.Option("--seed", help="As every command takes; nothing is drawn here.")
@@ -61,5 +60,5 @@ def estimate(
         model=str(notes.get("model", network.stem)), data=data,
     )  # fmt: skip
     options.write_json(json_file, result.to_dict())
-    console.print(price_table(result))
+    options.show(price_table(result))
     options.say(*cost_lines(result))

@@ -16,7 +16,6 @@ from ..in_time import measure_in_time, open_in_time
 from ..models import Model, certified, load_graph, network_file
 from ..report import curve_table, in_time_lines, in_time_table, plain_certificate, summary_lines
 from . import options
-from .options import out as console
 
 
 def evaluate_network(
@@ -69,7 +68,7 @@ def evaluate_network(
             exit_rule=rule, exit_calibration=held, watch=watch,
         )  # fmt: skip
     options.write_json(json_file, result.to_dict())
-    console.print(curve_table(result))
+    options.show(curve_table(result))
     options.say(*summary_lines(result), *plain_certificate(certificate))
 
 
@@ -102,5 +101,5 @@ def _in_time(
     name = str(notes.get("model", network.stem))
     options.write_json(json_file, {"model": name, "data": data, **found})
     options.say(f"{name} (trained through time) on {data}, {found['n']} samples")
-    console.print(in_time_table(found))
+    options.show(in_time_table(found))
     options.say(*in_time_lines(found))

@@ -33,9 +33,12 @@ def inspect(
     except UnsupportedError as error:
         result = inspect_failure(model, error)
     options.write_json(json_file, result.to_dict())
-    console.print(inspection_table(result))
+    options.show(inspection_table(result))
     if not result.supported:
-        refused = sum(not node.converts for node in result.nodes)
-        console.print(f"{plural(refused, 'node')} cannot be converted", style="bold red")
+        refused = sum(not node.converts for node in result.nodes) - result.unseen
+        said = f"{plural(refused, 'node')} cannot be converted"
+        if result.unseen:
+            said += f"; {plural(result.unseen, 'node')} behind were not looked at"
+        console.print(said, style="bold red")
         raise typer.Exit(3)
     console.print("every node converts", style="green")

@@ -13,7 +13,9 @@ from typing import Annotated, Any
 import torch
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from spikemorph.graph import InputError
 from spikemorph.graph.saving import write_bytes
@@ -58,6 +60,8 @@ RangeOption = Annotated[
     str | None, typer.Option("--input-range", help="Pixels 0..255 become low,high.")
 ]
 
+_WIDE = 500  # columns: more than any table needs
+
 out = Console()
 progress_console = Console(stderr=True)
 
@@ -66,6 +70,20 @@ def say(*lines: str) -> None:
     """Print sentences as they are, each on a line of its own however long."""
     for line in lines:
         out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def show(table: Table) -> None:
+    """Print a table; one that needs more than the terminal has is not cut: its lines run over."""
+    wide = out.options.update(width=_WIDE, max_width=_WIDE)
+    needed = Measurement.get(out, wide, table)
+    whole = all(column.no_wrap for column in table.columns)
+    before = out.width
+    spare = len(table.columns)  # what is measured as the least still cuts a column by one
+    out.width = max(before, needed.maximum if whole else needed.minimum + spare)
+    try:
+        out.print(table, crop=False)
+    finally:
+        out.width = before
 
 
 def numbers(text: str, option: str) -> tuple[float, ...]:

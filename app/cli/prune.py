@@ -15,7 +15,6 @@ from ..pruning import lesson_of, prune_model
 from ..recipe import TrainingChoice
 from ..report import prune_lines, sparsity_table
 from . import options, training
-from .options import out as console
 
 OutOption = Annotated[Path, typer.Option("--out", help="Where to save the pruned model.")]
 
@@ -93,6 +92,6 @@ def prune(
     save_graph(out, graph)
     options.write_json(json_file, result.to_dict())
     options.clean_up(checkpoint)
-    console.print(sparsity_table(result))
+    options.show(sparsity_table(result))
     untrained = [] if lesson else ["not trained after pruning: give training data with --data"]
     options.say(*prune_lines(result), *untrained, f"saved {out}")

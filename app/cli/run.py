@@ -15,7 +15,6 @@ from ..recipe import read_recipe, with_seed
 from ..report.costs import comparison_table
 from ..report.robust import robust_networks_table
 from . import options
-from .options import out as console
 
 
 def run(
@@ -45,10 +44,10 @@ def run(
         tell=lambda line: options.progress_console.print(line, highlight=False, markup=False),
     )  # fmt: skip
     plain = result.to_dict()
-    console.print(comparison_table(result))
+    options.show(comparison_table(result))
     if found.attack is not None:
         plain["robust"] = json.loads((folder / ROBUST).read_text())
-        console.print(robust_networks_table(plain["robust"]))
+        options.show(robust_networks_table(plain["robust"]))
     options.write_json(json_file, plain)
     for network in result.networks:
         options.say(f"saved {folder / network.name / 'report.html'}")

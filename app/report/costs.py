@@ -34,6 +34,9 @@ _WORDS = {
 }
 
 
+_NAME = 9  # columns that a name has at least
+
+
 def price_table(result: EnergyResult) -> Table:
     """Every price list, every form of the network, uJ per inference."""
     table = Table(
@@ -131,8 +134,13 @@ def comparison_table(result: Comparison) -> Table:
         "logits\noff", "synops", "stored",
     )  # fmt: skip
     for heading in headings:
-        justify: JustifyMethod = "left" if heading == "network" else "right"
-        table.add_column(heading, justify=justify, no_wrap=heading != "network", overflow="fold")
+        named = heading == "network"
+        justify: JustifyMethod = "left" if named else "right"
+        least = min(_NAME, max((len(n.name) for n in result.networks), default=0))
+        table.add_column(
+            heading, justify=justify, no_wrap=not named, overflow="fold",
+            min_width=least if named else None,
+        )  # fmt: skip
     for n in result.networks:
         table.add_row(
             Text(n.name), _fixed(n.sparsity), _fixed(n.float_accuracy), _fixed(n.integer_accuracy),

@@ -66,7 +66,7 @@ class Report:
 
 
 def read_run(path: Path) -> Report:
-    """The report of a run folder, or of a ``report.json``.
+    """The report of a run folder, of a ``report.json``, or of one part alone.
 
     Parameters
     ----------
@@ -81,7 +81,15 @@ def read_run(path: Path) -> Report:
         and the key.
     """
     if path.is_file():
-        return Report.from_dict(_read_json(path))
+        plain = _read_json(path)
+        if isinstance(plain, dict) and plain.get("format") == FORMAT:
+            return Report.from_dict(plain)
+        if path.stem in PARTS:  # one part alone, as a command wrote it
+            return Report({path.stem: plain})
+        raise InputError(
+            f"{path}: is no report; give the folder of a run, a report.json, or one part called "
+            f"{_names({name: Path(f'{name}.json') for name in PARTS})}"
+        )
     files = {name: path / f"{name}.json" for name in PARTS}
     found = {name: _read_json(file) for name, file in files.items() if file.is_file()}
     if not found:

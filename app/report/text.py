@@ -140,7 +140,8 @@ def certificate_table(certificate: Certificate) -> Table:
 
 def inspection_table(result: Inspection) -> Table:
     """Every node of a model and what becomes of it."""
-    table = Table(title=_title(f"{result.model}: {result.parameters:,} parameters"))
+    known = "" if result.parameters is None else f": {result.parameters:,} parameters"
+    table = Table(title=_title(f"{result.model}{known}"))
     for heading in ("node", "op", "shape", "", "what becomes of it"):
         table.add_column(heading)
     for node in result.nodes:
