@@ -154,7 +154,9 @@ def calibrator(text: str) -> Calibrator:
     if name == "percentile":
         return Percentile(_number(number or "99.9", "--calibrator") / 100)
     table: Mapping[str, Calibrator] = {"mse": MSE(), "max": Max()}
-    return _choice(table, text, "--calibrator")
+    if text not in table:
+        raise InputError(f"--calibrator {text}: choose one of mse, max, percentile=99.9")
+    return table[text]
 
 
 def rate_coding(text: str) -> RateCoding:

@@ -80,5 +80,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
     for names in (stems, folders, both):
         if len(set(names)) == len(names):
             return names
-    twice = sorted({name for name in both if both.count(name) > 1})
-    raise InputError(f"{twice}: two files have one name; rename one, so that rows can be told")
+    twice = ", ".join(
+        sorted({str(p) for p, name in zip(paths, both, strict=True) if both.count(name) > 1})
+    )
+    raise InputError(f"{twice}: given twice, or called alike; rename one, so that rows can be told")

@@ -108,7 +108,7 @@ def split_data(data: str, calibration: str | None, seed: int, read: Read = load_
             return _halves(read(data), seed)
         calibration = data if part == "train" else f"{name}:train"
         test = f"{name}:test" if part == "train" else data
-    shown, tested = read(calibration), read(test)
+    tested, shown = read(test), read(calibration)  # what the user named comes first
     if (shown.name, shown.source) == (tested.name, tested.source):
         raise InputError(
             f"--calibration {calibration}: the network would be tested on what it is calibrated on; give "
