@@ -122,7 +122,7 @@ def test_bad_steps_and_networks_of_one_name_are_one_line(spikemorph: Run, made: 
     network, data = made / "sparse" / "network.safetensors", ["--data", "digits:test:20"]
     for steps in ("0", "-1", "100000000"):
         refused(spikemorph("energy", network, *data, "--steps", steps), f"--steps {steps}")
-    refused(spikemorph("compare", network, network, *data), "sparse/network", "one name")
+    refused(spikemorph("compare", network, network, *data), "sparse/network", "given twice")
     refused(spikemorph("compare", *data), "networks", "--help")
     model = made / "sparse" / "model.safetensors"
     refused(spikemorph("energy", model, *data), "model.safetensors", "not a spikemorph network")
