@@ -250,19 +250,20 @@ class GateContext:
                         )
         return standing
 
-    def broken_without_gradients(self, attack: str) -> Tensor | None:
-        """(sample,) whether the evaluation's attack of this name broke what its gradients had left.
+    def broken_without_gradients(self, attack: str) -> tuple[float, Tensor] | None:
+        """What the evaluation's attack of this name broke of what its gradients had left.
 
-        Of all samples of the evaluation, under this threat; None where no such attack came after all
-        that take gradients.
+        An eps, where these are most, and (sample,), of all samples of the evaluation, whether it did;
+        None where no such attack came after all that take gradients.
         """
+        found: list[tuple[float, Tensor]] = []
         for outcome in self.worst:
-            if outcome.threat == self.threat:
-                last = max((n for n, m in enumerate(outcome.members) if m.path), default=None)
-                late = [n for n, m in enumerate(outcome.members) if last is not None and n > last]
-                if own := [n for n in late if outcome.members[n].attack == attack]:
-                    return torch.isin(outcome.broken_by, torch.tensor(own).to(outcome.broken_by))
-        return None
+            last = max((n for n, m in enumerate(outcome.members) if m.path), default=None)
+            late = [n for n, m in enumerate(outcome.members) if last is not None and n > last]
+            if own := [n for n in late if outcome.members[n].attack == attack]:
+                mask = torch.isin(outcome.broken_by, torch.tensor(own).to(outcome.broken_by))
+                found.append((outcome.threat.eps, mask))
+        return max(found, key=lambda pair: int(torch.count_nonzero(pair[1])), default=None)
 
     @property
     def evaluated(self) -> tuple[MemberOutcome, ...]:

@@ -126,14 +126,15 @@ def undefended(context: GateContext) -> Finding:
 
 def _with_own(context: GateContext, attack: Attack, finding: Finding) -> Finding:
     """The finding, and what the evaluation's attack of the same name broke after all gradients."""
-    broken = context.broken_without_gradients(attack.name)
-    if broken is None:
+    worst = context.broken_without_gradients(attack.name)
+    if worst is None:
         return finding
+    eps, broken = worst
     count = int(torch.count_nonzero(broken))
     return Finding(
         bool(finding.passed) and percent(broken) <= BEHIND,
-        f"{finding.detail}; in the evaluation {attack.name} broke {count} of {len(broken)} samples "
-        "that all gradients had left",
+        f"{finding.detail}; in the evaluation at {eps:.3g} {attack.name} broke {count} of "
+        f"{len(broken)} samples that all gradients had left",
         tuple(
             sorted({*finding.exceptions, *context.samples.named(broken[: len(context.samples)])})
         ),

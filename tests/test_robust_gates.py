@@ -298,6 +298,9 @@ def test_what_the_evaluation_broke_without_gradients_trips(
     assert f"broke {broken} of {N} samples" in after.detail
     assert after.passed is False and set(after.exceptions) <= set(range(100, 110))
     assert first.passed is True
+    weaker = replace(worst[0], threat=Threat("linf", THREAT.eps / 2))  # counts at any eps
+    context = GateContext(HONEST, samples.rows(torch.arange(10)), THREAT, 0, few, worst=(weaker,))
+    assert gates[black_box.name](context).passed is False
 
 
 @pytest.mark.parametrize(

@@ -200,5 +200,5 @@ def _on_floats(job: _Job, seed: int) -> Told:
 
 def _gained(before: float | None, after: float | None) -> list[str]:
     if before is None or after is None:
-        return ["accuracy was not measured: keep samples back with --held-out, or evaluate it"]
+        return ["accuracy was not measured: keep samples back with --held-out"]
     return [f"held-out samples: {before:.2f} % -> {after:.2f} %"]
