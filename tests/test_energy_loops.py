@@ -3,7 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from fractions import Fraction
 
 import pytest
@@ -24,7 +24,7 @@ from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.joining import Add, Concat
 from spikemorph.layers.ladder import Ladder
 from spikemorph.layers.linear import Linear
-from spikemorph.layers.pooling import GlobalMax, MaxPool, SumPool
+from spikemorph.layers.pooling import MaxPool, SumPool
 from spikemorph.layers.readout import Readout
 from spikemorph.layers.shape import Pad, Reshape
 from spikemorph.spiking import AnalogFirstStep, Coding, Neuron, ReferenceEngine, SpikingNetwork
@@ -276,13 +276,17 @@ def test_a_table_that_does_not_add_up_is_refused() -> None:
 def test_work_that_cannot_be_counted_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """All such nodes are named; none counts as nothing."""
 
-    class Odd(GlobalMax):
+    class Odd(MaxPool):
         pass
 
+    def made_odd(node: Node) -> Node:
+        values = {f.name: getattr(node.op, f.name) for f in fields(MaxPool)}
+        return replace(node, op=Odd(**values))
+
     for table in (on_integers, on_increments):  # rows that are gone again after the test
-        monkeypatch.setitem(table._rows, Odd, table[GlobalMax])
+        monkeypatch.setitem(table._rows, Odd, table[MaxPool])
     graph = mixed_graph(5)
-    odd = graph.map(lambda node: replace(node, op=Odd()) if node.name in ("max", "x_max") else node)
+    odd = graph.map(lambda node: made_odd(node) if node.name in ("max", "x_max") else node)
     network = to_spiking(odd)
     with pytest.raises(UnsupportedError, match=r"2 nodes.*\n.*x_max.*\n.*max.*energy/reach.py"):
         count(network, torch.zeros(1, 2, 4, 4), 2)

@@ -170,7 +170,7 @@ def test_an_attack_needs_inputs_from_zero_to_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("8/255", 8 / 255), ("0.03", 0.03), (0.5, 0.5), ("1", 1.0), ("0", 0.0)]
+    ("text", "value"), [("8/255", 8 / 255), ("0.03", 0.03), (0.5, 0.5), ("0.99", 0.99), ("0", 0.0)]
 )
 def test_eps_is_read_as_a_fraction_or_a_decimal(text: str | float, value: float) -> None:
     assert choices.eps_of(text) == value

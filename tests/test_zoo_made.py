@@ -37,7 +37,7 @@ def test_a_made_float_graph_is_a_model(shelf: Path) -> None:
     model = load_graph("zoo:thing")
     assert (model.name, model.input_range, model.input_shape) == ("thing", (0.0, 1.0), (1, 8, 8))
     assert open_subject("zoo:thing").subject.kind == "ann"
-    with pytest.raises(InputError, match="zoo:thing: is a float graph, not a spiking network"):
+    with pytest.raises(InputError, match="zoo:thing: is a float network, not a spiking one"):
         network_file("zoo:thing")
 
 

@@ -18,7 +18,8 @@ SHAPE: Shape = {
         }
     ),
     "supported": TRUTH,
-    "parameters": WHOLE,
+    "parameters": Maybe(WHOLE),
+    "unseen?": WHOLE,
     "about?": MapOf(TEXT),
 }
 NEURONS, WEIGHTS, FOLDED, ANALOG, KEPT, REFUSED = (
