@@ -11,7 +11,7 @@ from spikemorph.graph import UnsupportedError
 from spikemorph.inspection import inspect_failure, inspect_graph
 from spikemorph.report import formats
 from spikemorph.report.blocks import Block, Facts, Figure, Prose, Table
-from spikemorph.report.html import render_report
+from spikemorph.report.html import missing_parts, render_report
 from spikemorph.report.page import (
     accuracy,
     certificate,
@@ -24,7 +24,7 @@ from spikemorph.report.page import (
 )
 from spikemorph.report.page.summary import key_figures
 from spikemorph.report.record import Report
-from spikemorph.report.sections import SECTIONS, Section
+from spikemorph.report.sections import SECTIONS, Section, sections_of
 
 EVIL = "<script>alert('x')</script>\"&amp;"
 POINT = {"accuracy": 75.0, "agreement": 50.0, "mismatching_logits": 3, "spikes_per_inference": 8.5}
@@ -258,8 +258,29 @@ def test_key_figures_come_from_the_parts_or_are_absent() -> None:
 
 def test_an_empty_report_is_a_page_that_says_how_to_fill_it() -> None:
     page = render_report(Report({}))
-    for section in SECTIONS:
+    for section in sections_of({}, SECTIONS):
         assert f'id="{section.key}"' in page and section.made_by in unescape(page)
+
+
+def test_a_network_trained_through_time_has_its_own_sections() -> None:
+    """No certificate, no integer network: its page does not ask for them, and shows what it has."""
+    timing = {
+        "model": "timed", "data": "d", "n": 2, "counted": 2, "steps": 4, "accuracy": 50.0,
+        "curve": [{"steps": 1, "accuracy": 0.0}, {"steps": 4, "accuracy": 50.0}],
+        "whole": {"n": 9, "accuracy": 66.67, "float_accuracy": 77.78}, "neurons": 8,
+        "spikes_per_inference": 12.5, "synops": 34567.0, "products": 100.0,
+    }  # fmt: skip
+    report = Report({"timing": timing})
+    page = unescape(render_report(report))
+    for word in ("66.67 %", "77.78 %", "34,567", "trained through time", "after step 4: 50.00 %"):
+        assert word in page, word
+    for key in ("certificate", "accuracy", "energy", "memory"):
+        assert f'id="{key}"' not in page, key
+    assert {"certificate", "evaluation", "energy", "timing"}.isdisjoint(missing_parts(report))
+    assert "timing" not in missing_parts(Report({}))
+    figures = {figure.label: figure.value for figure in key_figures(report.parts)}
+    assert figures["Accuracy"] == "66.67 %" and figures["Time steps"] == "4"
+    assert "Certificate" not in figures
 
 
 def test_a_section_is_added_by_a_row() -> None:

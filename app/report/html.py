@@ -18,7 +18,7 @@ from .blocks import Block
 from .page.summary import key_figures, subtitle, title
 from .plots import SAMPLES
 from .record import PARTS, Report
-from .sections import SECTIONS, Section
+from .sections import SECTIONS, Section, sections_of
 
 WIDE, HALF, NARROW = 760, 368, 340  # pixels that a plot is drawn for
 _TEMPLATES = ("page.html", "blocks.html")
@@ -43,7 +43,8 @@ def render_report(report: Report, sections: tuple[Section, ...] = SECTIONS) -> s
         What the page shows, in order.
     """
     shown = [
-        _Shown(s, tuple(s.blocks(report.parts)) if s.part in report.parts else ()) for s in sections
+        _Shown(s, tuple(s.blocks(report.parts)) if s.part in report.parts else ())
+        for s in sections_of(report.parts, sections)
     ]
     style, script = _asset("page.css"), _asset("page.js")
     return _environment().get_template("page.html").render(
@@ -77,7 +78,8 @@ def write_report(report: Report, path: Path) -> None:
 
 def missing_parts(report: Report, sections: tuple[Section, ...] = SECTIONS) -> tuple[str, ...]:
     """The parts that sections need and the run lacks, in the page's order."""
-    return tuple(dict.fromkeys(s.part for s in sections if s.part not in report.parts))
+    wanted = sections_of(report.parts, sections)
+    return tuple(dict.fromkeys(s.part for s in wanted if s.part not in report.parts))
 
 
 @cache

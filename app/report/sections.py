@@ -4,7 +4,7 @@ To add one: a file in ``page/`` with a ``SHAPE`` and a function from the run's p
 row here. A section whose part is not in a run says so, and how to make it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .blocks import Block
@@ -13,6 +13,7 @@ from .page import (
     certificate,
     comparison,
     energy,
+    in_time,
     memory,
     model,
     reproduce,
@@ -21,6 +22,8 @@ from .page import (
     spikes,
 )
 from .shapes import Plain, Shape
+
+CONVERTED, TIMED = "converted", "through time"
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Section:
         The command that makes the part.
     beside : mapping of str to shape
         Parts that it also shows where a run has them.
+    road : str
+        CONVERTED or TIMED, where it says nothing of networks of the other kind.
     """
 
     key: str
@@ -50,6 +55,13 @@ class Section:
     blocks: Callable[[Mapping[str, Plain]], list[Block]]
     made_by: str
     beside: Mapping[str, Shape] = field(default_factory=dict)
+    road: str = ""
+
+
+def sections_of(parts: Mapping[str, Plain], sections: Sequence[Section]) -> tuple[Section, ...]:
+    """Those that have something to say of a run: one trained through time has no certificate."""
+    road = TIMED if "timing" in parts else CONVERTED
+    return tuple(section for section in sections if section.road in ("", road))
 
 
 _INSPECT = "spikemorph inspect MODEL --json RUN/model.json"
@@ -60,23 +72,35 @@ SECTIONS = (
     Section("conversion", "Conversion", "model", model.SHAPE, model.conversion, _INSPECT),
     Section(
         "certificate", "Certificate", "certificate", certificate.SHAPE, certificate.certificate,
-        "spikemorph certify NETWORK --json RUN/certificate.json",
+        "spikemorph certify NETWORK --json RUN/certificate.json", road=CONVERTED,
     ),
     Section(
         "accuracy", "Accuracy over time", "evaluation", accuracy.SHAPE, accuracy.accuracy,
-        "spikemorph evaluate NETWORK --data DATA --json RUN/evaluation.json",
+        "spikemorph evaluate NETWORK --data DATA --json RUN/evaluation.json", road=CONVERTED,
     ),
-    Section("spikes", "Spikes per layer", "activity", spikes.SHAPE, spikes.spikes, _RUN),
-    Section("raster", "Raster of one sample", "activity", spikes.SHAPE, spikes.rasters, _RUN),
-    Section("energy", "Energy", "energy", energy.SHAPE, energy.energy, _ENERGY),
-    Section("memory", "Memory", "energy", energy.SHAPE, memory.memory, _ENERGY),
+    Section(
+        "in-time", "Accuracy and operations in time", "timing", in_time.SHAPE, in_time.in_time,
+        "spikemorph evaluate NETWORK --data DATA --json RUN/timing.json", road=TIMED,
+    ),
+    Section(
+        "spikes", "Spikes per layer", "activity", spikes.SHAPE, spikes.spikes, _RUN, road=CONVERTED
+    ),
+    Section(
+        "raster", "Raster of one sample", "activity", spikes.SHAPE, spikes.rasters, _RUN,
+        road=CONVERTED,
+    ),
+    Section("energy", "Energy", "energy", energy.SHAPE, energy.energy, _ENERGY, road=CONVERTED),
+    Section("memory", "Memory", "energy", energy.SHAPE, memory.memory, _ENERGY, road=CONVERTED),
     Section("sparsity", "Sparsity per layer", "sparsity", sparsity.SHAPE, sparsity.sparsity, _RUN),
     Section(
         "robustness", "Robustness", "robustness", robustness.SHAPE, robustness.robustness,
         "spikemorph attack NETWORK --data DATA --eps 8/255 --json RUN/robustness.json",
         beside={robustness.TWIN: robustness.SHAPE},
     ),
-    Section("forms", "One network, every form", "energy", energy.SHAPE, comparison.forms, _ENERGY),
+    Section(
+        "forms", "One network, every form", "energy", energy.SHAPE, comparison.forms, _ENERGY,
+        road=CONVERTED,
+    ),
     Section(
         "comparison", "Several networks", "comparison", comparison.SHAPE, comparison.comparison,
         "spikemorph compare NETWORK NETWORK --data DATA --json RUN/comparison.json",

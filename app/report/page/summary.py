@@ -29,7 +29,7 @@ def title(parts: Parts) -> str:
     """The model's name."""
     found = (
         parts[name].get("model")
-        for name in ("evaluation", "model", "energy", "robustness")
+        for name in ("evaluation", "model", "energy", "timing", "robustness")
         if name in parts
     )
     return next((name for name in found if name), "A run without a name")
@@ -46,6 +46,10 @@ def subtitle(parts: Parts) -> str:
         part = parts["evaluation"]
         where = f"{formats.plural(part['n'], 'sample')} of {part['data']}"
         text = f"A spiking network of {part['neuron']} neurons{of}, measured on {where}"
+    elif "timing" in parts:
+        part = parts["timing"]
+        where = f"{formats.plural(part['whole']['n'], 'sample')} of {part['data']}"
+        text = f"A spiking network trained through time{of}, measured on {where}"
     elif "robustness" in parts:
         part = parts["robustness"]
         where = f"{formats.plural(part['n'], 'sample')} of {part['data']}"
@@ -55,9 +59,26 @@ def subtitle(parts: Parts) -> str:
 
 def key_figures(parts: Parts) -> list[KeyFigure]:
     """What a reader wants first."""
+    if "timing" in parts:
+        return [*_in_time(parts["timing"]), _sparsity(parts), *_robust(parts)]
     return [
         _accuracy(parts), _mismatches(parts), _level(parts), _steps(parts), _sparsity(parts),
         _synops(parts), _stored(parts), _verdict(parts), *_robust(parts),
+    ]  # fmt: skip
+
+
+def _in_time(part: Plain) -> list[KeyFigure]:
+    """Of a network trained through time."""
+    whole, found = part["whole"], part["whole"]["accuracy"]
+    floats = whole.get("float_accuracy")
+    note = "" if floats is None else f"float network {formats.percent(floats)}"
+    accuracy = None if found is None else formats.percent(found)
+    return [
+        KeyFigure("Accuracy", accuracy, note, target="in-time"),
+        KeyFigure("Time steps", str(part["steps"]), "trained through time", target="in-time"),
+        KeyFigure("Synaptic operations", formats.count(part["synops"]), "per inference", "", "in-time"),
+        KeyFigure("Spikes", formats.count(part["spikes_per_inference"]), "per inference", "", "in-time"),
+        KeyFigure("Neurons", formats.count(part["neurons"]), "that may spike", "", "in-time"),
     ]  # fmt: skip
 
 
