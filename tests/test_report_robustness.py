@@ -12,6 +12,7 @@ from PIL import Image
 from spikemorph.graph import InputError
 from spikemorph.report.blocks import Block, Checklist, Code, Facts, Figure, Fold, Prose, Table
 from spikemorph.report.html import missing_parts, render_report
+from spikemorph.report.robust import robustness_lines
 from spikemorph.report.page.robustness import TWIN, robustness
 from spikemorph.report.page.robustness_examples import enlarged, enlargement
 from spikemorph.report.page.summary import key_figures, subtitle, title
@@ -207,6 +208,19 @@ def test_paths_are_told_apart_and_useless_gradients_stand_out() -> None:
     ]
     assert [row[2].tone for row in chosen.rows] == ["", "best"]
     assert [row[3].tone for row in chosen.rows] == ["bad", "dim"]
+
+
+def test_corruptions_are_said_in_a_line() -> None:
+    """The mean, and where least is left over all severities; nothing where none were run."""
+    found = PART["corruptions"]
+    means = {
+        n: sum(row) / len(row) for n, row in zip(found["names"], found["accuracy"], strict=True)
+    }
+    least = min(means, key=means.__getitem__)
+    (line,) = [line for line in robustness_lines(PART) if line.startswith("corruptions")]
+    assert f"{found['mean']:.2f} %" in line and f"under {least}: {means[least]:.2f} %" in line
+    bare = robustness_lines({**PART, "corruptions": None})
+    assert not any("corruptions" in line for line in bare)
 
 
 def test_corruptions_are_shaded_by_accuracy() -> None:

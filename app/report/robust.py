@@ -49,14 +49,27 @@ def gate_lines(result: Plain) -> list[str]:
 
 
 def robustness_lines(result: Plain) -> list[str]:
-    """Clean accuracy with its interval, and how many gates flag."""
+    """Clean accuracy with its interval, corruptions, and how many gates flag."""
     clean, gates = result["clean"], result["gates"]
     flags = sum(gate["passed"] is False for gate in gates)
     said = f"clean: {clean['accuracy']:.2f} % (95 %: {clean['low']:.1f} to {clean['high']:.1f})"
+    lines = [said, *_corruption_lines(result["corruptions"])]
     if not gates:
-        return [said, "no gate was asked: nothing says that these numbers are not inflated"]
+        return [*lines, "no gate was asked: nothing says that these numbers are not inflated"]
     idle = sum(gate["passed"] is None for gate in gates)
-    return [said, f"gates: {len(gates) - flags - idle} passed, {flags} red flags, {idle} not run"]
+    return [*lines, f"gates: {len(gates) - flags - idle} passed, {flags} red flags, {idle} not run"]
+
+
+def _corruption_lines(found: Plain) -> list[str]:
+    """The mean, and the least mean over severities; the report and the JSON have all of them."""
+    if found is None:
+        return []
+    means = [sum(row) / len(row) for row in found["accuracy"]]
+    least = min(range(len(means)), key=means.__getitem__)
+    return [
+        f"corruptions: {found['mean']:.2f} % on average over {len(means)} at {len(found['severities'])} "
+        f"severities; least under {found['names'][least]}: {means[least]:.2f} %"
+    ]
 
 
 def robust_networks_table(plain: Plain) -> Table:
