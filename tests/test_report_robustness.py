@@ -12,13 +12,12 @@ from PIL import Image
 from spikemorph.graph import InputError
 from spikemorph.report.blocks import Block, Checklist, Code, Facts, Figure, Fold, Prose, Table
 from spikemorph.report.html import missing_parts, render_report
-from spikemorph.report.robust import robustness_lines
 from spikemorph.report.page.robustness import TWIN, robustness
 from spikemorph.report.page.robustness_examples import enlarged, enlargement
 from spikemorph.report.page.summary import key_figures, subtitle, title
 from spikemorph.report.plots_pictures import png
 from spikemorph.report.record import Report
-from spikemorph.report.robust import eps_text
+from spikemorph.report.robust import eps_text, robustness_lines
 
 EVIL = "<script>alert('x')</script>\"&amp;"
 MEMBER = {"name": "pgd", "path": "relu", "loss": "ce", "steps": 10, "step_size": 0.01, "restarts": 1,
