@@ -136,7 +136,7 @@ def finetune(
         result, lines = _on_integers(job, shown, grid, Quantisation(levels, weight_bits))
     else:
         result, lines = _on_floats(job, seed)
-    if training.is_follower():
+    if options.is_follower():
         return
     options.write_json(json_file, {"road": road, **result})
     options.clean_up(checkpoint)
@@ -163,7 +163,7 @@ class _Job:
 
     def save(self, write: Callable[..., None], *what: Any) -> None:
         """Save, in one process of all that train together."""
-        if not training.is_follower():
+        if not options.is_follower():
             write(self.out, *what)
 
 

@@ -243,9 +243,14 @@ def tell(line: str) -> None:
     progress_console.print(line, highlight=False)
 
 
+def is_follower() -> bool:
+    """Whether another process of this training says and saves what came out."""
+    return Processes.from_environment().rank > 0
+
+
 def tell_epoch(record: EpochRecord) -> None:
     """One line on the error stream for an epoch of training, by the first process."""
-    if not Processes.from_environment().rank:
+    if not is_follower():
         tell(f"epoch {record.epoch}: loss {record.loss:.4f} ({record.seconds:.1f} s)")
 
 

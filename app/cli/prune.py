@@ -87,7 +87,7 @@ def prune(
         )  # fmt: skip
     task = PruneTask(found.graph, sparsity, spread, lesson, seed, allow_empty)
     graph, result = prune_model(found.name, chosen, task, validation)
-    if training.is_follower():
+    if options.is_follower():
         return
     save_graph(out, graph)
     options.write_json(json_file, result.to_dict())

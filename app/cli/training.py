@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from spikemorph.graph import InputError
-from spikemorph.robust.shards import Processes
 
 from .. import choices
 
@@ -115,8 +114,3 @@ def refuse_test_data(*names: str | None) -> None:
                 raise InputError(
                     f"{name}: networks are tested on this split, never trained; give {plain}:train"
                 )
-
-
-def is_follower() -> bool:
-    """Whether another process of this training says and saves what came out."""
-    return Processes.from_environment().rank > 0

@@ -30,9 +30,13 @@ def in_time(parts: Mapping[str, Plain]) -> list[Block]:
     part = parts["timing"]
     whole = part["whole"]
     floats = whole.get("float_accuracy")
-    beside = "" if floats is None else f"; the float network that it began as on {_share(floats)}"
+    beside = (
+        ""
+        if floats is None
+        else f"; the float network that it began as on {formats.percent(floats)}"
+    )
     text = (
-        f"Right on {_share(whole['accuracy'])} of {formats.plural(whole['n'], 'sample')} of "
+        f"Right on {formats.percent(whole['accuracy'])} of {formats.plural(whole['n'], 'sample')} of "
         f"{part['data']} at T = {part['steps']}{beside}. It has no certificate: there is no integer "
         "network that it could be compared with."
     )
@@ -44,10 +48,6 @@ def in_time(parts: Mapping[str, Plain]) -> list[Block]:
         ("Counted on", formats.plural(part["counted"], "sample")),
     )
     return [Prose(text, "lead"), *_over_time(part), Facts(rows)]
-
-
-def _share(value: Plain) -> str:
-    return formats.percent(value)
 
 
 def _over_time(part: Plain) -> list[Block]:
