@@ -57,6 +57,7 @@ PRECISIONS: Mapping[str, Literal["32-true", "bf16-mixed"]] = {
     "32-true": "32-true",
     "bf16-mixed": "bf16-mixed",
 }
+SHARE, OWN = "range", "input"  # what eps counts in
 OBJECTIVES = ("clean", "pgd", "trades", "mart", "fast", "rfgsm")
 AVERAGES: Mapping[str, Averaging | None] = {"none": None, "swa": Swa(), "ema": Ema()}
 SCHEDULES = {"free": Schedule.FREE, "wait": Schedule.WAIT}
@@ -110,13 +111,20 @@ def average(name: str) -> Averaging | None:
     return _choice(AVERAGES, name, "--average")
 
 
-def eps_of(text: str | float, kind: Norm = "linf") -> float:
+def eps_units(name: str) -> str:
+    """What eps counts in: shares of the range of inputs, or the inputs' own units."""
+    return _choice({known: known for known in (SHARE, OWN)}, name, "--eps-units")
+
+
+def eps_of(text: str | float, kind: Norm = "linf", width: float = 1.0) -> float:
     """How far an attacker may change a pixel (an image, for "l2"), from ``8/255`` or ``0.03``.
+
+    It is returned as a share of the range of inputs, which is `width` in the units of the text.
 
     Raises
     ------
     InputError
-        If it is no number, negative, or, for a pixel, above 1, the whole range of inputs.
+        If it is no number, negative, or, for a pixel, the whole range of inputs.
     """
     top, slash, bottom = str(text).partition("/")
     below = _number(bottom, "--eps") if slash else 1.0
@@ -125,12 +133,13 @@ def eps_of(text: str | float, kind: Norm = "linf") -> float:
     found = _number(top, "--eps") / below
     if not 0 <= found < math.inf:
         raise InputError(f"--eps {text}: give a finite number of 0 or more, such as 8/255")
-    if found >= 1 and kind == "linf":
+    if found >= width and kind == "linf":
+        inputs = "in 0..1" if width == 1 else f"{width:g} wide"
         raise InputError(
-            f"--eps {text}: inputs are in 0..1, and this is all of it; did you mean {text}/255? "
+            f"--eps {text}: inputs are {inputs}, and this is all of it; did you mean {text}/255? "
             "Give it so"
         )
-    return found
+    return found / width
 
 
 def neuron(name: str) -> Neuron:

@@ -39,16 +39,15 @@ def compare_networks(
     other, own_steps = dense_network(dense)
     rows, costs = [], []
     for name, path in zip(names, paths, strict=True):
-        network, certificate, notes = load_certified(path)
-        low, high = notes.get("input_range", (0.0, 1.0))
-        x = values(data, (low, high), network.entry.shape)
+        network, certificate, _ = load_certified(path)
+        x = values(data, network.entry)
         steps = curve_steps(certificate)
         engine = DenseEngine(network, device, most_steps=max(steps))
         seen = evaluate(
             network, engine, certificate, x, data.y, steps=steps, names=(name, data.name),
             watch=watch,
         )  # fmt: skip
-        counted = values(few, (low, high), network.entry.shape)
+        counted = values(few, network.entry)
         cost = estimate_energy(
             network, counted, max(steps), dense=other, dense_steps=own_steps,
             price_lists=price_lists, model=name, data=data.name,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.convert import Certificate, canonical, certify, to_spiking
-from spikemorph.graph import Graph, InputError, Node
+from spikemorph.graph import Graph, Input, InputError, Node
 from spikemorph.graph.grid import Grid
 from spikemorph.layers.affine import ScaleShift
 from spikemorph.quant import Quantisation, RateCoding, quantise_graph, rate_graph
@@ -92,13 +92,14 @@ def convert_rate_coded(
 def normalised(graph: Graph, mean: tuple[float, ...], std: tuple[float, ...]) -> Graph:
     """The graph behind ``(x - mean) / std`` per channel, so that it reads raw inputs.
 
+    Their range is another than that of normalised inputs, so it is not declared.
+
     Raises
     ------
     InputError
         If the numbers do not fit the input's channels, or a deviation is not above zero.
     """
-    entry = graph[graph.inputs[0]]
-    shape: tuple[int, ...] = getattr(entry.op, "shape", ())
+    shape = graph.entry.shape
     if len(mean) != len(std) or len(mean) not in (1, shape[0]):
         many = "1 number" if shape[0] == 1 else f"1 or {shape[0]} numbers"
         raise InputError(f"--mean and --std need {many} each, for so many channels")
@@ -108,6 +109,7 @@ def normalised(graph: Graph, mean: tuple[float, ...], std: tuple[float, ...]) ->
     deviation = torch.tensor(std, dtype=torch.float64)
     shift = -torch.tensor(mean, dtype=torch.float64) / deviation
     scale = ScaleShift((1 / deviation).reshape(wide), shift.reshape(wide))
+    entry = Node(graph.inputs[0], Input(shape))
     name = graph.fresh("normalisation")
     nodes = [entry, Node(name, scale, (entry.name,))]
     for node in graph.nodes:

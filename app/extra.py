@@ -22,7 +22,7 @@ class Extra:
     samples: Samples
     share: float
 
-    def beside(self, train: DataTensors, model: Model, ends: tuple[float, float]) -> MixedData:
+    def beside(self, train: DataTensors, model: Model) -> MixedData:
         """What a model learns from, these samples mixed in.
 
         Raises
@@ -32,7 +32,7 @@ class Extra:
         """
         labels_fit(self.samples, model.graph)
         assert self.samples.y is not None
-        x = values(self.samples, ends, model.input_shape)
+        x = values(self.samples, model.entry)
         return MixedData(train.x, train.y, DataTensors(x, self.samples.y), self.share)
 
 
@@ -64,5 +64,5 @@ def extra_of(
 
 
 def _labelled(samples: Samples, model: Model) -> Samples:
-    x = values(samples, model.input_range or (0.0, 1.0), model.input_shape)
+    x = values(samples, model.entry)
     return replace(samples, y=float_classes(model.graph, x))

@@ -1,8 +1,8 @@
 """Find a model by what the user calls it: a file, a name in the zoo, or a factory in a module."""
 
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from spikemorph.convert import Certificate, load_certified, read_onnx, read_pt2, read_torch
 from spikemorph.graph import Graph, Input, InputError
+from spikemorph.graph.grid import UNIT, Interval
 from spikemorph.graph.saving import load_graph_file
 from spikemorph.spiking import SpikingNetwork
 from spikemorph.zoo import build_model, fetch_network, load_model_card, model_catalogue
@@ -26,18 +27,51 @@ _FILES = (".onnx", ".pt2", ".safetensors")  # of models
 
 @dataclass(frozen=True)
 class Model:
-    """A float graph, what it is called, and the range of its inputs where that is known."""
+    """A float graph, and what it is called."""
 
     name: str
     graph: Graph
-    input_range: tuple[float, float] | None = None
+
+    @property
+    def entry(self) -> Input:
+        """Where samples enter: their shape, and their range where that is declared."""
+        return self.graph.entry
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """One sample's shape."""
-        op = self.graph[self.graph.inputs[0]].op
-        assert isinstance(op, Input)
-        return op.shape
+        return self.entry.shape
+
+    def declare(self, interval: Interval) -> "Model":
+        """The model with its inputs declared to take these values; see `Graph.declare`."""
+        try:
+            return replace(self, graph=self.graph.declare(interval))
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from error
+
+
+def ranged(
+    model: Model, given: tuple[float, ...] | None, tell: Callable[[str], None] = lambda _: None
+) -> Model:
+    """The model with a declared input range, to make a network of it, or to attack it.
+
+    The range is the one given, low and high; the one it was declared to have; or 0..1, which is told.
+
+    Raises
+    ------
+    InputError
+        If the range given is none, or the model was declared to have another.
+    """
+    if given is not None:
+        if len(given) != 2:
+            raise InputError(f"input range {given}: give two numbers, low and high")
+        return model.declare(Interval.of(*given))
+    if model.entry.domain is None:
+        tell(
+            f"{model.name}: inputs are taken to lie in {UNIT}; if not, say so: --input-range low,high"
+        )
+        return model.declare(UNIT)
+    return model
 
 
 def load_graph(
@@ -167,12 +201,12 @@ def _from_zoo(name: str) -> Model:
             raise InputError(
                 f"zoo:{name}: is a spiking network already ({made.kind}); give a float graph"
             )
-        return Model(name, load_graph_file(made_file(name)), made.input_range)
+        return Model(name, load_graph_file(made_file(name))).declare(Interval.of(*made.input_range))
     if name in FETCHED:
-        return Model(name, read_onnx(fetch_network(name)), FETCHED[name])
+        return Model(name, read_onnx(fetch_network(name))).declare(Interval.of(*FETCHED[name]))
     card = load_model_card(name)
     graph = read_torch(build_model(name), torch.zeros(1, *card.input_shape))
-    return Model(name, graph, card.input_range)
+    return Model(name, graph).declare(Interval.of(*card.input_range))
 
 
 def _from_factory(source: str, input_shape: tuple[int, ...] | None, weights: Path | None) -> Model:

@@ -19,7 +19,7 @@ from . import robust_stages, stages
 from .comparison import Compared, Comparison, compared, in_time_row, side_by_side
 from .conversion import normalised
 from .extra import extra_of
-from .models import Model, load_graph
+from .models import Model, load_graph, ranged
 from .origins import Hashes, origins, training_by_content
 from .provenance import provenance
 from .recipe import IN_TIME, LEARNED, TRAIN, Recipe
@@ -159,7 +159,7 @@ def run_recipe(
         If a name in the recipe is unknown, or data does not fit the model: before anything is made.
         If a file of an earlier run is damaged.
     """
-    model = _model(recipe)
+    model = _model(recipe, tell)
     train, test = read(recipe.data.train), read(recipe.data.test)
     extra = extra_of(recipe.data.extra, recipe.data.extra_share, recipe.data.labeller, read)
     hashes = origins(recipe, model, train, test, extra)
@@ -193,14 +193,14 @@ def run_recipe(
     return result
 
 
-def _model(recipe: Recipe) -> Model:
-    """The recipe's model, behind its normalisation where it gives one."""
+def _model(recipe: Recipe, tell: Tell) -> Model:
+    """The recipe's model, behind its normalisation where it gives one, its input range declared."""
     shape = (1, *recipe.input_shape) if recipe.input_shape else None
     model = load_graph(recipe.model, input_shape=shape)
-    if not recipe.mean and not recipe.std:
-        return model
     try:
-        return replace(model, graph=normalised(model.graph, recipe.mean, recipe.std))
+        if recipe.mean or recipe.std:
+            model = replace(model, graph=normalised(model.graph, recipe.mean, recipe.std))
+        return ranged(model, recipe.input_range or None, tell)
     except InputError as error:
         raise InputError(f"recipe {recipe.name!r}: {error}".replace("--", "")) from error
 

@@ -11,6 +11,7 @@ import torch
 from lightning_fabric import Fabric
 
 from spikemorph.graph import Graph, InputError
+from spikemorph.graph.grid import UNIT
 from spikemorph.layers.masks import sparsity as zeros_of
 from spikemorph.prune import Lesson, PruneTask, layer_sparsities, prune_graph
 from spikemorph.prune.task import LayerSparsity, PhaseSettings
@@ -110,7 +111,6 @@ def lesson_of(
     choice: TrainingChoice,
     samples: Samples,
     model: Model,
-    ends: tuple[float, float],
     seed: int,
     *,
     extra: Extra | None = None,
@@ -129,20 +129,20 @@ def lesson_of(
     if samples.y is None:
         raise InputError(f"{samples.name}: no labels to learn from; give samples with labels")
     labels_fit(samples, model.graph)
-    train = DataTensors(values(samples, ends, model.input_shape), samples.y)
+    train = DataTensors(values(samples, model.entry), samples.y)
     validation = None
     if choice.held_out:
         generator = torch.Generator().manual_seed(seed)
         train, validation = hold_out(train, choice.held_out, generator)
     if extra is not None:
-        train = extra.beside(train, model, ends)
+        train = extra.beside(train, model)
     settings = TrainSettings(
         epochs=choice.epochs, batch=choice.batch, rate=choice.rate, decay=choice.decay, seed=seed
     )
     vary = _variation(choice, model)
     arithmetic = choices.precision(choice.precision)
     fabric = _fabric(device, arithmetic)
-    objective = _objective(choice, model, ends)
+    objective = _objective(choice, model)
     ending = _ending(choice, objective, validation, seed)
     return Lesson(train, settings, objective, vary, checkpoint, tell, fabric, ending), validation
 
@@ -178,7 +178,7 @@ def _variation(choice: TrainingChoice, model: Model) -> FlipAndShift | None:
     return FlipAndShift(choice.flip, choice.shift)
 
 
-def _objective(choice: TrainingChoice, model: Model, ends: tuple[float, float]) -> Objective:
+def _objective(choice: TrainingChoice, model: Model) -> Objective:
     name, eps = choices.objective(choice.objective), choices.eps_of(choice.eps)
     if name == "clean":
         if eps or choice.attack_steps or choice.beta or choice.select:
@@ -192,10 +192,10 @@ def _objective(choice: TrainingChoice, model: Model, ends: tuple[float, float]) 
             f"objective {name}: a teacher of clean images does not go with it; leave distil and "
             "teacher out, or choose objective clean"
         )
-    if ends != (0.0, 1.0):
+    if model.entry.interval != UNIT:
         raise InputError(
-            f"objective {name}: eps counts from 0 to 1, and the model's inputs run from "
-            f"{ends[0]:g} to {ends[1]:g}; put the normalisation inside the model (--mean --std)"
+            f"objective {name}: eps counts in inputs of {UNIT}, and the model's are "
+            f"{model.entry.interval}; put the normalisation inside the model (--mean --std)"
         )
     return adversarial(name, eps, choice)
 
@@ -257,7 +257,9 @@ def _clean(choice: TrainingChoice, model: Model) -> Objective:
         if choice.teacher is not None:
             raise InputError(f"teacher {choice.teacher}: it has no share; give distil above 0")
         return CrossEntropy(choice.smoothing)
-    source = model if choice.teacher is None else load_graph(choice.teacher)
+    source = model
+    if choice.teacher is not None:  # it is shown what the model is shown
+        source = load_graph(choice.teacher).declare(model.entry.interval)
     if source.input_shape != model.input_shape:
         raise InputError(
             f"teacher {choice.teacher}: takes samples of shape {source.input_shape}, the model "

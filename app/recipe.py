@@ -107,7 +107,8 @@ class AttackChoice:
     `in_time` and `in_time_paths` name those on networks trained through time, which cost most, and
     their gradient paths; `ann` those on the float networks; with `transfer` images made for the float
     network are tried on the spiking one, too; `gate_samples` (of networks trained
-    through time: `in_time_gates`) 0 leaves gates out.
+    through time: `in_time_gates`) 0 leaves gates out. `eps_units`: "range" counts eps in shares of the
+    range of inputs, "input" in the inputs' own units.
     """
 
     eps: tuple[str | float, ...]
@@ -117,6 +118,7 @@ class AttackChoice:
     in_time_paths: str = "all"
     ann: str = "apgd-ce=50,apgd-t=20"
     norm: str = "linf"
+    eps_units: str = "range"
     samples: int = 200
     gate_samples: int = 50
     in_time_gates: int = 20
@@ -151,7 +153,8 @@ class Recipe:
     """One model, several networks made of it; see ``recipes/``.
 
     `input_shape` is one sample's, for a model that is a factory. `mean` and `std` put a normalisation
-    into the model, so that it takes what attacks see: pixels in [0, 1].
+    into the model, so that it takes what attacks see: pixels in [0, 1]. `input_range` declares what
+    its inputs are, low and high, where that is not known of the model.
     """
 
     name: str
@@ -161,6 +164,7 @@ class Recipe:
     input_shape: tuple[int, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    input_range: tuple[float, ...] = ()
     training: TrainingChoice = TrainingChoice()
     fine_tuning: TrainingChoice = TrainingChoice(epochs=2, rate=0.01)
     convert: ConvertChoice = ConvertChoice()

@@ -53,13 +53,15 @@ def check(bench: Bench) -> None:
         if road != EXACT:
             fine_tuning_lesson(bench, graph)
         if road == LEARNED:
-            few = values(drawn(bench.train, recipe.seed, _FEW), bench.ends, bench.model.input_shape)
-            refuse_unlearnable(*prepared(canonical(graph), few, Grid.of(*bench.ends))[:2])
+            few = values(drawn(bench.train, recipe.seed, _FEW), graph.entry)
+            grid = Grid.over(graph.entry.interval)
+            refuse_unlearnable(*prepared(canonical(graph), few, grid)[:2])
         if road == IN_TIME:
             SpikingModule(graph, settings_of(recipe.time)[0])
         if recipe.attack is not None:
-            check_distance(recipe.attack, bench.model.input_shape)
-            check_attack(recipe.attack, math.prod(shapes(graph)[graph.outputs[0]]))
+            check_distance(recipe.attack, graph.entry)
+            classes = math.prod(shapes(graph)[graph.outputs[0]])
+            check_attack(recipe.attack, classes, graph.entry)
             labels_of(bench.test)
             _check_paths(road, recipe.attack)
 
@@ -83,7 +85,6 @@ def fine_tune(bench: Bench) -> None:
     found = train_in_time(graph, recipe.time, lesson, validation)
     notes = {
         "model": name,
-        "input_range": list(bench.ends),
         "thresholds": found.thresholds,
         "validation": [found.validation_before, found.validation_after],
     }
@@ -123,7 +124,7 @@ def attack(bench: Bench) -> None:
     opened = open_file(bench.folder / file, bench.device)
     subject = replace(opened, subject=replace(opened.subject, model=name))
     graph = load_graph_file(bench.folder / "model.safetensors")
-    twin = open_float(name, graph, bench.ends, bench.device)
+    twin = open_float(name, graph, bench.device)
     companions = Companions(
         undefended(bench), (twin.target,), other_steps=subject.other_steps, trained=subject.trained
     )
@@ -151,19 +152,20 @@ def undefended(bench: Bench) -> Target | None:
 
     None where it is not trained at all.
     """
-    ends, recipe = bench.ends, bench.recipe
+    entry, recipe = bench.model.entry, bench.recipe
     if recipe.untrained:
         return None
     in_time = bench.network.road == IN_TIME
     most = recipe.time.calibration_samples if in_time else CALIBRATION_SAMPLES
-    x = values(drawn(bench.train, recipe.seed, most), ends, bench.model.input_shape)
+    x = values(drawn(bench.train, recipe.seed, most), entry)
     if in_time:
         module = started(bench.model.graph, recipe.time, x, bench.device).requires_grad_(False)
         target = spiking_target("undefended", module)
-        return in_unit_range(on_device(target, bench.device), ends)
-    grid = Grid.of(*ends, bits=recipe.convert.input_bits)
+        return in_unit_range(on_device(target, bench.device), entry.interval)
+    grid = Grid.over(entry.interval, recipe.convert.input_bits)
     made = convert_graph(bench.model.graph, x, grid=grid, **conversion_settings(recipe.convert))
-    return in_unit_range(on_device(exact_target("undefended", made.network), bench.device), ends)
+    target = exact_target("undefended", made.network)
+    return in_unit_range(on_device(target, bench.device), entry.interval)
 
 
 def table_row(bench: Bench) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from spikemorph.graph import InputError
+from spikemorph.graph import Input, InputError
 from spikemorph.robust import Attack, Threat
 from spikemorph.robust.corruptions import corruption_accuracy
 from spikemorph.robust.evaluate import EvaluationSettings, Measure, evaluate_robustness, in_memory
@@ -81,9 +81,9 @@ def attack_model(
     InputError
         If the data has no labels or another shape, a name is unknown, or an eps is in pixel units.
     """
-    check_distance(choice, opened.shape)
+    check_distance(choice, opened.entry)
     samples = data.take(min(choice.samples, len(data)))
-    x, y = values(samples, (0.0, 1.0), opened.shape), labels_of(samples)
+    x, y = opened.entry.interval.to_unit(values(samples, opened.entry)), labels_of(samples)
     target = choose_paths(opened.target, choice.paths)
     with torch.no_grad():
         classes = target.logits(x[:1]).shape[1]
@@ -96,8 +96,8 @@ def attack_model(
         target,
         _with_transfer(attack_plan(choice.attacks, classes), sources),
         Samples(x, y, torch.arange(len(x))),
-        replace(_settings(choice, seed), block=where.block_of(len(x))),
-        replace(opened.subject, data=data.name, network=_identity(opened)),
+        replace(_settings(choice, seed, opened.entry), block=where.block_of(len(x))),
+        replace(opened.subject, data=data.name, network=opened.identity),
         companions=companions,
         measure=_measure(where),
     )
@@ -119,15 +119,23 @@ def _with_transfer(plan: Plan, sources: Sequence[Opened]) -> Plan:
     return extended
 
 
-def _identity(opened: Opened) -> str:
-    """The network's hash, and the range of its inputs where that is not [0, 1]."""
-    low, high = opened.ends
-    return (
-        opened.identity if opened.ends == (0.0, 1.0) else f"{opened.identity} on {low!r}..{high!r}"
+def eps_words(choice: AttackChoice, entry: Input) -> str:
+    """What the numbers of eps are: shares of the range of inputs, or in the inputs' own units."""
+    if choice.eps_units == choices.SHARE:
+        return f"eps counts in shares of the range of inputs, {entry.interval}"
+    shares = (
+        choices.eps_of(t, choices.norm(choice.norm), _width(choice, entry)) for t in choice.eps
     )
+    pairs = ", ".join(f"{t} is {s:.6g}" for t, s in zip(choice.eps, shares, strict=True))
+    return f"eps was given in units of inputs, {entry.interval}; in shares of that range, {pairs}"
 
 
-def check_distance(choice: AttackChoice, shape: tuple[int, ...]) -> None:
+def _width(choice: AttackChoice, entry: Input) -> float:
+    """How wide the range of inputs is in the units that eps is given in."""
+    return 1.0 if choice.eps_units == choices.SHARE else float(entry.interval.width)
+
+
+def check_distance(choice: AttackChoice, entry: Input) -> None:
     """Refuse an l2 eps that no two images are apart.
 
     Raises
@@ -135,16 +143,19 @@ def check_distance(choice: AttackChoice, shape: tuple[int, ...]) -> None:
     InputError
         With the largest distance there is.
     """
-    farthest = math.sqrt(math.prod(shape))
+    width, cells = _width(choice, entry), math.prod(entry.shape)
+    farthest = math.sqrt(cells)
     for text in choice.eps if choice.norm == "l2" else ():
-        if choices.eps_of(text, "l2") >= farthest:
+        if choices.eps_of(text, "l2", width) >= farthest:
             raise InputError(
-                f"--eps {text}: two images of {math.prod(shape)} values in 0..1 are at most "
-                f"{farthest:.3g} apart; did you mean {text}/255? Give it so"
+                f"--eps {text}: two images of {cells} values in 0..{width:g} are at most "
+                f"{farthest * width:.3g} apart; did you mean {text}/255? Give it so"
             )
 
 
-def check_attack(choice: AttackChoice, classes: int = MANY_CLASSES) -> None:
+def check_attack(
+    choice: AttackChoice, classes: int = MANY_CLASSES, entry: Input | None = None
+) -> None:
     """Refuse now what would be refused only when networks were made, or read.
 
     Raises
@@ -157,14 +168,16 @@ def check_attack(choice: AttackChoice, classes: int = MANY_CLASSES) -> None:
             f"samples {choice.samples}, gate_samples {choice.gate_samples}: give 1 or more samples; "
             "0 for gates leaves them out"
         )
-    _settings(choice, 0)
+    choices.eps_units(choice.eps_units)
+    if entry is not None or choice.eps_units == choices.SHARE:
+        _settings(choice, 0, entry or Input(()))
     for text in (choice.attacks, choice.in_time, choice.ann):
         attack_plan(text, classes)
 
 
-def _settings(choice: AttackChoice, seed: int) -> EvaluationSettings:
-    norm = choices.norm(choice.norm)
-    eps = tuple(sorted(choices.eps_of(text, norm) for text in choice.eps))
+def _settings(choice: AttackChoice, seed: int, entry: Input) -> EvaluationSettings:
+    norm, width = choices.norm(choice.norm), _width(choice, entry)
+    eps = tuple(sorted(choices.eps_of(text, norm, width) for text in choice.eps))
     gates = GateSettings(samples=choice.gate_samples) if choice.gate_samples else None
     return EvaluationSettings(eps, norm, seed, gates)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spikemorph.graph import Graph, InputError
+from spikemorph.graph import Graph, Input, InputError
 from spikemorph.graph.interpret import shapes
 from spikemorph.zoo import Samples, load_data
 
@@ -17,21 +17,24 @@ from .evaluation import check_labels
 Read = Callable[[str], Samples]
 
 
-def values(samples: Samples, ends: tuple[float, float], wanted: tuple[int, ...]) -> Tensor:
-    """The samples' real values in a model's input range.
+def values(samples: Samples, entry: Input) -> Tensor:
+    """The samples' real values as a network takes them that they enter by `entry`.
+
+    Every command reads data by this: bytes are mapped onto the declared range of the network's
+    inputs, floats are in its own units.
 
     Raises
     ------
     InputError
-        If their shape is not the model's.
+        If their shape is not the network's, they lie outside its range, or that is not declared.
     """
     found = tuple(samples.x.shape[1:])
-    if found != wanted:
+    if found != entry.shape:
         raise InputError(
-            f"{samples.name}: samples have shape {found}, the model takes {wanted}; "
-            f"{_repair(found, wanted)}"
+            f"{samples.name}: samples have shape {found}, the model takes {entry.shape}; "
+            f"{_repair(found, entry.shape)}"
         )
-    return samples.values(*ends)
+    return samples.values(entry.interval, entry.slack)
 
 
 def _repair(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:

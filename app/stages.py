@@ -58,11 +58,6 @@ class Bench:
     device: torch.device = CPU  # of trainings and attacks; what is stored is on the CPU
 
     @property
-    def ends(self) -> tuple[float, float]:
-        """The range of the model's inputs."""
-        return self.model.input_range or (0.0, 1.0)
-
-    @property
     def source(self) -> Graph:
         """The float graph that this network is made from."""
         if self.start is None:
@@ -77,7 +72,7 @@ class Bench:
     def test_values(self, most: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The first test samples, all where `most` is 0."""
         samples = self.test.take(min(most, len(self.test))) if most else self.test
-        return values(samples, self.ends, self.model.input_shape), samples.y
+        return values(samples, self.model.entry), samples.y
 
 
 def check(bench: Bench) -> None:
@@ -92,7 +87,7 @@ def check(bench: Bench) -> None:
     with naming(bench):
         conversion_settings(bench.recipe.convert)
         for samples in (bench.train.take(1), bench.test.take(1)):
-            values(samples, bench.ends, bench.model.input_shape)
+            values(samples, bench.model.entry)
         labels_fit(bench.test, bench.model.graph)
         if bench.network.method is not None:
             if bench.network.method != TRAIN:
@@ -134,7 +129,7 @@ def _task(bench: Bench) -> tuple[PruneTask, DataTensors | None]:
     choice, recipe = bench.network, bench.recipe
     before = replace(bench.model, graph=bench.source)  # who teaches, unless another is named
     lesson, validation = lesson_of(
-        recipe.training_of(choice), bench.train, before, bench.ends, recipe.seed,
+        recipe.training_of(choice), bench.train, before, recipe.seed,
         extra=bench.extra,
         checkpoint=bench.folder / f"{CHECKPOINT}-{bench.stamp[:16]}", device=bench.device,
         tell=lambda record: bench.tell(
@@ -166,16 +161,15 @@ def conversion_settings(how: ConvertChoice) -> dict[str, Any]:
 def convert(bench: Bench) -> None:
     """``network.safetensors``, ``model.json``, ``certificate.json``: the spiking network, proved."""
     graph = load_graph_file(bench.folder / "model.safetensors")
-    shown = values(drawn(bench.train, bench.recipe.seed), bench.ends, bench.model.input_shape)
-    grid = Grid.of(*bench.ends, bits=bench.recipe.convert.input_bits)
+    shown = values(drawn(bench.train, bench.recipe.seed), bench.model.entry)
+    grid = Grid.over(bench.model.entry.interval, bench.recipe.convert.input_bits)
     how = conversion_settings(bench.recipe.convert)
     if bench.network.road == LEARNED:
         lesson, _ = fine_tuning_lesson(bench, graph)
         result = train_converted(graph, shown, lesson, grid=grid, **how)
     else:
         result = convert_graph(graph, shown, grid=grid, **how)
-    notes = {"model": bench.network.name, "source": None, "input_range": list(bench.ends)}
-    notes["calibration"] = bench.train.name
+    notes = {"model": bench.network.name, "source": None, "calibration": bench.train.name}
     save_network(bench.folder / "network.safetensors", result.network, result.notes(**notes))
     about = {"Made from": bench.recipe.model, "Calibrated on": bench.train.name}
     found = inspect_graph(bench.network.name, graph)
@@ -188,7 +182,7 @@ def fine_tuning_lesson(bench: Bench, graph: Graph) -> tuple[Lesson, DataTensors 
     name = bench.network.name
     return lesson_of(
         bench.recipe.fine_tuning_of(bench.network), bench.train,
-        replace(bench.model, graph=graph), bench.ends, bench.recipe.seed, extra=bench.extra,
+        replace(bench.model, graph=graph), bench.recipe.seed, extra=bench.extra,
         checkpoint=bench.folder / f"{CHECKPOINT}-{bench.stamp[:16]}", device=bench.device,
         tell=lambda record: bench.tell(
             f"{name}: epoch {record.epoch}: loss {record.loss:.4f} ({record.seconds:.0f} s)"

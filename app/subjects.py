@@ -9,6 +9,7 @@ from torch import Tensor
 
 from spikemorph.convert import load_certified
 from spikemorph.graph import Graph, Input, InputError
+from spikemorph.graph.grid import UNIT, Interval
 from spikemorph.graph.saving import file_kind, graph_hash, read_header
 from spikemorph.layers.masks import weight_of, weighted_nodes
 from spikemorph.robust import GradientPath, Target
@@ -23,9 +24,8 @@ from spikemorph.train import GraphModule
 
 from .conversion import normalised
 from .evaluation import steps_of
-from .models import load_graph, network_file
+from .models import load_graph, network_file, ranged
 
-Ends = tuple[float, float]  # the range of a model's inputs
 _Step = Callable[[Tensor], Tensor]
 ANN, EXACT, TIMED = "ann", "exact", "through time"
 CPU = torch.device("cpu")
@@ -43,10 +43,8 @@ class Opened:
         What is said of it; its data is not known yet.
     identity : str
         SHA-256 of the network.
-    ends : (float, float)
-        The range of the model's own inputs.
-    shape : tuple of int
-        One sample's.
+    entry : Input
+        One sample's shape, and the range of the model's own inputs.
     trained : str, optional
         The gradient path that it was trained by.
     other_steps : tuple of Target
@@ -56,8 +54,7 @@ class Opened:
     target: Target
     subject: Subject
     identity: str
-    ends: Ends
-    shape: tuple[int, ...]
+    entry: Input
     trained: str | None = None
     other_steps: tuple[Target, ...] = ()
 
@@ -67,9 +64,10 @@ def open_subject(
     *,
     input_shape: tuple[int, ...] | None = None,
     weights: Path | None = None,
-    ends: Ends | None = None,
+    input_range: tuple[float, ...] | None = None,
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
     device: torch.device = CPU,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Opened:
     """A float model, a certified network, or one trained through time.
 
@@ -79,13 +77,14 @@ def open_subject(
         As `load_graph` takes it; or a file that ``convert`` or ``finetune`` saved; or ``zoo:NAME``.
     input_shape, weights : optional
         Of a float model, as `load_graph` takes them.
-    ends : (float, float), optional
-        The range of a float model's inputs, where it is not known of the model; a saved spiking
-        network knows its own.
+    input_range : (float, float), optional
+        Of a float model's inputs, as `ranged` takes it; a saved spiking network knows its own.
     normalisation : (tuple of float, tuple of float), optional
         Means and deviations that a float model's inputs are normalised by.
     device : torch.device
         Where the network runs; samples may stay where they are.
+    tell : callable
+        Is told what is taken for granted.
 
     Raises
     ------
@@ -95,10 +94,10 @@ def open_subject(
     path = _spiking_file(source)
     if path is None:
         model = load_graph(source, input_shape=input_shape, weights=weights)
-        ends = ends or model.input_range or (0.0, 1.0)
-        graph = normalised(model.graph, *normalisation) if normalisation else model.graph
-        return open_float(model.name, graph, ends, device)
-    if any(given is not None for given in (input_shape, weights, ends, normalisation)):
+        if normalisation:
+            model = replace(model, graph=normalised(model.graph, *normalisation))
+        return open_float(model.name, ranged(model, input_range, tell).graph, device)
+    if any(given is not None for given in (input_shape, weights, input_range, normalisation)):
         raise InputError(
             f"{source}: is a spiking network, which knows its inputs and weights; leave "
             "--input-range, --input-shape, --weights, --mean and --std out"
@@ -134,30 +133,30 @@ def open_file(path: Path, device: torch.device = CPU) -> Opened:
             "folded from (trained.safetensors)"
         )
     if kind == TRAINED:
-        module, said = load_trained(path)
-        ends = _ends(said.get("input_range"))
+        module, _ = load_trained(path)
+        entry = module.graph.entry
         weights, nonzero = weight_counts(module.graph)
         subject = Subject(path.stem, "", TIMED, module.dynamics.steps, weights, nonzero)
         module.to(device)
         target, *others = (
-            in_unit_range(on_device(spiking_target(name, one), device), ends)
+            in_unit_range(on_device(spiking_target(name, one), device), entry.interval)
             for name, one in ((path.stem, module), *_other_lengths(module))
         )
-        facts = (read_header(path)["sha256"], ends, _shape(module.graph), training_path(module))
+        facts = (read_header(path)["sha256"], entry, training_path(module))
         return Opened(target, subject, *facts, tuple(others))
-    network, certificate, notes = load_certified(path)
+    network, certificate, _ = load_certified(path)
     if certificate.level != "A":
         raise InputError(
             f"{path}: its certificate is of level {certificate.level or 'none'}, so its spikes may "
             "differ from the integer network, which attacks are judged by; convert it with a neuron and "
             "as many steps as reach level A"
         )
-    ends = _ends(notes.get("input_range"))
     weights, nonzero = weight_counts(network.graph)
     steps = steps_of(certificate)
     subject = Subject(path.stem, "", EXACT, steps, weights, nonzero)
-    target = in_unit_range(on_device(exact_target(path.stem, network), device), ends)
-    return Opened(target, subject, certificate.network_hash, ends, network.entry.shape)
+    target = on_device(exact_target(path.stem, network), device)
+    target = in_unit_range(target, network.entry.interval)
+    return Opened(target, subject, certificate.network_hash, network.entry)
 
 
 def _other_lengths(module: SpikingModule) -> list[tuple[str, SpikingModule]]:
@@ -165,10 +164,8 @@ def _other_lengths(module: SpikingModule) -> list[tuple[str, SpikingModule]]:
     return [(f"T = {t}", module.lasting(t)) for t in (steps // 2, 2 * steps) if t]
 
 
-def open_float(
-    name: str, graph: Graph, ends: Ends = (0.0, 1.0), device: torch.device = CPU
-) -> Opened:
-    """A float network: its own gradients are the only path."""
+def open_float(name: str, graph: Graph, device: torch.device = CPU) -> Opened:
+    """A float network whose input range is declared: its own gradients are the only path."""
     module = GraphModule(graph).eval().requires_grad_(False).to(device)
 
     def logits(x: Tensor) -> Tensor:
@@ -177,7 +174,8 @@ def open_float(
     weights, nonzero = weight_counts(graph)
     target = on_device(Target(name, logits, (GradientPath("gradients", logits),)), device)
     subject = Subject(name, "", ANN, None, weights, nonzero)
-    return Opened(in_unit_range(target, ends), subject, graph_hash(graph), ends, _shape(graph))
+    target = in_unit_range(target, graph.entry.interval)
+    return Opened(target, subject, graph_hash(graph), graph.entry)
 
 
 def weight_counts(graph: Graph) -> tuple[int, int]:
@@ -186,12 +184,9 @@ def weight_counts(graph: Graph) -> tuple[int, int]:
     return sum(w.numel() for w in weights), sum(int((w != 0).sum()) for w in weights)
 
 
-def in_unit_range(target: Target, ends: Ends) -> Target:
+def in_unit_range(target: Target, interval: Interval) -> Target:
     """The target behind ``low + x (high - low)``, so that eps means the same for every model."""
-    low, high = ends
-    if ends == (0.0, 1.0):
-        return target
-    return _between(lambda x: low + x * (high - low), target, lambda logits: logits)
+    return target if interval == UNIT else _between(interval.from_unit, target, _as_it_is)
 
 
 def on_device(target: Target, device: torch.device) -> Target:
@@ -220,13 +215,5 @@ def _between(before: _Step, target: Target, after: _Step) -> Target:
     )
 
 
-def _ends(noted: object) -> Ends:
-    if not isinstance(noted, list | tuple) or len(noted) != 2:
-        return 0.0, 1.0
-    return float(noted[0]), float(noted[1])
-
-
-def _shape(graph: Graph) -> tuple[int, ...]:
-    op = graph[graph.inputs[0]].op
-    assert isinstance(op, Input)
-    return op.shape
+def _as_it_is(logits: Tensor) -> Tensor:
+    return logits

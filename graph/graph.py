@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from .errors import GraphError
-from .grid import Grid
+from .errors import GraphError, InputError
+from .grid import Grid, Interval
 from .records import Record
 
 
@@ -36,10 +36,45 @@ class Op(Record):
 
 @dataclass(frozen=True, eq=False)
 class Input(Op):
-    """Where samples enter. `shape` is one sample's; `grid` is set on integer graphs only."""
+    """Where samples enter: the one place that says which they may be.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        One sample's.
+    domain : Interval or Grid, optional
+        The real values that inputs may take; a grid on integer graphs, and on these only. None for a
+        float graph of which it was not declared.
+    """
 
     shape: tuple[int, ...]
-    grid: Grid | None = None
+    domain: Interval | Grid | None = None
+
+    @property
+    def grid(self) -> Grid | None:
+        """The integers that inputs lie on; None on float graphs."""
+        return self.domain if isinstance(self.domain, Grid) else None
+
+    @property
+    def interval(self) -> Interval:
+        """The real values that inputs may take.
+
+        Raises
+        ------
+        InputError
+            If they were not declared.
+        """
+        if self.domain is None:
+            raise InputError(
+                "the range of the network's inputs is not declared; declare it: "
+                "graph.declare(Interval.of(low, high)), or --input-range low,high"
+            )
+        return self.domain if isinstance(self.domain, Interval) else self.domain.interval
+
+    @property
+    def slack(self) -> float:
+        """How far outside a value is still brought to the nearest end: a step, of 8 bits in floats."""
+        return float(self.interval.width / 255 if self.grid is None else self.grid.step)
 
     @property
     def step(self) -> Fraction:
@@ -107,6 +142,55 @@ class Graph:
             for name in dict.fromkeys(node.inputs):
                 readers[name].append(node)
         return {name: tuple(nodes) for name, nodes in readers.items()}
+
+    @property
+    def entry(self) -> Input:
+        """The op that samples enter by.
+
+        Raises
+        ------
+        GraphError
+            If the graph has not one input.
+        """
+        if len(self.inputs) != 1:
+            raise GraphError(f"the graph has inputs {list(self.inputs)}: one is expected")
+        op = self[self.inputs[0]].op
+        assert isinstance(op, Input)
+        return op
+
+    def declared(self, where: object) -> "Graph":
+        """The graph itself, if the range of its inputs is declared: files of networks hold it.
+
+        Raises
+        ------
+        InputError
+            If it is not; `where` names the file.
+        """
+        try:
+            _ = self.entry.interval
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+        return self
+
+    def declare(self, interval: Interval) -> "Graph":
+        """The graph whose inputs are declared to take these real values.
+
+        Raises
+        ------
+        InputError
+            If they were declared to take others; names both.
+        """
+        if self.entry.domain is None:
+            node = self[self.inputs[0]]
+            return self.substitute(
+                node.name, replace(node, op=replace(self.entry, domain=interval))
+            )
+        if self.entry.interval != interval:
+            raise InputError(
+                f"input range {interval}: the network's inputs are declared to be "
+                f"{self.entry.interval}; leave the range out"
+            )
+        return self
 
     def __getitem__(self, name: str) -> Node:
         return self._by_name[name]

@@ -89,8 +89,7 @@ def integer_compute(graph: Graph) -> Compute:
 
 def shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
     """The shape of every node's output for one sample, by running the graph on no data."""
-    entry = graph[graph.inputs[0]].op
-    assert isinstance(entry, Input)
+    entry = graph.entry
     integer = entry.grid is not None
     x = torch.empty((2, *entry.shape), device="meta", dtype=torch.int64 if integer else None)
     compute = integer_compute(graph) if integer else on_reals

@@ -19,7 +19,7 @@ from .graph import Graph, Node, Op
 from .packing import pack, unpack
 from .records import Plain, decode, encode
 
-FORMAT = "spikemorph-2"
+FORMAT = "spikemorph-3"
 _FAMILY = FORMAT.rstrip("0123456789")
 
 

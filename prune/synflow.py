@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from spikemorph.graph import Graph, Input, InputError, Node
+from spikemorph.graph import Graph, InputError, Node
 from spikemorph.graph.interpret import walk
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift
@@ -81,10 +81,8 @@ def synaptic_flow(graph: Graph, sizes: Mapping[str, Tensor]) -> dict[str, Tensor
             return replace(op, factors=tuple(factor.abs() for factor in op.factors))(*inputs)
         return inputs[0] if isinstance(op, _PASSES_ON) else op(*inputs)
 
-    entry = graph[graph.inputs[0]].op
-    assert isinstance(entry, Input)
     device = next(iter(sizes.values())).device
-    ones = torch.ones((1, *entry.shape), dtype=torch.float64, device=device)
+    ones = torch.ones((1, *graph.entry.shape), dtype=torch.float64, device=device)
     outputs = {node.name: output for node, output in walk(graph, ones, flow)}
     total = torch.stack([outputs[name].sum() for name in graph.outputs]).sum()
     found = torch.autograd.grad(total, list(learnt.values()), allow_unused=True)

@@ -76,9 +76,12 @@ def rate_graph(graph: Graph, calibration: Tensor, grid: Grid, settings: RateCodi
 
 
 def prepared(graph: Graph, calibration: Tensor, grid: Grid) -> tuple[Graph, tuple[Op, ...], Tensor]:
-    """The graph ready for integers, its analog end, and calibration samples as the grid has them."""
+    """The graph ready for integers, its analog end, and calibration samples as the grid has them.
+
+    A graph whose inputs are declared to take other values than the grid's is refused.
+    """
+    body, analog = split_analog(graph.declare(grid.interval))
     x = grid.to_values(grid.to_integers(calibration))
-    body, analog = split_analog(graph)
     return relay_sums(whole_factors(body)), analog, x
 
 
@@ -114,7 +117,7 @@ class Builder:
     def _take(self, node: Node) -> None:
         op = node.op
         if isinstance(op, Input):
-            self._put(node, replace(op, grid=self.grid))
+            self._put(node, replace(op, domain=self.grid))
         elif isinstance(op, WEIGHTED):
             self._put(node, self._weighted(node))
         elif isinstance(op, Activation):

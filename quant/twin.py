@@ -137,8 +137,8 @@ class IntegerTwin:
 
 
 def _ends(graph: Graph) -> tuple[Grid, Readout]:
-    first, last = graph[graph.inputs[0]].op, graph[graph.outputs[0]].op
-    if not isinstance(first, Input) or first.grid is None or not isinstance(last, Readout):
+    first, last = graph.entry, graph[graph.outputs[0]].op
+    if first.grid is None or not isinstance(last, Readout):
         raise GraphError(
             "a twin is of an integer graph: quantise the graph first (spikemorph.quant)"
         )

@@ -73,7 +73,7 @@ class SpikingNetwork:
             raise GraphError(
                 f"node {self.graph.outputs[0]!r}: a spiking network ends in a read-out"
             )
-        if not isinstance(self.entry, Input) or self.entry.grid is None:
+        if self.entry.grid is None:
             raise GraphError(f"node {self.graph.inputs[0]!r}: the input has no integer grid")
         for node in self.graph.nodes:
             if isinstance(node.op, Ladder) and not node.op.agrees:
@@ -97,9 +97,7 @@ class SpikingNetwork:
     @property
     def entry(self) -> Input:
         """The input op."""
-        op = self.graph[self.graph.inputs[0]].op
-        assert isinstance(op, Input)
-        return op
+        return self.graph.entry
 
     @property
     def grid(self) -> Grid:

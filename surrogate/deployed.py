@@ -149,10 +149,16 @@ def measure_activity(network: DeployedNetwork, x: Tensor) -> Activity:
 
 
 def save_deployed(path: Path, network: DeployedNetwork, notes: Mapping[str, Any]) -> None:
-    """Save a network as one safetensors file, with JSON `notes` (its history, its accuracy)."""
+    """Save a network as one safetensors file, with JSON `notes` (its history, its accuracy).
+
+    Raises
+    ------
+    InputError
+        If its input range is not declared.
+    """
     store = TensorStore()
     plain = {
-        "graph": graph_to_plain(network.graph, store),
+        "graph": graph_to_plain(network.graph.declared(path), store),
         "steps": network.steps,
         "notes": dict(notes),
     }
@@ -169,7 +175,7 @@ def load_deployed(path: Path) -> tuple[DeployedNetwork, dict[str, Any]]:
     """
     plain, tensors = read_file(path, KIND)
     try:
-        graph = graph_from_plain(plain["graph"], tensors, str(path))
+        graph = graph_from_plain(plain["graph"], tensors, str(path)).declared(path)
         return DeployedNetwork(graph, int(plain["steps"])), dict(plain["notes"])
     except (KeyError, TypeError, ValueError, GraphError) as error:
         raise InputError(f"{path}: not a stored network ({error}); fold it again") from error

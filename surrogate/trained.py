@@ -29,11 +29,11 @@ def save_trained(path: Path, module: SpikingModule, notes: Mapping[str, Any]) ->
     Raises
     ------
     InputError
-        If the surrogate that it was trained by has no name.
+        If the surrogate that it was trained by has no name, or its input range is not declared.
     """
     store = TensorStore()
     plain = {
-        "graph": graph_to_plain(module.to_graph(), store),
+        "graph": graph_to_plain(module.to_graph().declared(path), store),
         "dynamics": encode(module.dynamics, store),
         "surrogate": name_of(module.surrogate),
         "thresholds": {n: float(v.detach()) for n, v in module.thresholds.items()},
@@ -55,11 +55,11 @@ def load_trained(path: Path) -> tuple[SpikingModule, dict[str, Any]]:
     """
     plain, tensors = read_file(path, KIND)
     try:
-        graph = graph_from_plain(plain["graph"], tensors, str(path))
+        graph = graph_from_plain(plain["graph"], tensors, str(path)).declared(path)
         dynamics = decode(plain["dynamics"], tensors, f"{path}, dynamics")
         if not isinstance(dynamics, Dynamics):
             raise InputError(f"{path}: its dynamics are none; train it again")
-        surrogate = surrogate_of(plain.get("surrogate", "pcw 1"))  # older files had one only
+        surrogate = surrogate_of(plain["surrogate"])
         module = SpikingModule(graph, dynamics, surrogate=surrogate)
         for name, value in module.thresholds.items():
             value.fill_(float(plain["thresholds"][name]))

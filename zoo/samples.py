@@ -1,12 +1,12 @@
 """What a network is shown: samples, their labels if known, and where they come from."""
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from spikemorph.graph.errors import InputError
+from spikemorph.graph.grid import UNIT, Interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,24 +37,24 @@ class Samples:
         y = None if self.y is None else self.y[:count]
         return replace(self, x=self.x[:count], y=y)
 
-    def values(self, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """The samples as float32 in a network's input range.
+    def values(self, interval: Interval = UNIT, slack: float = 0.0) -> Tensor:
+        """The samples as float32, in the units of a network whose inputs take these values.
 
-        Integers 0..255 are mapped linearly, low + (high - low) x / 255. Floats are passed
-        through once they are known to lie inside.
+        Bytes 0..255 are mapped linearly, from the interval's low to its high. Floats are in the
+        network's own units already and stay as they are; those no more than `slack` outside are
+        brought to the ends.
+
+        Raises
+        ------
+        InputError
+            Naming the first float that is further outside.
         """
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise InputError(f"input range {low},{high} is empty; give two numbers, low < high")
         if self.x.dtype == torch.uint8:
-            return low + self.x.to(torch.float32) * (high - low) / 255
-        outside = (self.x < low) | (self.x > high)
-        if outside.any():
-            place = _first(outside)
-            raise InputError(
-                f"{self.name}: x at index {place} is {self.x[place].item():g}, outside the input "
-                f"range {low:g}..{high:g}; rescale the data or give their range"
-            )
-        return self.x
+            return interval.from_bytes(self.x)
+        try:
+            return interval.clamped(self.x, slack)
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from error
 
 
 def _first(mask: Tensor) -> tuple[int, ...]:

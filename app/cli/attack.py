@@ -12,9 +12,10 @@ from spikemorph.graph import InputError
 from spikemorph.robust.gate_context import Companions
 from spikemorph.robust.shards import Processes
 
+from .. import choices
 from ..recipe import AttackChoice
 from ..report.robust import gate_lines, robustness_lines, robustness_table
-from ..robustness import Where, attack_model, check_attack
+from ..robustness import Where, attack_model, check_attack, eps_words
 from ..subjects import open_subject
 from . import options
 
@@ -29,12 +30,15 @@ def attack(
         ),
     ],
     data: Annotated[str, typer.Option("--data", help="digits:test, FILE.npz, folder")],
-    eps: Annotated[str, typer.Option(help="In units of inputs, which are in 0..1: 4/255,8/255")],
+    eps: Annotated[str, typer.Option(help="How far, in shares of the inputs' range: 4/255,8/255")],
     attacks: Annotated[
         str, typer.Option(help="In this order; NAME=STEPS sets steps or queries; or standard.")
     ] = _ATTACKS,
     paths: Annotated[str, typer.Option(help="Gradient paths: all, paper, or names.")] = "all",
     norm: Annotated[str, typer.Option(help="linf or l2")] = "linf",
+    eps_units: Annotated[
+        str, typer.Option(help="Of --eps: range (its share), or input (the inputs' own units).")
+    ] = choices.SHARE,
     samples: Annotated[int, typer.Option(help="The first so many.", min=1)] = 200,
     gates: Annotated[int, typer.Option(help="Samples for the gates; 0: no gates.", min=0)] = 50,
     undefended: Annotated[
@@ -69,7 +73,7 @@ def attack(
     """Clean and worst-case accuracy at every eps, member by member; gates; exits 0 also with flags."""
     where = options.device(device)
     choice = AttackChoice(
-        tuple(eps.split(",")), attacks, paths=paths, norm=norm, samples=samples,
+        tuple(eps.split(",")), attacks, paths=paths, norm=norm, eps_units=eps_units, samples=samples,
         gate_samples=gates, corruptions=corruptions,
     )  # fmt: skip
     check_attack(choice)
@@ -84,12 +88,13 @@ def attack(
     opened = open_subject(
         model, input_shape=options.shape(input_shape), weights=weights,
         normalisation=options.normalisation(mean, std),
-        ends=None if input_range is None else options.input_range(input_range, None),
-        device=where,
+        input_range=options.input_range(input_range), device=where, tell=options.tell,
     )  # fmt: skip
-    sources = [open_subject(name, device=where) for name in transfer or ()]
+    sources = [open_subject(name, device=where, tell=options.tell) for name in transfer or ()]
     others = Companions(
-        None if undefended is None else open_subject(undefended, device=where).target,
+        None
+        if undefended is None
+        else open_subject(undefended, device=where, tell=options.tell).target,
         tuple(source.target for source in sources),
         other_steps=opened.other_steps,
         trained=opened.trained,
@@ -103,4 +108,4 @@ def attack(
         return
     options.write_json(json_file, result)
     options.show(robustness_table(result))
-    options.say(*robustness_lines(result), *gate_lines(result))
+    options.say(eps_words(choice, opened.entry), *robustness_lines(result), *gate_lines(result))

@@ -32,14 +32,12 @@ def certify_network(
     out = out or plain.with_suffix(".certificate.json")
     for file in (out, json_file):
         options.can_be_written(None, file, network, data)
-    spiking, certificate, notes = certified(network)
+    spiking, certificate, _ = certified(network)
     result = certificate.to_dict()
     differing = None
     if data is not None:
         steps = certificate.steps_used or 32
-        low, high = notes.get("input_range", (0.0, 1.0))
-        samples = options.read_data(data)
-        x = sampling.values(samples, (low, high), spiking.entry.shape)
+        x = sampling.values(options.read_data(data), spiking.entry)
         with options.progress(len(x), "comparing") as watch:
             found = measure(spiking, choices.engine(engine, spiking, where, steps), x, steps, watch)
         differing = found.mismatches(steps)

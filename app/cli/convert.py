@@ -56,10 +56,10 @@ def convert(
     where = options.device(device)
     options.can_be_written(out, json_file, model, weights, data, calibration)
     found = options.load(model, input_shape, weights, mean, std)
-    ends = options.input_range(input_range, found.input_range)
-    grid = Grid.of(*ends, bits=input_bits)
+    found = options.declared(found, input_range)
+    grid = Grid.over(found.entry.interval, input_bits)
     pair = sampling.split_data(data, calibration, seed, options.read_data)
-    x = sampling.values(pair.calibration, ends, found.input_shape)
+    x = sampling.values(pair.calibration, found.entry)
     if rate_coded is None:
         result = convert_graph(
             found.graph, x, grid=grid, quantisation=settings,
@@ -68,9 +68,9 @@ def convert(
     else:
         rates = choices.rate_coding(rate_coded)
         result = convert_rate_coded(found.graph, x, grid=grid, rates=rates, neuron=chosen[0])
-    measured = evaluated(result, pair.test, ends, found.name, where)
+    measured = evaluated(result, pair.test, found.name, where)
     plain = mean is None and std is None and model.startswith("zoo:")  # evaluate finds it again
-    notes = {"model": found.name, "source": model if plain else None, "input_range": list(ends)}
+    notes = {"model": found.name, "source": model if plain else None}
     notes["calibration"] = pair.calibration.name
     save_network(out, result.network, result.notes(**notes))
     options.write_json(json_file, measured.to_dict())

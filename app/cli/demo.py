@@ -52,17 +52,15 @@ def demo(
     where = options.device(device)
     model = load_graph(MODEL)
     pair = sampling.split_data(DATA, None, seed, options.read_data)
-    ends = options.input_range(None, model.input_range)
-    calibration = sampling.values(pair.calibration, ends, model.input_shape)
-    result = convert_graph(
-        model.graph, calibration, grid=Grid.of(*ends), quantisation=Quantisation()
+    calibration, grid = (
+        sampling.values(pair.calibration, model.entry),
+        Grid.over(model.entry.interval),
     )
-    measured = evaluated(result, pair.test, ends, model.name, where)
+    result = convert_graph(model.graph, calibration, grid=grid, quantisation=Quantisation())
+    measured = evaluated(result, pair.test, model.name, where)
     options.made_folder(out)
     saved = out / f"{model.name}.safetensors"
-    save_network(
-        saved, result.network, result.notes(model=model.name, source=MODEL, input_range=list(ends))
-    )
+    save_network(saved, result.network, result.notes(model=model.name, source=MODEL))
     options.write_json(out / "evaluation.json", measured.to_dict())
     options.write_json(json_file, measured.to_dict())
     options.show(certificate_table(result.certificate))

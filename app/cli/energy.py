@@ -51,9 +51,8 @@ def estimate(
         raise InputError(f"--steps {steps}: give a whole number above zero, 100000 at most")
     spiking, certificate, notes = certified(network)
     other, own_steps = dense_network(None if dense is None else network_file(dense))
-    low, high = notes.get("input_range", (0.0, 1.0))
     found = sampling.first(options.read_data(data), samples)
-    x = sampling.values(found, (low, high), spiking.entry.shape)
+    x = sampling.values(found, spiking.entry)
     result = estimate_energy(
         spiking, x, steps or max(curve_steps(certificate)), dense=other,
         dense_steps=steps or own_steps, price_lists=lists,

@@ -13,7 +13,7 @@ from spikemorph.surrogate.deployed import DeployedNetwork
 from .. import choices, sampling
 from ..evaluation import curve_steps, evaluate, parsed_steps
 from ..in_time import measure_in_time, open_in_time
-from ..models import Model, certified, load_graph, network_file
+from ..models import certified, load_graph, network_file
 from ..report import curve_table, in_time_lines, in_time_table, plain_certificate, summary_lines
 from . import options
 
@@ -52,15 +52,16 @@ def evaluate_network(
     spiking, certificate, notes = certified(network)
     points = curve_steps(certificate) if wanted is None else list(wanted)
     certificate = certify(spiking, max(points))
-    low, high = notes.get("input_range", (0.0, 1.0))
     samples = options.read_data(data)
-    x = sampling.values(samples, (low, high), spiking.entry.shape)
+    x = sampling.values(samples, spiking.entry)
     held = None
     if calibration is not None:
         drawn = sampling.drawn(options.read_data(calibration), seed)
-        held = sampling.values(drawn, (low, high), spiking.entry.shape)
+        held = sampling.values(drawn, spiking.entry)
     source = model or notes.get("source")
-    floats = None if source is None else canonical(load_graph(source).graph)
+    floats = None
+    if source is not None:
+        floats = canonical(load_graph(source).declare(spiking.entry.interval).graph)
     with options.progress(len(x), "evaluating") as watch:
         result = evaluate(
             spiking, choices.engine(engine, spiking, where, max(points)), certificate, x, samples.y,
@@ -95,8 +96,7 @@ def _in_time(
         raise InputError(f"--steps {max(chosen)}: {network} was trained for {folded.steps} steps")
     samples = options.read_data(data)
     sampling.labels_fit(samples, folded.graph)
-    low, high = notes.get("input_range", (0.0, 1.0))
-    x = sampling.values(samples, (low, high), Model(network.stem, folded.graph).input_shape)
+    x = sampling.values(samples, folded.graph.entry)
     found = measure_in_time(folded, x, samples.y, 0, steps=chosen)
     name = str(notes.get("model", network.stem))
     options.write_json(json_file, {"model": name, "data": data, **found})

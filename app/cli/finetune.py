@@ -112,7 +112,7 @@ def finetune(
     training.refuse_test_data(data, extra)
     options.can_be_written(out, json_file, model, weights, data, teacher, extra, labeller)
     found = options.load(model, input_shape, weights, mean, std)
-    ends = options.input_range(input_range, found.input_range)
+    found = options.declared(found, input_range)
     numbers = TrainingChoice(
         epochs=epochs, batch=batch, rate=rate, decay=decay, smoothing=smoothing, shift=shift,
         flip=flip, held_out=held_out, distil=distil, teacher=teacher, precision=precision,
@@ -121,18 +121,18 @@ def finetune(
     )  # fmt: skip
     train = options.read_data(data)
     lesson, validation = lesson_of(
-        numbers, train, found, ends, seed,
+        numbers, train, found, seed,
         extra=extra_of(extra, extra_share, labeller, options.read_data),
         checkpoint=checkpoint, device=options.device(device), tell=options.tell_epoch,
     )  # fmt: skip
-    notes = {"model": found.name, "input_range": list(ends), "calibration": train.name}
+    notes = {"model": found.name, "calibration": train.name}
     job = _Job(found, lesson, validation, out, notes)
     if road == IN_TIME:
         choice = TimeChoice(steps, leak, reset, percentile, scale, surrogate=surrogate)
         result, lines = _through_time(job, choice)
     elif road == LEARNED:
-        shown = sampling.values(sampling.drawn(train, seed), ends, found.input_shape)
-        grid = Grid.of(*ends, bits=input_bits)
+        shown = sampling.values(sampling.drawn(train, seed), found.entry)
+        grid = Grid.over(found.entry.interval, input_bits)
         result, lines = _on_integers(job, shown, grid, Quantisation(levels, weight_bits))
     else:
         result, lines = _on_floats(job, seed)

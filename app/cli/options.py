@@ -25,7 +25,7 @@ from spikemorph.train.loop import EpochRecord
 from spikemorph.zoo import Samples, load_data
 
 from ..conversion import normalised
-from ..models import Model, load_graph
+from ..models import Model, load_graph, ranged
 
 
 def _named(path: Path | None) -> Path | None:
@@ -57,7 +57,10 @@ StdOption = Annotated[
     str | None, typer.Option("--std", help="Normalisation, put inside the model.")
 ]
 RangeOption = Annotated[
-    str | None, typer.Option("--input-range", help="Pixels 0..255 become low,high.")
+    str | None,
+    typer.Option(
+        "--input-range", help="low,high: what bytes 0..255 become; 0,1 where a model knows none."
+    ),
 ]
 
 _WIDE = 500  # columns: more than any table needs
@@ -138,14 +141,14 @@ def load(
     return found if wanted is None else replace(found, graph=normalised(found.graph, *wanted))
 
 
-def input_range(text: str | None, known: tuple[float, float] | None) -> tuple[float, float]:
-    """The range of a model's inputs: given, known of the model, or 0..1."""
-    if text is None:
-        return known or (0.0, 1.0)
-    ends = numbers(text, "--input-range")
-    if len(ends) != 2:
-        raise InputError(f"--input-range {text}: give low,high")
-    return ends[0], ends[1]
+def input_range(text: str | None) -> tuple[float, ...] | None:
+    """The numbers of ``-1,1``; None where none are given."""
+    return None if text is None else numbers(text, "--input-range")
+
+
+def declared(model: Model, text: str | None) -> Model:
+    """The model with its input range declared, as given, known or taken for granted; see `ranged`."""
+    return ranged(model, input_range(text), tell)
 
 
 def device(name: str) -> torch.device:

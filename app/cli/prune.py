@@ -69,6 +69,8 @@ def prune(
     options.can_be_written(out, json_file, model, weights, data, teacher, extra, labeller)
     training.refuse_test_data(data, extra)
     found = options.load(model, input_shape, weights, mean, std)
+    if data is not None or input_range is not None:
+        found = options.declared(found, input_range)
     lesson, validation = None, None
     if data is None and (extra or labeller):
         raise InputError("--extra and --labeller go with --data: give training data")
@@ -79,9 +81,8 @@ def prune(
             objective=objective, eps=eps, attack_steps=attack_steps, beta=beta,
             average=average, select=select,
         )  # fmt: skip
-        ends = options.input_range(input_range, found.input_range)
         lesson, validation = lesson_of(
-            numbers, options.read_data(data), found, ends, seed,
+            numbers, options.read_data(data), found, seed,
             extra=extra_of(extra, extra_share, labeller, options.read_data),
             checkpoint=checkpoint, device=where, tell=options.tell_epoch,
         )  # fmt: skip

@@ -14,12 +14,11 @@ from . import options
 def evaluated(
     result: Conversion,
     test: Samples,
-    ends: tuple[float, float],
     name: str,
     where: torch.device,
 ) -> EvaluationResult:
     """Accuracy over the steps that the certificate asks for, the float network's beside it."""
-    x = sampling.values(test, ends, result.network.entry.shape)
+    x = sampling.values(test, result.network.entry)
     steps = curve_steps(result.certificate)
     engine = choices.engine("auto", result.network, where, max(steps))
     with options.progress(len(x), "evaluating") as watch:
