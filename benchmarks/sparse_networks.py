@@ -111,7 +111,7 @@ def converted(graph: Graph, train: Samples, test: Samples, out: Path) -> dict[st
     """Convert with default settings, certify, measure."""
     calibration = drawn(train, seed=0).values()
     result = convert_graph(graph, calibration, grid=Grid.of(0.0, 1.0), quantisation=Quantisation())
-    save_network(out, result.network, result.notes(input_range=[0.0, 1.0]))
+    save_network(out, result.network, result.notes())
     x, steps = test.values(), result.certificate.steps_required
     assert steps is not None
     spiking = measure(result.network, DenseEngine(result.network), x[:SPIKING], steps)

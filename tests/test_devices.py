@@ -10,6 +10,7 @@ from torch import Tensor
 
 from spikemorph import in_time, stages
 from spikemorph.cli import main
+from spikemorph.graph.grid import Interval
 from spikemorph.models import load_graph
 from spikemorph.recipe import TimeChoice, recipe_of
 from spikemorph.robust import GradientPath, Target
@@ -50,7 +51,7 @@ def test_samples_go_to_the_device_by_every_path_and_logits_come_back() -> None:
 
 def test_the_range_is_changed_before_the_network_and_nothing_after_it() -> None:
     target = Target("t", lambda x: x.flatten(1), (), lambda x, which: x.flatten(1))
-    wide = in_unit_range(target, (-1.0, 3.0))
+    wide = in_unit_range(target, Interval.of(-1.0, 3.0))
     assert wide.mixed is not None
     x = torch.tensor([[0.0, 0.5, 1.0]])
     assert wide.logits(x).tolist() == wide.mixed(x, x).tolist() == [[-1.0, 1.0, 3.0]]
@@ -67,7 +68,7 @@ def test_a_float_network_lies_where_its_samples_go() -> None:
 def test_a_network_through_time_lies_where_its_samples_go(tmp_path: Path) -> None:
     choice = TimeChoice(steps=2, calibration_steps=2)
     module = in_time.started(load_graph("zoo:digits_mlp").graph, choice, X)
-    save_trained(tmp_path / "timed.safetensors", module, {"input_range": [0.0, 1.0]})
+    save_trained(tmp_path / "timed.safetensors", module, {})
     assert open_file(tmp_path / "timed.safetensors").target.logits(X).shape == (4, 10)
     away = open_file(tmp_path / "timed.safetensors", META)
     with pytest.raises(NotImplementedError, match="meta"):

@@ -41,7 +41,7 @@ def test_a_network_labels_what_has_no_labels(unlabelled: Path) -> None:
     right = float((extra.samples.y == true[40:]).double().mean())
     assert right > 0.9
     model, samples = load_graph(MODEL), load_data("digits:train:40")
-    lesson, _ = lesson_of(TrainingChoice(), samples, model, (0.0, 1.0), 0, extra=extra)
+    lesson, _ = lesson_of(TrainingChoice(), samples, model, 0, extra=extra)
     assert isinstance(lesson.train, MixedData)
     assert (len(lesson.train), len(lesson.train.extra), lesson.train.share) == (40, 60, 0.5)
     assert torch.equal(lesson.train.extra.y, extra.samples.y)
@@ -65,10 +65,7 @@ def test_refusals(
     with pytest.raises(InputError, match=message):
         extra = extra_of(str(unlabelled) if data == "more" else data, share, labeller)
         assert extra is not None
-        lesson_of(
-            TrainingChoice(), load_data("digits:train:40"), load_graph(MODEL), (0.0, 1.0), 0,
-            extra=extra,
-        )  # fmt: skip
+        lesson_of(TrainingChoice(), load_data("digits:train:40"), load_graph(MODEL), 0, extra=extra)
 
 
 def test_commands_take_them(spikemorph: Run, unlabelled: Path, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_two_outputs_are_refused(chain: Build) -> None:
     [
         (torch.zeros(0, 2), "calibration data is empty"),
         (torch.tensor([[0.5, 0.5], [0.1, 1.2]]), r"sample 1, element \(1,\): 1.2 is outside"),
-        (torch.tensor([[0.5, float("nan")]]), r"sample 0, element \(1,\): nan is outside"),
+        (torch.tensor([[0.5, float("nan")]]), r"sample 0, element \(1,\): nan is no number"),
         (torch.zeros(3, 2), "node 'n1' is silent on all 3 calibration samples"),
     ],
 )

@@ -9,6 +9,7 @@ import torch
 
 from spikemorph import robust_stages, stages
 from spikemorph.graph import Graph, InputError
+from spikemorph.graph.grid import UNIT
 from spikemorph.layers.activation import ReLU
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.shape import Reshape
@@ -36,7 +37,7 @@ def small(chain: Callable[..., Graph], shape: tuple[int, ...]) -> Model:
     size = int(torch.tensor(shape).prod())
     first, last = (torch.full(s, 0.01) for s in ((4, size), (10, 4)))
     graph = chain(shape, Reshape((size,)), Linear(first, None), ReLU(), Linear(last, None))
-    return Model("small", graph, (0.0, 1.0))
+    return Model("small", graph.declare(UNIT))
 
 
 def samples(name: str, recipe: Recipe, shape: tuple[int, ...]) -> Samples:

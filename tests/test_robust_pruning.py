@@ -10,7 +10,8 @@ import torch
 
 from spikemorph import choices
 from spikemorph.cli import main
-from spikemorph.graph import Graph, InputError
+from spikemorph.graph import Graph, Input, InputError
+from spikemorph.graph.grid import Interval
 from spikemorph.layers.masks import masks_of, weight_of
 from spikemorph.models import Model, load_graph
 from spikemorph.prune import Lesson, PruneTask, layer_sparsities, prune_graph
@@ -51,7 +52,7 @@ def digits() -> tuple[DataTensors, DataTensors]:
     """To learn from, and held out."""
     found = load_data("digits:train:900")
     assert found.y is not None
-    data = DataTensors(found.values(0.0, 1.0), found.y)
+    data = DataTensors(found.values(), found.y)
     return hold_out(data, 300, torch.Generator().manual_seed(0))
 
 
@@ -124,8 +125,8 @@ def model() -> Model:
     return load_graph("zoo:digits_mlp")
 
 
-def made(*, ends: tuple[float, float] = (0.0, 1.0), **given: object) -> Lesson:
-    return lesson_of(choice(**given), load_data("digits:train:100"), model(), ends, 0)[0]
+def made(**given: object) -> Lesson:
+    return lesson_of(choice(**given), load_data("digits:train:100"), model(), 0)[0]
 
 
 def test_objectives_by_name() -> None:
@@ -165,8 +166,13 @@ def test_choices_that_contradict_are_refused(given: dict[str, object], message: 
 
 
 def test_an_attack_needs_inputs_from_zero_to_one() -> None:
-    with pytest.raises(InputError, match="the model's inputs run from -1 to 1"):
-        made(ends=(-1.0, 1.0), objective="pgd", eps=0.1)
+    graph = model().graph
+    signed = replace(graph[graph.inputs[0]], op=Input((1, 8, 8), Interval.of(-1, 1)))
+    wide = Model("signed", graph.substitute(signed.name, signed))
+    with pytest.raises(
+        InputError, match=r"eps counts in inputs of 0..1, and the model's are -1..1"
+    ):
+        lesson_of(choice(objective="pgd", eps=0.1), load_data("digits:train:100"), wide, 0)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from spikemorph import convert_graph
 from spikemorph.convert import read_torch
-from spikemorph.graph import Graph, InputError, UnsupportedError
+from spikemorph.graph import Graph, Input, InputError, Node, UnsupportedError
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.saving import save_graph
 from spikemorph.models import load_graph
@@ -41,7 +41,7 @@ def test_spikes_that_may_differ_from_integers_are_not_attacked_as_if_they_did_no
         graph, shown(), grid=Grid.of(0.0, 1.0), quantisation=Quantisation(), neuron=IF()
     )
     assert made.certificate.level != "A"
-    save_network(tmp_path / "if.safetensors", made.network, made.notes(input_range=[0.0, 1.0]))
+    save_network(tmp_path / "if.safetensors", made.network, made.notes())
     words = ["attack", tmp_path / "if.safetensors", "--data", "digits:test:5", "--eps", "8/255"]
     refused(spikemorph(*words), "if.safetensors", "level", "convert it")
 
@@ -64,7 +64,11 @@ def test_grids_of_fewer_than_twelve_bits_are_flagged(bits: int, passes: bool) ->
 
 
 def test_blocks_of_another_input_range_are_not_taken(spikemorph: Run, tmp_path: Path) -> None:
-    words = ["attack", "zoo:digits_mlp", "--data", "digits:test:20", "--eps", "16/255"]
+    bare = tmp_path / "bare.safetensors"  # a model of which no range is known
+    graph = load_graph("zoo:digits_mlp").graph
+    entry = Node(graph.inputs[0], Input((1, 8, 8)))
+    save_graph(bare, graph.substitute(entry.name, entry))
+    words = ["attack", bare, "--data", "digits:test:20", "--eps", "16/255"]
     words += ["--attacks", "pgd=3", "--samples", "20", "--gates", "0"]
     folder = ["--folder", tmp_path / "blocks"]
     dim = ["--input-range", "0,0.2"]

@@ -69,7 +69,7 @@ def stop_after(epoch: int, *others: Chosen) -> object:
 def test_adversarial_training_makes_digits_more_robust() -> None:
     found = load_data("digits:train:900")
     assert found.y is not None
-    x = found.values(0.0, 1.0).flatten(1)
+    x = found.values().flatten(1)
     learn, test = DataTensors(x[:600], found.y[:600]), DataTensors(x[600:], found.y[600:])
     judge, scores = RobustSelection(test, Ascent(0.15, 10, 0.04)), []
     for objective in (None, FastAdversarial(0.15, 0.18)):

@@ -10,6 +10,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from spikemorph.graph.errors import InputError
+from spikemorph.graph.grid import Interval
 from spikemorph.zoo import (
     Samples,
     data_catalogue,
@@ -112,19 +113,18 @@ def test_bytes_span_the_input_range_linearly() -> None:
     """0 is low, 255 is high, 51 is one fifth of the way."""
     samples = Samples("s", torch.tensor([[0, 51, 255]], dtype=torch.uint8))
     assert samples.values().tolist() == [pytest.approx([0, 0.2, 1])]
-    assert samples.values(-1, 1).tolist() == [pytest.approx([-1, -0.6, 1])]
-    assert samples.values(0, 255).tolist() == [[0, 51, 255]]
+    assert samples.values(Interval.of(-1, 1)).tolist() == [pytest.approx([-1, -0.6, 1])]
+    assert samples.values(Interval.of(0, 255)).tolist() == [[0, 51, 255]]
     every = Samples("s", torch.arange(256, dtype=torch.uint8)[:, None])
     assert torch.equal(every.values(), every.x.float() / 255)
 
 
 def test_floats_pass_through_if_they_fit() -> None:
     samples = Samples("s", torch.tensor([[0.5, 0.0], [1.0, 1.25]]))
-    assert samples.values(0, 2) is samples.x
-    with pytest.raises(InputError, match=r"x at index \(1, 1\) is 1.25, outside .* 0..1"):
-        samples.values(0, 1)
-    with pytest.raises(InputError, match="give two numbers, low < high"):
-        samples.values(1, 1)
+    assert torch.equal(samples.values(Interval.of(0, 2)), samples.x)
+    with pytest.raises(InputError, match=r"s: sample 1, element \(1,\): 1.25 is outside .* 0..1"):
+        samples.values(slack=0.2)
+    assert samples.values(slack=0.25).tolist() == [[0.5, 0.0], [1.0, 1.0]]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])

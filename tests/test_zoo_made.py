@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from spikemorph.graph import InputError
+from spikemorph.graph.grid import UNIT
 from spikemorph.graph.saving import file_kind, save_graph
 from spikemorph.models import load_graph, network_file
 from spikemorph.subjects import open_subject
@@ -35,7 +36,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_made_float_graph_is_a_model(shelf: Path) -> None:
     model = load_graph("zoo:thing")
-    assert (model.name, model.input_range, model.input_shape) == ("thing", (0.0, 1.0), (1, 8, 8))
+    assert (model.name, model.entry.interval, model.input_shape) == ("thing", UNIT, (1, 8, 8))
     assert open_subject("zoo:thing").subject.kind == "ann"
     with pytest.raises(InputError, match="zoo:thing: is a float network, not a spiking one"):
         network_file("zoo:thing")
