@@ -11,6 +11,7 @@ from torch import Tensor
 from spikemorph.graph import Graph, Input, InputError
 from spikemorph.graph.interpret import shapes
 from spikemorph.zoo import Samples, load_data
+from spikemorph.zoo.datasets import npz_part
 
 from .evaluation import check_labels
 
@@ -107,7 +108,7 @@ def split_data(data: str, calibration: str | None, seed: int, read: Read = load_
     if calibration is None:
         name, colon, rest = data.partition(":")
         part = rest.partition(":")[0]
-        if not colon or Path(data).exists():
+        if not colon or Path(data).exists() or npz_part(data) is not None:
             return _halves(read(data), seed)
         calibration = data if part == "train" else f"{name}:train"
         test = f"{name}:test" if part == "train" else data

@@ -175,10 +175,10 @@ def test_an_npz_is_read_as_it_was_saved(tmp_path: Path) -> None:
     [
         ({"images": np.zeros(3)}, "no array 'x' in it, only images; name the samples x"),
         ({}, "no array 'x' in it, only nothing"),
-        ({"x": np.array([{}, {}])}, "cannot be read .*allow_pickle"),
-        ({"x": np.zeros((2, 1)), "y": np.array([None, 1])}, "cannot be read .*allow_pickle"),
+        ({"x": np.array([{}, {}])}, "x holds objects, not plain numbers"),
+        ({"x": np.zeros((2, 1)), "y": np.array([None, 1])}, "y holds objects, not plain"),
         ({"x": np.zeros((2, 1), dtype=np.int64)}, "x is int64; give uint8"),
-        ({"x": np.array(["a", "b"])}, "x is <U1; give uint8"),
+        ({"x": np.array(["a", "b"])}, "x holds text, not plain"),
         ({"x": np.zeros((0, 1))}, "no samples"),
         ({"x": np.array(1.0)}, "no samples"),
         ({"x": np.full((2, 1), 1e300)}, r"x at index \(0, 0\) is inf"),

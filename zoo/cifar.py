@@ -36,7 +36,7 @@ def _read_strips(images: tuple[str, ...], labels: str, folder: Path) -> tuple[Te
     x = torch.cat([_read_strip(folder / image) for image in images])
     try:
         y = torch.tensor(json.loads((folder / labels).read_bytes()), dtype=torch.int64)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"{folder / labels}: cannot be read ({reason(error)}); fetch it again"
         ) from error
@@ -46,9 +46,9 @@ def _read_strips(images: tuple[str, ...], labels: str, folder: Path) -> tuple[Te
 def _read_strip(path: Path) -> Tensor:
     """One sample a row: the row's 1024 pixels are the 32 rows of the sample, one after another."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=("PNG",)) as image:
             pixels = np.array(image.convert("RGB")).reshape(-1, _SIDE, _SIDE, 3)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: cannot be read ({reason(error)}); fetch it again") from error
     return torch.from_numpy(pixels).movedim(-1, 1).contiguous()
 

@@ -1,5 +1,6 @@
-"""Samples by name: `NAME:SPLIT[:N]`, an `.npz` file or a folder of images."""
+"""Samples by name: `NAME:SPLIT[:N]`, an `.npz` file (`FILE.npz[:N]`) or a folder of images."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -26,14 +27,30 @@ def data_catalogue() -> tuple[DataSet, ...]:
     return tuple(_DATA_SETS.values())
 
 
-def load_data(spec: str, *, home: Path | None = None, tell: Tell | None = None) -> Samples:
+def npz_part(spec: str) -> tuple[Path, int | None] | None:
+    """The file of `FILE.npz` or `FILE.npz:N`, and the N; None for other data."""
+    found = re.fullmatch(r"(.+\.npz)(?::([1-9][0-9]{0,17}))?", spec, re.DOTALL)
+    if found is None:
+        return None
+    return Path(found[1]), None if found[2] is None else int(found[2])
+
+
+def load_data(
+    spec: str,
+    *,
+    most: int | None = None,
+    home: Path | None = None,
+    tell: Tell | None = None,
+) -> Samples:
     """Read samples, fetching them first if they are not on this machine.
 
     Parameters
     ----------
     spec
         `digits:test`, `mnist:test:1000` (the first thousand), a path to an `.npz` with `x` and
-        optionally `y`, or to a folder of images.
+        optionally `y`, `FILE.npz:1000`, or a path to a folder of images.
+    most
+        How many are looked at: of a file that may be larger than memory no more are read.
     home
         Where downloads are kept; `SPIKEMORPH_HOME` or the platform's cache folder by default.
     tell
@@ -44,8 +61,8 @@ def load_data(spec: str, *, home: Path | None = None, tell: Tell | None = None) 
     InputError
         If there is no such thing, or what is there cannot be used.
     """
-    if spec.endswith(".npz"):
-        return read_npz(Path(spec))
+    if (part := npz_part(spec)) is not None:
+        return read_npz(*part, most)
     if spec and Path(spec).is_dir():
         return read_image_folder(Path(spec))
     entry, name, count = _parse(spec)

@@ -1,98 +1,127 @@
 """Read a user's own samples: an `.npz` file or a folder of images."""
 
-import zipfile
-import zlib
-from collections.abc import Mapping
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, TiffImagePlugin, WebPImagePlugin  # noqa: F401  so that these are known
 from torch import Tensor
 
 from spikemorph.graph.errors import InputError
 
+from . import npz
 from .reasons import reason
 from .samples import Samples
 
 _SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # no others: some start programs
 _MOST_CLASSES = 100_000
+_MOST_PIXELS = 2**24  # of an image
+_ORIENTATION = 0x0112  # the EXIF tag
 _GREY = frozenset({"1", "L"})
 _COLOUR = frozenset({"P", "RGB"})
-_UNREADABLE = (OSError, EOFError, ValueError, MemoryError, zipfile.BadZipFile, zlib.error)
-
-Array = NDArray[np.generic]
+_KINDS = {torch.uint8: np.uint8, torch.float32: np.float32, torch.int64: np.int64}
 
 
-def read_npz(path: Path) -> Samples:
-    """Samples `x` and, if there, labels `y` of an `.npz` file; nothing pickled is opened."""
-    arrays = _arrays(path)
-    x = _inputs(path, arrays["x"])
-    y = _labels(path, arrays["y"]) if "y" in arrays else None
-    top = -1 if y is None or len(y) == 0 else int(y.max())
-    if top >= _MOST_CLASSES and y is not None:
-        raise InputError(
-            f"{path}: label {top} of sample {int(y.argmax())} is no class: they count from 0, and "
-            f"there are at most {_MOST_CLASSES}"
-        )
+def read_npz(path: Path, count: int | None = None, most: int | None = None) -> Samples:
+    """Samples `x` and, if there, labels `y` of an `.npz` file: the first `count`, or all.
+
+    Of these no more than `most` are looked at. What is not is not unfolded, and little more than what
+    is asked for is held: the file may be larger than memory.
+    """
+    with npz.opened(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        if "x" not in names:
+            found = ", ".join(names) or "nothing"
+            raise InputError(f"{path}: no array 'x' in it, only {found}; name the samples x")
+        header = _header_of_inputs(path, archive)
+        whole = header.shape[0]
+        if count is not None and count > whole:
+            raise InputError(
+                f"{path}: cannot take {count} of {whole} samples; ask for 1 to {whole}"
+            )
+        few = min(n for n in (whole, count, most) if n is not None)
+        kind = torch.uint8 if header.kind == np.uint8 else torch.float32
+        x = _gathered(path, archive, "x", header, kind, few)
+        y = _labels(path, archive, whole, few) if "y" in names else None
+    top = -1 if y is None else int(y.max())
     classes = tuple(str(label) for label in range(top + 1))
     return Samples(name=path.name, x=x, y=y, classes=classes, source=str(path))
 
 
-def _arrays(path: Path) -> Mapping[str, Array]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; check the path")
-    try:
-        with path.open("rb") as stream:
-            return _members(path, np.load(stream, allow_pickle=False))
-    except _UNREADABLE as error:
+def _header_of_inputs(path: Path, archive: ZipFile) -> npz.Header:
+    """Bytes, which stay bytes, or floats of any width, which become float32."""
+    header = npz.header_of(path, archive, "x")
+    if header.kind != np.uint8 and header.kind.kind != "f":
+        raise InputError(f"{path}: x is {header.kind}; give uint8 (0..255) or floats")
+    if math.prod(header.shape) == 0 or not header.shape:
+        raise InputError(f"{path}: no samples; x has shape {header.shape}")
+    return header
+
+
+def _labels(path: Path, archive: ZipFile, samples: int, few: int) -> Tensor:
+    """One whole number a sample, of the first few samples."""
+    header = npz.header_of(path, archive, "y")
+    if header.kind.kind not in "iu":
+        raise InputError(f"{path}: y is {header.kind}; give integers, as y.astype('int64')")
+    if len(header.shape) != 1:
+        raise InputError(f"{path}: y is of shape {header.shape}; give one integer a sample")
+    if header.shape[0] != samples:
         raise InputError(
-            f"{path}: cannot be read ({reason(error)}); "
-            "save plain numbers with np.savez(..., x=..., y=...)"
-        ) from error
+            f"{path}: {samples} samples but {header.shape[0]} labels; give one label a sample"
+        )
+    return _gathered(path, archive, "y", header, torch.int64, few)
 
 
-def _members(path: Path, file: object) -> Mapping[str, Array]:
-    if not isinstance(file, np.lib.npyio.NpzFile):
-        raise InputError(f"{path}: one bare array; save it with np.savez(..., x=...)")
-    if "x" not in file.files:
-        found = ", ".join(file.files) or "nothing"
-        raise InputError(f"{path}: no array 'x' in it, only {found}; name the samples x")
-    return {name: file[name] for name in ("x", "y") if name in file.files}
+def _gathered(
+    path: Path, archive: ZipFile, name: str, header: npz.Header, kind: torch.dtype, few: int
+) -> Tensor:
+    """The first few samples of an array in one number type."""
+    parts = npz.pieces(path, archive, name, header, few)
+    shape = (few, *header.shape[1:])
+    return npz.gathered(shape, kind, (_tensor(path, part, kind) for part in parts))
 
 
-def _inputs(path: Path, x: Array) -> Tensor:
-    """Bytes stay bytes, floats of any width become float32."""
-    if np.issubdtype(x.dtype, np.floating):
-        with np.errstate(over="ignore"):  # too large a value becomes infinite, and is refused later
-            return torch.from_numpy(x.astype(np.float32))
-    if x.dtype != np.uint8:
-        raise InputError(f"{path}: x is {x.dtype}; give uint8 (0..255) or floats")
-    return torch.from_numpy(x)
-
-
-def _labels(path: Path, y: Array) -> Tensor:
-    if not np.issubdtype(y.dtype, np.integer):
-        raise InputError(f"{path}: y is {y.dtype}; give integers, as y.astype('int64')")
-    return torch.from_numpy(y.astype(np.int64))
+def _tensor(path: Path, values: npz.Array, kind: torch.dtype) -> Tensor:
+    if kind == torch.int64 and int(values.max()) >= _MOST_CLASSES:
+        raise InputError(
+            f"{path}: label {values.max()} is no class: they count from 0, and there are at most "
+            f"{_MOST_CLASSES}"
+        )
+    with np.errstate(over="ignore"):  # too large a value becomes infinite, and is refused later
+        return torch.from_numpy(values.astype(_KINDS[kind]))
 
 
 def read_image_folder(folder: Path) -> Samples:
     """Images of one size; each subfolder is a class, in the order of their names.
 
-    A folder that holds images and no subfolders gives samples without labels.
+    A folder that holds images and no subfolders gives samples without labels. Pixels are taken as
+    they are stored; what says that they are to be shown otherwise is refused.
     """
+    inside = folder.resolve()
     classes = tuple(entry.name for entry in _entries(folder) if _is_class(entry))
+    paths, y = _images(folder, inside), None
     if classes:
-        found = [_images(folder / name) for name in classes]
+        if paths:
+            raise InputError(
+                f"{_named(paths[0])}: an image beside the folders of classes; move it into one"
+            )
+        found = [_images(folder / name, inside) for name in classes]
         paths = [path for group in found for path in group]
         y = torch.repeat_interleave(torch.tensor([len(group) for group in found]))
-    else:
-        paths, y = _images(folder), None
     return Samples(
         name=folder.name, x=_stack(folder, paths), y=y, classes=classes, source=str(folder)
     )
+
+
+def _named(path: Path) -> str:
+    """The path, in one line and in letters that can be written."""
+    return str(path) if str(path).isprintable() else ascii(str(path))
 
 
 def _is_class(entry: Path) -> bool:
@@ -106,8 +135,23 @@ def _entries(folder: Path) -> list[Path]:
         raise InputError(f"{folder}: cannot be listed ({reason(error)}); allow it") from error
 
 
-def _images(folder: Path) -> list[Path]:
-    return [path for path in _entries(folder) if path.suffix.lower() in _SUFFIXES]
+def _images(folder: Path, inside: Path) -> list[Path]:
+    """The images of a folder, none of them, nor the folder, a way out of another one."""
+    found = [path for path in _entries(folder) if _is_image(path)]
+    for path in (folder, *found):
+        try:
+            real = path.resolve()
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"{_named(path)}: cannot be followed; remove the link") from error
+        if not real.is_relative_to(inside):
+            raise InputError(f"{_named(path)}: leads out of the folder; copy what it links to")
+        if path != folder and not path.is_file():
+            raise InputError(f"{_named(path)}: is no plain file; remove it")
+    return found
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
 
 
 def _stack(folder: Path, paths: list[Path]) -> Tensor:
@@ -115,29 +159,75 @@ def _stack(folder: Path, paths: list[Path]) -> Tensor:
     if not paths:
         kinds = " ".join(sorted(_SUFFIXES))
         raise InputError(f"{folder}: no images in it or in its subfolders; known kinds: {kinds}")
-    images = [_pixels(path) for path in paths]
-    for path, image in zip(paths, images, strict=True):
-        if image.shape[:2] != images[0].shape[:2]:
+    modes, sizes = zip(*(_look(path) for path in paths), strict=True)
+    wide, high = sizes[0]
+    for path, size in zip(paths, sizes, strict=True):
+        if size != sizes[0]:
             raise InputError(
-                f"{path}: {image.shape[1]}x{image.shape[0]} pixels, but {paths[0].name} has "
-                f"{images[0].shape[1]}x{images[0].shape[0]}; bring all images to one size"
+                f"{_named(path)}: {size[0]}x{size[1]} pixels, but {_named(Path(paths[0].name))} has "
+                f"{wide}x{high}; bring all images to one size"
             )
-    channels = max(image.shape[2] for image in images)
-    wide = [np.broadcast_to(image, (*image.shape[:2], channels)) for image in images]
-    return torch.from_numpy(np.stack(wide)).movedim(-1, 1).contiguous()
-
-
-def _pixels(path: Path) -> NDArray[np.uint8]:
-    """One image (row, column, channel)."""
+    mode = "L" if _GREY.issuperset(modes) else "RGB"
+    shape = (len(paths), len(mode), high, wide)
     try:
-        with Image.open(path) as image:
-            if image.mode in _GREY:
-                return np.array(image.convert("L"))[:, :, None]
-            if image.mode in _COLOUR:
-                return np.array(image.convert("RGB"))
-            mode = image.mode
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return npz.gathered(shape, torch.uint8, (_pixels(path, mode) for path in paths))
+    except MemoryError as error:
         raise InputError(
-            f"{path}: not a readable image ({reason(error)}); remove or repair it"
+            f"{folder}: {len(paths)} images of {wide}x{high} pixels are more than memory holds; give "
+            "fewer or smaller ones"
         ) from error
-    raise InputError(f"{path}: its pixels are {mode}; save it as 8-bit grey or RGB")
+
+
+def _look(path: Path) -> tuple[str, tuple[int, int]]:
+    """An image's mode and its size (columns, rows), without its pixels."""
+    with _opened(path) as image:
+        if image.mode not in _GREY | _COLOUR:
+            raise InputError(
+                f"{_named(path)}: its pixels are {image.mode}; save it as 8-bit grey or RGB"
+            )
+        columns, rows = image.size
+        if columns * rows > _MOST_PIXELS:
+            raise InputError(
+                f"{_named(path)}: {columns}x{rows} pixels, more than {_MOST_PIXELS}; scale it down"
+            )
+        if getattr(image, "n_frames", 1) != 1 and image.format != "MPO":  # cameras add previews
+            raise InputError(f"{_named(path)}: has several frames; save one as an image")
+        if "transparency" in image.info:
+            raise InputError(f"{_named(path)}: has transparent pixels; put it on a background")
+        turned = image.getexif().get(_ORIENTATION, 1)
+        if turned != 1:
+            raise InputError(
+                f"{_named(path)}: is to be shown turned (EXIF orientation {turned}), but networks see "
+                "pixels as they are stored; save it upright"
+            )
+        return image.mode, image.size
+
+
+def _pixels(path: Path, mode: str) -> Tensor:
+    """One image (1, channel, row, column)."""
+    with _opened(path) as image:
+        pixels = np.array(image.convert(mode))
+    return torch.from_numpy(pixels).reshape(*pixels.shape[:2], len(mode)).movedim(-1, 0)[None]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image of a known kind; what its decoder says of it is an error that names it.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata, on the user's error stream
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=_FORMATS) as image:
+                yield image
+    except InputError:
+        raise
+    except Exception as error:  # decoders raise whatever the bytes make them raise
+        raise InputError(
+            f"{_named(path)}: not a readable image ({reason(error)}); remove or repair it"
+        ) from error

@@ -4,6 +4,7 @@ import gzip
 import math
 import zlib
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from spikemorph.graph.errors import InputError
 
+from .npz import UNFOLDS
 from .reasons import reason
 
 
@@ -21,23 +23,34 @@ def read_idx(path: Path) -> Tensor:
     32-bit integer, then the elements.
     """
     try:
-        content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else path.open("rb") as stream:
+            return _read(
+                path, cast(IO[bytes], stream), path.stat().st_size * (UNFOLDS if packed else 1)
+            )
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"{path}: cannot be read ({reason(error)}); delete it and fetch again"
         ) from error
-    if content[:3] != b"\x00\x00\x08" or len(content) < 4 + 4 * content[3]:
+
+
+def _read(path: Path, stream: IO[bytes], most: int) -> Tensor:
+    """The array, of no more than `most` bytes: only what the header promises is unfolded."""
+    magic = stream.read(4)
+    sizes_read = stream.read(4 * magic[3]) if magic[:3] == b"\x00\x00\x08" and magic[3:] else b""
+    if not sizes_read or len(sizes_read) != 4 * magic[3]:
         raise InputError(f"{path}: not an IDX file of bytes; delete it and fetch again")
-    start = 4 + 4 * content[3]
-    sizes = tuple(int(size) for size in np.frombuffer(content[4:start], dtype=">u4"))
-    if len(content) - start != math.prod(sizes):
+    sizes = tuple(int(size) for size in np.frombuffer(sizes_read, dtype=">u4"))
+    promised = math.prod(sizes)
+    content = stream.read(min(promised, most) + 1)
+    if len(content) != promised:
+        more = "or more " if len(content) > promised else ""
         raise InputError(
-            f"{path}: {len(content) - start} elements where its header promises "
-            f"{math.prod(sizes)}; delete it and fetch again"
+            f"{path}: {len(content)} {more}elements where its header promises {promised}; delete it "
+            "and fetch again"
         )
-    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=start).copy()).reshape(sizes)
+    return torch.from_numpy(np.frombuffer(content, np.uint8).copy()).reshape(sizes)
 
 
 def read_idx_pair(images: str, labels: str, folder: Path) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,8 @@ from torch import Tensor
 from spikemorph.graph.errors import InputError
 from spikemorph.graph.grid import UNIT, Interval
 
+_PIECE = 2**22  # values that are looked at together
+
 
 @dataclass(frozen=True, eq=False)
 class Samples:
@@ -68,11 +70,17 @@ def _check_inputs(name: str, x: Tensor) -> None:
         raise InputError(f"{name}: x is {kind}; give uint8 (0..255) or float32")
     if x.ndim == 0 or x.numel() == 0:
         raise InputError(f"{name}: no samples; x has shape {tuple(x.shape)}")
-    if x.is_floating_point() and not torch.isfinite(x).all():
-        place = _first(~torch.isfinite(x))
-        raise InputError(
-            f"{name}: x at index {place} is {x[place].item()}; remove or repair that sample"
-        )
+    if not x.is_floating_point():
+        return
+    at_once = max(1, _PIECE // max(1, x[0].numel()))
+    for start in range(0, len(x), at_once):
+        odd = ~torch.isfinite(x[start : start + at_once])
+        if odd.any():
+            first, *rest = _first(odd)
+            place = (start + first, *rest)
+            raise InputError(
+                f"{name}: x at index {place} is {x[place].item()}; remove or repair that sample"
+            )
 
 
 def _check_labels(name: str, y: Tensor, samples: int, classes: int) -> None:

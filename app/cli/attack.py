@@ -100,7 +100,7 @@ def attack(
         trained=opened.trained,
     )
     result = attack_model(
-        opened, options.read_data(data), choice, seed, companions=others, sources=sources,
+        opened, options.read_data(data, samples), choice, seed, companions=others, sources=sources,
         where=Where(folder, processes, options.tell, block),
         command=shlex.join(["spikemorph", *sys.argv[1:]]),
     ).to_dict()  # fmt: skip

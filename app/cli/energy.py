@@ -51,7 +51,7 @@ def estimate(
         raise InputError(f"--steps {steps}: give a whole number above zero, 100000 at most")
     spiking, certificate, notes = certified(network)
     other, own_steps = dense_network(None if dense is None else network_file(dense))
-    found = sampling.first(options.read_data(data), samples)
+    found = sampling.first(options.read_data(data, max(samples, 1)), samples)
     x = sampling.values(found, spiking.entry)
     result = estimate_energy(
         spiking, x, steps or max(curve_steps(certificate)), dense=other,

@@ -257,9 +257,9 @@ def tell_epoch(record: EpochRecord) -> None:
         tell(f"epoch {record.epoch}: loss {record.loss:.4f} ({record.seconds:.1f} s)")
 
 
-def read_data(spec: str) -> Samples:
-    """Samples, telling on the error stream what is fetched."""
-    return load_data(spec, tell=tell)
+def read_data(spec: str, most: int | None = None) -> Samples:
+    """Samples, of which the first `most` are looked at; what is fetched is told on the error stream."""
+    return load_data(spec, most=most, tell=tell)
 
 
 @contextmanager
