@@ -1,5 +1,6 @@
 """Read a user's own samples: an `.npz` file or a folder of images."""
 
+import logging
 import math
 import warnings
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from . import npz
 from .reasons import reason
 from .samples import Samples
 
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it says is in our errors
 _SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # no others: some start programs
 _MOST_CLASSES = 100_000
