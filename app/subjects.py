@@ -67,7 +67,6 @@ def open_subject(
     input_range: tuple[float, ...] | None = None,
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
     device: torch.device = CPU,
-    tell: Callable[[str], None] = lambda _: None,
 ) -> Opened:
     """A float model, a certified network, or one trained through time.
 
@@ -83,8 +82,6 @@ def open_subject(
         Means and deviations that a float model's inputs are normalised by.
     device : torch.device
         Where the network runs; samples may stay where they are.
-    tell : callable
-        Is told what is taken for granted.
 
     Raises
     ------
@@ -96,7 +93,7 @@ def open_subject(
         model = load_graph(source, input_shape=input_shape, weights=weights)
         if normalisation:
             model = replace(model, graph=normalised(model.graph, *normalisation))
-        return open_float(model.name, ranged(model, input_range, tell).graph, device)
+        return open_float(model.name, ranged(model, input_range).graph, device)
     if any(given is not None for given in (input_shape, weights, input_range, normalisation)):
         raise InputError(
             f"{source}: is a spiking network, which knows its inputs and weights; leave "

@@ -228,7 +228,11 @@ BAD = {
     "bits": (["convert", "zoo:digits_mlp", "--weight-bits", "12"], "12 weight bits", "16"),
     "neuron": (["convert", "zoo:digits_mlp", "--neuron", "x"], "--neuron x", "pow2"),
     "range": (["convert", "zoo:digits_mlp", "--input-range", "1,0"], "range", "1"),
-    "no zero": (["convert", "zoo:digits_mlp", "--input-range", "1,2"], "must contain zero", "1"),
+    "no zero": (
+        ["convert", "zoo:digits_mlp", "--mean", "0", "--input-range", "1,2"],
+        "contain zero",
+        "1",
+    ),
     "device": (["convert", "zoo:digits_mlp", "--device", "nowhere"], "--device nowhere", "cpu"),
     "std": (["convert", "zoo:digits_mlp", "--std", "0"], "--std", "above zero"),
 }

@@ -160,12 +160,12 @@ def test_a_pruned_model_knows_its_range_and_convert_needs_no_option(
 def test_a_range_taken_for_granted_is_told(spikemorph: Run, tmp_path: Path) -> None:
     model = bare(tmp_path / "model.safetensors", (0.0, 1.0))
     words = ("--data", "digits:test:20", "--calibration", "digits:train:64")
-    code, _, told = spikemorph("convert", model, *words, "--out", tmp_path / "n.safetensors")
+    code, told, _ = spikemorph("convert", model, *words, "--out", tmp_path / "n.safetensors")
     assert code == 0 and "inputs are taken to lie in 0..1" in told
-    code, _, told = spikemorph(
+    code, told, _ = spikemorph(
         "convert", "zoo:digits_mlp", *words, "--out", tmp_path / "n.safetensors"
     )
-    assert code == 0 and "taken" not in told
+    assert code == 0 and "are taken to lie" not in told
     unsaid = tmp_path / "pruned.safetensors"
     assert spikemorph("prune", model, "--sparsity", "0.3", "--out", unsaid)[0] == 0
     assert load_graph_file(unsaid).entry.domain is None  # nothing was shown to it

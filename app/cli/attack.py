@@ -88,13 +88,11 @@ def attack(
     opened = open_subject(
         model, input_shape=options.shape(input_shape), weights=weights,
         normalisation=options.normalisation(mean, std),
-        input_range=options.input_range(input_range), device=where, tell=options.tell,
+        input_range=options.input_range(input_range), device=where,
     )  # fmt: skip
-    sources = [open_subject(name, device=where, tell=options.tell) for name in transfer or ()]
+    sources = [open_subject(name, device=where) for name in transfer or ()]
     others = Companions(
-        None
-        if undefended is None
-        else open_subject(undefended, device=where, tell=options.tell).target,
+        None if undefended is None else open_subject(undefended, device=where).target,
         tuple(source.target for source in sources),
         other_steps=opened.other_steps,
         trained=opened.trained,

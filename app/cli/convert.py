@@ -56,7 +56,7 @@ def convert(
     where = options.device(device)
     options.can_be_written(out, json_file, model, weights, data, calibration)
     found = options.load(model, input_shape, weights, mean, std)
-    found = options.declared(found, input_range)
+    found, granted = options.declared(found, input_range)
     grid = Grid.over(found.entry.interval, input_bits)
     pair = sampling.split_data(data, calibration, seed, options.read_data)
     x = sampling.values(pair.calibration, found.entry)
@@ -79,4 +79,4 @@ def convert(
     if pair.calibration.name == pair.test.name:
         source += f", tested on {len(pair.test)} others"
     options.say(source, *summary_lines(measured), *plain_certificate(result.certificate))
-    options.say(f"saved {out}")
+    options.say(*granted, f"saved {out}")

@@ -112,7 +112,7 @@ def finetune(
     training.refuse_test_data(data, extra)
     options.can_be_written(out, json_file, model, weights, data, teacher, extra, labeller)
     found = options.load(model, input_shape, weights, mean, std)
-    found = options.declared(found, input_range)
+    found, granted = options.declared(found, input_range)
     numbers = TrainingChoice(
         epochs=epochs, batch=batch, rate=rate, decay=decay, smoothing=smoothing, shift=shift,
         flip=flip, held_out=held_out, distil=distil, teacher=teacher, precision=precision,
@@ -140,7 +140,7 @@ def finetune(
         return
     options.write_json(json_file, {"road": road, **result})
     options.clean_up(checkpoint)
-    options.say(*lines, f"saved {out}")
+    options.say(*lines, *granted, f"saved {out}")
 
 
 def _refuse_of_other_roads(context: typer.Context, road: str) -> None:

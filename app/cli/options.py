@@ -146,9 +146,10 @@ def input_range(text: str | None) -> tuple[float, ...] | None:
     return None if text is None else numbers(text, "--input-range")
 
 
-def declared(model: Model, text: str | None) -> Model:
-    """The model with its input range declared, as given, known or taken for granted; see `ranged`."""
-    return ranged(model, input_range(text), tell)
+def declared(model: Model, text: str | None) -> tuple[Model, list[str]]:
+    """The model with its input range declared, and what to say of it at the end; see `ranged`."""
+    said: list[str] = []
+    return ranged(model, input_range(text), said.append), said
 
 
 def device(name: str) -> torch.device:

@@ -69,8 +69,9 @@ def prune(
     options.can_be_written(out, json_file, model, weights, data, teacher, extra, labeller)
     training.refuse_test_data(data, extra)
     found = options.load(model, input_shape, weights, mean, std)
+    granted: list[str] = []
     if data is not None or input_range is not None:
-        found = options.declared(found, input_range)
+        found, granted = options.declared(found, input_range)
     lesson, validation = None, None
     if data is None and (extra or labeller):
         raise InputError("--extra and --labeller go with --data: give training data")
@@ -95,4 +96,4 @@ def prune(
     options.clean_up(checkpoint)
     options.show(sparsity_table(result))
     untrained = [] if lesson else ["not trained after pruning: give training data with --data"]
-    options.say(*prune_lines(result), *untrained, f"saved {out}")
+    options.say(*prune_lines(result), *untrained, *granted, f"saved {out}")
