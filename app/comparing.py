@@ -13,7 +13,7 @@ from spikemorph.zoo import Samples
 
 from .comparison import Comparison, compared, side_by_side
 from .evaluation import Watch, curve_steps, evaluate, steps_of
-from .sampling import first, values
+from .sampling import first, fitting
 
 _CPU = torch.device("cpu")
 
@@ -40,14 +40,14 @@ def compare_networks(
     rows, costs = [], []
     for name, path in zip(names, paths, strict=True):
         network, certificate, _ = load_certified(path)
-        x = values(data, network.entry)
+        x = fitting(data, network.graph)
         steps = curve_steps(certificate)
         engine = DenseEngine(network, device, most_steps=max(steps))
         seen = evaluate(
             network, engine, certificate, x, data.y, steps=steps, names=(name, data.name),
             watch=watch,
         )  # fmt: skip
-        counted = values(few, network.entry)
+        counted = x[: len(few)]
         cost = estimate_energy(
             network, counted, max(steps), dense=other, dense_steps=own_steps,
             price_lists=price_lists, model=name, data=data.name,

@@ -31,7 +31,7 @@ from . import choices
 from .attacking import Plan, attack_plan
 from .provenance import provenance
 from .recipe import AttackChoice
-from .sampling import labels_of, values
+from .sampling import labels_of, labels_within, values
 from .subjects import Opened
 
 _POLL = 0.2  # seconds between looks at what other processes have done
@@ -87,8 +87,7 @@ def attack_model(
     target = choose_paths(opened.target, choice.paths)
     with torch.no_grad():
         classes = target.logits(x[:1]).shape[1]
-    if bool((y >= classes).any()):
-        raise InputError(f"{data.name}: label {int(y.max())} is no class: there are {classes}")
+    labels_within(samples, classes)
     corrupted = None
     if choice.corruptions:  # first, as not all images can be corrupted
         corrupted = corruption_accuracy(lambda x: target.logits(x).argmax(1), x, y, seed)

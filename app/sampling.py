@@ -73,6 +73,18 @@ def first(samples: Samples, most: int) -> Samples:
     return samples.take(min(most, len(samples)))
 
 
+def fitting(samples: Samples, graph: Graph) -> Tensor:
+    """The samples' real values as a network takes them, known to fit it before anything is run.
+
+    Raises
+    ------
+    InputError
+        As `values` does; or naming the first sample whose label is no class of the network.
+    """
+    labels_fit(samples, graph)
+    return values(samples, graph.entry)
+
+
 def labels_fit(samples: Samples, graph: Graph) -> None:
     """Refuse labels that are no class of a network, which are as many as it has outputs.
 
@@ -81,8 +93,13 @@ def labels_fit(samples: Samples, graph: Graph) -> None:
     InputError
         Naming the first such sample.
     """
+    labels_within(samples, math.prod(shapes(graph)[graph.outputs[0]]))
+
+
+def labels_within(samples: Samples, classes: int) -> None:
+    """As `labels_fit`, where the number of classes is known."""
     try:
-        check_labels(samples.y, math.prod(shapes(graph)[graph.outputs[0]]))
+        check_labels(samples.y, classes)
     except InputError as error:
         raise InputError(f"{samples.name}: {error}") from error
 

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from spikemorph.graph import InputError
 from spikemorph.spiking import SpikingNetwork
 
 from .bands import BASELINES, LITERATURE, band, break_even
@@ -63,10 +64,16 @@ def estimate_energy(
     Raises
     ------
     InputError
-        If there are no samples, no steps, or a value outside the input grid.
+        If there are no samples, no steps, a value outside the input grid, or the dense network takes
+        other inputs.
     UnsupportedError
         Naming every node whose work cannot be counted.
     """
+    if dense is not None and dense.grid.interval != network.grid.interval:
+        raise InputError(
+            f"the dense network takes inputs in {dense.grid.interval}, the network in "
+            f"{network.grid.interval}; compare networks made for the same inputs"
+        )
     counts = count(network, x, steps)
     other = None if dense is None else count(dense, x, dense_steps or steps)
     return priced(network, counts, other, widths, price_lists, model=model, data=data)

@@ -126,6 +126,43 @@ def test_evaluate_and_attack_agree_through_time_too(spikemorph: Run, tmp_path: P
     assert len(set(found)) == 1 and found[0] > 30
 
 
+def test_what_is_compared_takes_the_same_inputs(spikemorph: Run, tmp_path: Path) -> None:
+    one, other = (
+        saved_from_python(e, tmp_path / f"{n}.safetensors")
+        for n, e in (("one", (0.0, 1.0)), ("other", (-1.0, 1.0)))
+    )
+    words = ("--data", "digits:test:10", "--samples", "10")
+    for command in ("energy", "compare"):
+        found = spikemorph(command, one, *words, "--dense", other)
+        refused(found, "-1..1", "0..1", "same inputs")
+    found = spikemorph("evaluate", one, *words[:2], "--model", bare(tmp_path / "bare.safetensors"))
+    assert found[0] == 0  # of a bare model nothing contradicts
+    signed = tmp_path / "signed.safetensors"
+    save_graph(signed, on_range((-1.0, 1.0)))
+    refused(spikemorph("evaluate", one, *words[:2], "--model", signed), "signed", "-1..1", "0..1")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "attack", "energy", "certify", "compare"])
+def test_every_command_refuses_the_same_data_in_the_same_words(
+    spikemorph: Run, tmp_path: Path, command: str
+) -> None:
+    network = saved_from_python((0.0, 1.0), tmp_path / "network.safetensors")
+    digits, more = load_data("digits:test:4"), ("--eps", "0") if command == "attack" else ()
+    x, y = digits.values().numpy(), digits.y.numpy()  # type: ignore[union-attr]
+    far, nan, wrong = x.copy(), x.copy(), y.copy()
+    far[2, 0, 3, 4], nan[1, 0, 0, 0], wrong[3] = 1.25, np.nan, 10
+    cases = {
+        "far": ({"x": far, "y": y}, ("sample 2, element (0, 3, 4): 1.25 is outside", "0..1")),
+        "nan": ({"x": nan, "y": y}, ("x at index (1, 0, 0, 0) is nan",)),
+        "wrong": ({"x": x, "y": wrong}, ("sample 3 has label 10", "0..9")),
+        "wide": ({"x": x[:, 0], "y": y}, ("samples have shape (8, 8), the model takes (1, 8, 8)",)),
+    }
+    for name, (arrays, expected) in cases.items():
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+        found = spikemorph(command, network, "--data", tmp_path / f"{name}.npz", *more)
+        refused(found, f"{name}.npz: ", *expected)
+
+
 # Declared once, where a network is made
 
 

@@ -37,7 +37,7 @@ def certify_network(
     differing = None
     if data is not None:
         steps = certificate.steps_used or 32
-        x = sampling.values(options.read_data(data), spiking.entry)
+        x = sampling.fitting(options.read_data(data), spiking.graph)
         with options.progress(len(x), "comparing") as watch:
             found = measure(spiking, choices.engine(engine, spiking, where, steps), x, steps, watch)
         differing = found.mismatches(steps)

@@ -52,7 +52,7 @@ def estimate(
     spiking, certificate, notes = certified(network)
     other, own_steps = dense_network(None if dense is None else network_file(dense))
     found = sampling.first(options.read_data(data, max(samples, 1)), samples)
-    x = sampling.values(found, spiking.entry)
+    x = sampling.fitting(found, spiking.graph)
     result = estimate_energy(
         spiking, x, steps or max(curve_steps(certificate)), dense=other,
         dense_steps=steps or own_steps, price_lists=lists,

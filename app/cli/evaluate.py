@@ -53,7 +53,7 @@ def evaluate_network(
     points = curve_steps(certificate) if wanted is None else list(wanted)
     certificate = certify(spiking, max(points))
     samples = options.read_data(data)
-    x = sampling.values(samples, spiking.entry)
+    x = sampling.fitting(samples, spiking.graph)
     held = None
     if calibration is not None:
         drawn = sampling.drawn(options.read_data(calibration), seed)
@@ -95,8 +95,7 @@ def _in_time(
     if chosen is not None and max(chosen) > folded.steps:
         raise InputError(f"--steps {max(chosen)}: {network} was trained for {folded.steps} steps")
     samples = options.read_data(data)
-    sampling.labels_fit(samples, folded.graph)
-    x = sampling.values(samples, folded.graph.entry)
+    x = sampling.fitting(samples, folded.graph)
     found = measure_in_time(folded, x, samples.y, 0, steps=chosen)
     name = str(notes.get("model", network.stem))
     options.write_json(json_file, {"model": name, "data": data, **found})
