@@ -4,7 +4,7 @@ import logging
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -84,9 +84,9 @@ def _gathered(
     path: Path, archive: ZipFile, name: str, header: npz.Header, kind: torch.dtype, few: int
 ) -> Tensor:
     """The first few samples of an array in one number type."""
-    parts = npz.pieces(path, archive, name, header, few)
     shape = (few, *header.shape[1:])
-    return npz.gathered(shape, kind, (_tensor(path, part, kind) for part in parts))
+    with closing(npz.pieces(path, archive, name, header, few)) as parts:
+        return npz.gathered(shape, kind, (_tensor(path, part, kind) for part in parts))
 
 
 def _tensor(path: Path, values: npz.Array, kind: torch.dtype) -> Tensor:

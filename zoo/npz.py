@@ -6,7 +6,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,7 +152,7 @@ def _number_kind(where: str, found: re.Match[str]) -> np.dtype[Any]:
 
 def pieces(
     path: Path, archive: zipfile.ZipFile, name: str, header: Header, few: int
-) -> Iterator[Array]:
+) -> Generator[Array, None, None]:
     """The values of the first `few` samples, some samples at a time.
 
     An array in Fortran's order has no first samples: it is read whole.
