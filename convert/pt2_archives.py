@@ -1,108 +1,124 @@
-"""Check that a .pt2 archive can be loaded without running anything that it holds.
+"""Give torch an exported program of our own making, of what was checked in a .pt2 archive.
 
-``torch.export.load`` unpickles the members that the archive says are pickled, evaluates the archive's
-size expressions, looks up the names of its calls, and what it returns executes guards that the
-archive writes down. So only members of known kinds pass, none pickled, all sizes and names plain,
-without guards (exports hold none).
+``torch.export.load`` unpickles, evaluates, executes and imports what an archive tells it to, and it
+has a zip reader of its own. So the file is read once, strictly (`strict_zip`); its description is
+written again from what was checked (`pt2_programs`); stored tensors must lie within their bytes;
+and torch sees only an archive that is made of these, in memory. Sample inputs are left out.
 """
 
 import io
 import json
+import math
 import re
-import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch._export.serde.serialize import deserialize_scalar_type
 
 from spikemorph.graph import InputError
 
-_MEMBERS = re.compile(
+from . import strict_zip
+from .pt2_programs import OddProgramError, payloads, program
+from .strict_zip import OddZipError
+
+_MODEL = "models/model.json"
+_SAMPLES = "data/sample_inputs/model.pt"
+_STORES = {  # where stored tensors are listed, and where they lie
+    "data/weights/model_weights_config.json": "data/weights/",
+    "data/constants/model_constants_config.json": "data/constants/",
+}
+_MADE = {  # what torch's reader asks for beside these
+    "archive_format": b"pt2", "archive_version": b"0", "byteorder": b"little",
+    ".data/version": b"6\n", _SAMPLES: b"",
+}  # fmt: skip
+_SAME = ("archive_format", "archive_version", "byteorder")  # as torch writes them today
+_BESIDE = re.compile(
     r"archive_format|archive_version|byteorder|version|\.data/(version|serialization_id)"
-    r"|\.format_version|\.storage_alignment"
-    r"|data/weights/(weight_\d+|[^/]+_weights_config\.json)"
-    r"|data/constants/(tensor_\d+|[^/]+_constants_config\.json)"
-    r"|data/sample_inputs/[^/]+\.pt|models/[^/]+\.json"
+    r"|\.format_version|\.storage_alignment|data/weights/weight_\d+|data/constants/tensor_\d+"
 )
-_CALL = "target of a node"
-_CALLED = re.compile(r"torch\.ops(\.\w+){2,3}|_?operator\.\w+|math\.\w+|torch\.sym_\w+")
-_SIZE = re.compile(
-    r"(?:[su]\d+|Symbol\('[su]\d+'(, (positive|integer|nonnegative)=(True|False))*\)"
-    r"|Eq|Ne|Mod|FloorDiv|Max|Min|[\s\d()+*/<>=,-])*"
-)
+_MOST = 2**16  # elements of a tensor that repeats what is stored
 
 
-def require_plain(path: Path) -> None:
-    """Refuse an archive with a member that could only be loaded by running it.
+def plain_archive(path: Path) -> io.BytesIO:
+    """An archive that torch can load without running anything that the file holds.
 
     Raises
     ------
     InputError
-        If it has one, or is damaged.
+        If the file is missing or damaged, or holds what could only be loaded by running it.
     """
+    content = strict_zip.read_bytes(path)
+    if not strict_zip.is_zip(content):
+        raise InputError(f"{path}: not a .pt2 archive; write it with torch.export.save")
     try:
-        if not zipfile.is_zipfile(path):
-            raise InputError(f"{path}: not a .pt2 archive; write it with torch.export.save")
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            _require_known(path, names)
-            for name in names:
-                _require_plain_member(path, name, archive)
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
-        raise InputError(f"{path}: the archive is damaged ({error}); export it again") from error
-    except (ValueError, RuntimeError) as error:  # bad JSON; an encrypted member
+        found = strict_zip.members(content)
+    except OddZipError as error:
         raise InputError(
-            f"{path}: the archive cannot be read ({error}); export it again"
+            f"{path}: the archive is damaged or odd ({error}); write it with torch.export.save"
         ) from error
+    _require_known(path, found)
+    made = dict(_MADE)
+    for name in (_MODEL, *_STORES):
+        try:
+            made[name] = program(found[name]) if name == _MODEL else _store(found, name, made)
+        except (OddProgramError, RecursionError) as error:
+            raise InputError(f"{path}: member {name!r} {error}; export it again") from error
+    return strict_zip.packed(made)
 
 
-def _require_known(path: Path, names: list[str]) -> None:
-    inner = [name.partition("/")[2] for name in names]
-    if "data.pkl" in inner:
+def _require_known(path: Path, found: Mapping[str, bytes]) -> None:
+    if "data.pkl" in found:
         raise InputError(
             f"{path}: this is a pickled checkpoint, which is never loaded; give the code as "
             "package.module:factory and the weights as safetensors with --weights"
         )
-    for name, short in zip(names, inner, strict=True):
-        if not _MEMBERS.fullmatch(short):
+    for name in found:
+        if name not in (_MODEL, _SAMPLES, *_STORES) and not _BESIDE.fullmatch(name):
             raise InputError(
                 f"{path}: member {name!r} has no place in an exported program; "
                 "write it with torch.export.save of a recent torch"
             )
+    for name in _SAME:
+        if found.get(name, _MADE[name]).strip() != _MADE[name]:
+            raise InputError(
+                f"{path}: member {name!r} is {found[name][:20]!r}, {_MADE[name]!r} is read; "
+                "export it again with a recent torch"
+            )
+    if missing := [name for name in (_MODEL, *_STORES) if name not in found]:
+        raise InputError(
+            f"{path}: holds no member {missing[0]!r}; write it with torch.export.save of a recent torch"
+        )
 
 
-def _require_plain_member(path: Path, name: str, archive: zipfile.ZipFile) -> None:
-    content = archive.read(name)  # checks its checksum too
-    if name.endswith(".pt"):
-        try:
-            torch.load(io.BytesIO(content), weights_only=True)
-        except Exception as error:  # whatever it raises, plain tensors it is not
-            raise InputError(f"{path}: member {name!r} is pickled; export it again") from error
-    if name.endswith(".json"):
-        for key, value in _entries(json.loads(content)):
-            pickled = key == "use_pickle" and value is not False
-            foreign = key == "path_name" and not re.fullmatch(r"(weight|tensor)_\d+", str(value))
-            if pickled or foreign:
-                raise InputError(f"{path}: member {name!r} asks to unpickle; export it again")
-            if key == "expr_str" and not _SIZE.fullmatch(str(value)):
-                raise InputError(f"{path}: member {name!r} holds the size {str(value)[:40]!r}")
-            if key == "guards_code" and value:
-                raise InputError(
-                    f"{path}: member {name!r} holds guards to execute; export it again"
-                )
-            if key == _CALL and not _CALLED.fullmatch(str(value)):
-                raise InputError(f"{path}: member {name!r} calls {str(value)[:40]!r}")
+def _store(found: Mapping[str, bytes], listing: str, made: dict[str, bytes]) -> bytes:
+    """A list of stored tensors, written again; the bytes of each go to `made`."""
+    text, config = payloads(found[listing])
+    for tensor, payload in config.items():
+        name = _STORES[listing] + payload["path_name"]
+        if name not in found:
+            raise OddProgramError(f"names {name!r}, which is not there")
+        if payload["tensor_meta"] is None:
+            raise OddProgramError(f"does not say what tensor {tensor!r} is")
+        _require_within(tensor, payload["tensor_meta"], len(found[name]))
+        made[name] = found[name]
+    return text
 
 
-def _entries(plain: Any) -> Iterator[tuple[str, Any]]:
-    """Every key with its value, at any depth; what a node calls comes as `_CALL`."""
-    if isinstance(plain, dict):
-        yield from plain.items()
-        if "target" in plain and "inputs" in plain:
-            yield _CALL, plain["target"]
-        plain = list(plain.values())
-    if isinstance(plain, list):
-        for item in plain:
-            yield from _entries(item)
+def _require_within(tensor: str, meta: Mapping[str, Any], stored: int) -> None:
+    """Refuse a tensor that reaches beyond its bytes, or is far larger than they are."""
+    sizes, strides = ([n.get("as_int") for n in meta[key]] for key in ("sizes", "strides"))
+    offset = meta["storage_offset"].get("as_int")
+    numbers = [*sizes, *strides, offset]
+    if len(sizes) != len(strides) or not all(isinstance(n, int) and n >= 0 for n in numbers):
+        raise OddProgramError(f"gives tensor {tensor!r} odd sizes {json.dumps(meta['sizes'])[:60]}")
+    if meta["layout"] != 7 or meta["dtype"] == 0:
+        raise OddProgramError(f"holds tensor {tensor!r} in a form that is not dense")
+    width = torch.empty(0, dtype=deserialize_scalar_type(meta["dtype"])).element_size()
+    count = math.prod(sizes)
+    reach = offset + 1 + sum((n - 1) * s for n, s in zip(sizes, strides, strict=True))
+    if (count and reach * width > stored) or stored % width:
+        raise OddProgramError(f"has tensor {tensor!r} of sizes {sizes} in {stored} bytes")
+    if count > max(stored // width, _MOST):
+        raise OddProgramError(f"repeats {stored} bytes in tensor {tensor!r} of sizes {sizes}")

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from torch._ops import OpOverload
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
+from torch.export.pt2_archive._package import load_pt2
 
 from spikemorph.graph import Graph, Input, InputError
 from spikemorph.graph.calls import Call, Edge
@@ -22,7 +23,7 @@ from spikemorph.graph.tables import reads_torch
 
 from .assembly import MISFITS, Assembly, Unknown, first_line
 from .foldable import FOLDABLE
-from .pt2_archives import require_plain
+from .pt2_archives import plain_archive
 
 
 def read_torch(model: nn.Module, example: Tensor) -> Graph:
@@ -92,13 +93,10 @@ def read_pt2(path: Path) -> Graph:
     UnsupportedError
         Naming every call that cannot be taken.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty; export the model again")
-    require_plain(path)
+    archive = plain_archive(path)
     try:
-        program = torch.export.load(str(path))
+        with _quietly():
+            program = load_pt2(archive).exported_programs["model"]
     except Exception as error:  # the loader raises many kinds, all of them about the file
         reason = first_line(error)
         raise InputError(f"{path}: not a readable exported program: {reason}") from error
@@ -108,7 +106,12 @@ def read_pt2(path: Path) -> Graph:
 def read_program(program: ExportedProgram, where: str) -> Graph:
     """Read an exported program; see `read_torch`."""
     if not all(_harmless(node) for node in program.graph.nodes):
-        program = program.run_decompositions({})  # changes in place become values
+        try:
+            with _quietly():
+                program = program.run_decompositions({})  # changes in place become values
+        except Exception as error:  # of many kinds, all of them about the program
+            reason = f"its changes in place cannot be taken out: {first_line(error)}"
+            raise InputError(f"{where}: {reason}; write it without them") from error
     return _Reading(program, where).graph()
 
 

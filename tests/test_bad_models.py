@@ -167,7 +167,7 @@ def armed_size(name: str, content: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "change",
-    [pickled_weight, pickled_sample, opaque_constant, armed_size],
+    [pickled_weight, opaque_constant, armed_size],
     ids=lambda f: f.__name__,
 )
 def test_a_program_that_would_run_code_when_loaded_is_refused(change: Any, tmp_path: Path) -> None:
@@ -178,6 +178,16 @@ def test_a_program_that_would_run_code_when_loaded_is_refused(change: Any, tmp_p
             archive.writestr(name, part)
     line = refusal(path, read_pt2)
     assert "member" in line
+    assert not Armed.fired
+
+
+def test_sample_inputs_are_not_read_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt2"
+    content = dict(rewritten(saved_program(path), pickled_sample))
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, part in content.items():
+            archive.writestr(name, part)
+    assert read_pt2(path).outputs
     assert not Armed.fired
 
 
