@@ -9,7 +9,7 @@ from spikemorph.zoo import Samples, load_data
 
 from .evaluation import float_classes
 from .models import Model, load_graph
-from .sampling import Read, labels_fit, values
+from .sampling import Read, fitting, values
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,8 @@ class Extra:
         InputError
             If they are not for this model, or the share is not between 0 and 1.
         """
-        labels_fit(self.samples, model.graph)
+        x = fitting(self.samples, model.graph)
         assert self.samples.y is not None
-        x = values(self.samples, model.entry)
         return MixedData(train.x, train.y, DataTensors(x, self.samples.y), self.share)
 
 
@@ -64,5 +63,5 @@ def extra_of(
 
 
 def _labelled(samples: Samples, model: Model) -> Samples:
-    x = values(samples, model.entry)
+    x = values(samples, model.graph.declared(f"labeller {model.name}").entry)
     return replace(samples, y=float_classes(model.graph, x))

@@ -38,7 +38,7 @@ from . import choices
 from .extra import Extra
 from .models import Model, load_graph
 from .recipe import TrainingChoice
-from .sampling import labels_fit, values
+from .sampling import fitting
 
 Adversarial = PgdTraining | FastAdversarial | Trades | Mart | RfgsmKl
 _STEPS = 10  # of an inner attack, as published for all that take several
@@ -128,8 +128,7 @@ def lesson_of(
     """
     if samples.y is None:
         raise InputError(f"{samples.name}: no labels to learn from; give samples with labels")
-    labels_fit(samples, model.graph)
-    train = DataTensors(values(samples, model.entry), samples.y)
+    train = DataTensors(fitting(samples, model.graph), samples.y)
     validation = None
     if choice.held_out:
         generator = torch.Generator().manual_seed(seed)

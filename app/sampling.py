@@ -81,8 +81,9 @@ def fitting(samples: Samples, graph: Graph) -> Tensor:
     InputError
         As `values` does; or naming the first sample whose label is no class of the network.
     """
+    x = values(samples, graph.entry)
     labels_fit(samples, graph)
-    return values(samples, graph.entry)
+    return x
 
 
 def labels_fit(samples: Samples, graph: Graph) -> None:

@@ -10,7 +10,9 @@ from torch import Tensor
 from .errors import InputError
 from .records import Record
 
-_NARROWEST, _WIDEST = 1e-6, 1e30
+_NARROWEST, _WIDEST = 1e-6, 1e30  # of declared ranges
+_LEAST = 1e-30  # of any range: floats hold it, and its reciprocal
+_MOST_POINTS = 2**32  # 32-bit inputs tell no more apart
 _ROUNDING = 2.0**-22  # of a range: what a few operations on 32-bit numbers take from a value
 
 
@@ -22,8 +24,10 @@ class Interval(Record):
     high: Fraction
 
     def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise ValueError(f"an interval needs low < high, got {self}")
+        if self.high - self.low < _LEAST or max(-self.low, self.high) > _WIDEST:
+            raise ValueError(
+                f"an interval needs low < high, {_LEAST} apart or more, within {_WIDEST}, got {self!r}"
+            )
 
     @classmethod
     def of(cls, low: float, high: float) -> "Interval":
@@ -119,6 +123,8 @@ class Grid(Record):
     def __post_init__(self) -> None:
         if self.step <= 0 or not self.low <= 0 <= self.high or self.low == self.high:
             raise ValueError(f"a grid needs a positive step and zero inside its range, got {self}")
+        if self.high - self.low > _MOST_POINTS:
+            raise ValueError(f"a grid has {_MOST_POINTS} points at most, got {self}")
         points = self.low * self.step, self.high * self.step
         ends = self.interval.low, self.interval.high
         if any(2 * abs(a - b) > self.step for a, b in zip(points, ends, strict=True)):

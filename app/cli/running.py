@@ -18,7 +18,7 @@ def evaluated(
     where: torch.device,
 ) -> EvaluationResult:
     """Accuracy over the steps that the certificate asks for, the float network's beside it."""
-    x = sampling.values(test, result.network.entry)
+    x = sampling.fitting(test, result.network.graph)
     steps = curve_steps(result.certificate)
     engine = choices.engine("auto", result.network, where, max(steps))
     with options.progress(len(x), "evaluating") as watch:
