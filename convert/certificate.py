@@ -167,6 +167,6 @@ def _static(node: Node, bound: Range | None) -> list[str]:
     found = []
     if any(t.is_floating_point() for t in tensors_in(node.op)):
         found.append(f"node {node.name!r}: it computes with real numbers")
-    if bound is not None and not increment_load(bound) < DOUBLE:  # nor where it is NaN
+    if bound is not None and increment_load(bound) >= DOUBLE:
         found.append(f"node {node.name!r}: its sums may pass 53 bits")
     return found

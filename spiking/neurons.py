@@ -92,7 +92,10 @@ class Neuron(Record):
             rise = -(-high // self.up) if self.up else min(high, 1)
             fall = -(low // self.down) if self.down else min(-low, 1)
             return max(rise, fall, 0)
-        steps, least = 0, 1  # the least sizes that need 1, 2, 3, .. steps: 1, 3, 11, 43, .. (lemma 7)
+        steps, least = (
+            0,
+            1,
+        )  # the least sizes that need 1, 2, 3, .. steps: 1, 3, 11, 43, .. (lemma 7)
         while least <= max(high, -low):
             steps, least = steps + 1, 4 * least - 1
         return steps

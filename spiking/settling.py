@@ -21,7 +21,6 @@ from .network import Schedule, SpikingNetwork
 from .neurons import Alphabet, Neuron
 
 WHOLE = 2**63  # int64 holds whole numbers below this
-_FAR = 2.0**65  # no sum this large is ever certified: as good as infinite
 
 
 @dataclass(frozen=True)
@@ -129,12 +128,15 @@ def membrane_peak(op: Ladder, neuron: Neuron, source: Range, tracer: Range) -> i
     if op.line is None:
         return 0
     line, margin = op.line, neuron.negative_margin
-    sums = (torch.nan_to_num(end, nan=_FAR).clamp(-_FAR, _FAR) for end in (source.low, source.high))
-    columns = (line.start, line.scale, line.threshold, *sums, tracer.low, tracer.high)
+    ends = (source.low, source.high, tracer.low, tracer.high)
+    columns = (line.start, line.scale, line.threshold, *ends)
     peaks = []
     for row in zip(*(c.tolist() for c in torch.broadcast_tensors(*columns)), strict=True):
         start, scale, threshold, low, high, least, most = map(int, row)  # these never overflow
-        top, bottom = start + scale * high - threshold * least, start + scale * low - threshold * most
+        top, bottom = (
+            start + scale * high - threshold * least,
+            start + scale * low - threshold * most,
+        )
         peaks.append(max(top, -bottom) * margin.denominator + margin.numerator * threshold)
     return max(peaks)
 

