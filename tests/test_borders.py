@@ -23,7 +23,7 @@ from spikemorph.spiking import DenseEngine, ReferenceEngine, SpikingNetwork
 from spikemorph.spiking.coding import BitPlane, Coding, Repeated, Thermometer
 from spikemorph.spiking.neurons import SNM, STBIF, group, pow2
 from spikemorph.spiking.settling import WHOLE, membrane_peak, ranges
-from spikemorph.spiking.staircase import staircase
+from spikemorph.spiking.staircase import Staircase, _proved, staircase
 from spikemorph.spiking.trace import settled_at
 
 Build = Callable[..., Any]
@@ -143,8 +143,11 @@ def test_sums_beyond_all_numbers_are_refused_too(chain: Build, even_ladder: Buil
     """Bounds that would pass the largest float, and then meet a factor of zero."""
     huge = [ScaleShift(torch.tensor(2**62), torch.tensor(0))] * 18
     none = ScaleShift(torch.tensor(0), torch.tensor(0))
-    graph = chain((1,), *huge, none, even_ladder(1, 1, 0, 0, 3), READ, grid=Grid(Fraction(1), 0, 1))
+    grid = Grid(Fraction(1), -1, 1)
+    graph = chain((1,), *huge, none, even_ladder(1, 1, 0, 0, 3), READ, grid=grid)
     network = SpikingNetwork(graph, (("n19", pow2()),))
+    for bound in ranges(network).values():
+        assert all(map(math.isfinite, (*bound.low.tolist(), *bound.high.tolist(), bound.load)))
     proof = certify(network)
     assert proof.level is None
     assert proof.refusals == tuple(f"node 'n{k}': its sums may pass 53 bits" for k in range(18))
@@ -177,6 +180,18 @@ def test_a_staircase_keeps_clear_of_what_roundings_can_move(theta: int, even_lad
     )
     for found in (twice, fused, stairs(sums)):
         assert torch.equal(found.clamp(0, 255).long(), wanted)
+
+
+@pytest.mark.parametrize("aside", [-0.4999, 0.4999])
+def test_a_staircase_near_a_rung_on_either_side_is_not_proved(
+    aside: float, even_ladder: Build
+) -> None:
+    """Moved by just less than half a sum's worth, it is right where nothing is rounded only."""
+    op, bound = even_ladder(503, 1, 251, 0, 255), Range.of(0, 255 * 503)
+    assert op.rungs is not None
+    for offset, safe in ((251.5, True), (251.5 + aside, False)):
+        fast = Staircase(op, torch.tensor([1 / 503]), torch.tensor([offset / 503]), True)
+        assert _proved(fast, op.rungs, bound) is safe
 
 
 def test_a_sample_that_never_falls_silent_has_not_settled() -> None:
