@@ -11,6 +11,7 @@ from spikemorph.graph import Graph, Input, InputError, Node
 from spikemorph.graph.grid import Grid
 from spikemorph.layers.affine import ScaleShift
 from spikemorph.quant import Quantisation, RateCoding, quantise_graph, rate_graph
+from spikemorph.quant.prepare import relay_sums, require_neurons, split_analog
 from spikemorph.spiking import AnalogFirstStep, Coding, Neuron, Schedule, SpikingNetwork
 from spikemorph.spiking.coding import Constant
 from spikemorph.spiking.neurons import pow2
@@ -63,9 +64,10 @@ def convert_graph(
     InputError
         If calibration data is empty, out of range, or leaves a layer silent.
     UnsupportedError
-        Naming every node that cannot be taken.
+        Naming every node that cannot be taken, or the last one where nothing would spike.
     """
     folded = canonical(graph)
+    require_neurons(relay_sums(split_analog(folded)[0]))
     integers = quantise_graph(folded, calibration, grid, quantisation)
     network = to_spiking(integers, neuron, coding, schedule)
     return Conversion(folded, network, certify(network))

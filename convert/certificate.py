@@ -21,7 +21,7 @@ from spikemorph.layers.masks import broken_masks, mask_hash, masks_of, weight_of
 from spikemorph.layers.ranges import Range
 from spikemorph.quant.widths import bits
 from spikemorph.spiking import Schedule, SpikingNetwork, load_network
-from spikemorph.spiking.arithmetic import DOUBLE
+from spikemorph.spiking.arithmetic import DOUBLE, increment_load
 from spikemorph.spiking.network import network_to_plain
 from spikemorph.spiking.settling import Settling, ranges, settling
 
@@ -167,6 +167,6 @@ def _static(node: Node, bound: Range | None) -> list[str]:
     found = []
     if any(t.is_floating_point() for t in tensors_in(node.op)):
         found.append(f"node {node.name!r}: it computes with real numbers")
-    if bound is not None and 2 * max(bound.load, bound.peak) >= DOUBLE:
+    if bound is not None and increment_load(bound) >= DOUBLE:
         found.append(f"node {node.name!r}: its sums may pass 53 bits")
     return found

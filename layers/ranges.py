@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_FAR = 2.0**100  # no sum this large is ever certified: as good as infinite, and still a number
+
 
 @dataclass(frozen=True)
 class Range:
@@ -16,11 +18,18 @@ class Range:
         (channel,) or (1,), float64. Integers up to 2**53 are exact in it.
     load : float
         An upper bound of the sum of absolute values formed while computing the edge, in any order.
+
+    Bounds beyond ``2**100`` are kept as that.
     """
 
     low: Tensor
     high: Tensor
     load: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "low", self.low.clamp(min=-_FAR))
+        object.__setattr__(self, "high", self.high.clamp(max=_FAR))
+        object.__setattr__(self, "load", min(self.load, _FAR))
 
     @classmethod
     def of(cls, low: float, high: float) -> "Range":

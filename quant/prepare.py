@@ -116,3 +116,20 @@ def relay_sums(graph: Graph) -> Graph:
             node = replace(node, inputs=(relays[source],))
         nodes.append(node)
     return graph.with_nodes(nodes)
+
+
+def require_neurons(body: Graph) -> None:
+    """Refuse a prepared graph without any neuron.
+
+    Raises
+    ------
+    UnsupportedError
+        Naming the last node.
+    """
+    if not any(isinstance(node.op, Activation) for node in body.nodes):
+        last = body[body.outputs[0]]
+        reason, repair = (
+            "no activation lies before it: nothing would spike",
+            "put ReLU between layers",
+        )
+        raise UnsupportedError([Problem(last.name, type(last.op).__name__, reason, repair)])

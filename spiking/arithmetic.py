@@ -19,6 +19,14 @@ SINGLE, DOUBLE = 2.0**24, 2.0**53
 _CPU = torch.device("cpu")
 
 
+def increment_load(bound: Range) -> float:
+    """The largest sum of absolute values that an edge's increments form: differences of two sums.
+
+    The edge is kept exactly where this is below `DOUBLE`.
+    """
+    return 2 * max(bound.load, bound.peak)
+
+
 def carrier(bound: Range, device: torch.device, name: str) -> torch.dtype:
     """The number type for a node whose sums are bounded by `bound`, increments included.
 
@@ -27,7 +35,7 @@ def carrier(bound: Range, device: torch.device, name: str) -> torch.dtype:
     GraphError
         If the sums may pass ``2**53``; the node is named.
     """
-    load = 2 * max(bound.load, bound.peak)  # an increment is a difference of two sums
+    load = increment_load(bound)
     if load < SINGLE:
         return torch.float32
     if load < DOUBLE:

@@ -99,14 +99,13 @@ class DenseEngine:
         op, bound = node.op, self._bounds[node.name]
         kind = carrier(bound, self.device, node.name)
         if isinstance(op, Ladder):
-            source = self._bounds[node.inputs[0]]
-            if membrane_peak(op, source, bound) >= WHOLE:
+            source, neuron = self._bounds[node.inputs[0]], self.network.neuron[node.name]
+            if membrane_peak(op, neuron, source, bound) >= WHOLE:
                 raise GraphError(
                     f"node {node.name!r}: its membrane potential may pass 63 bits; use fewer weight "
                     "bits or a coarser input grid"
                 )
             coming = self._kind_of(node.inputs[0])
-            neuron = self.network.neuron[node.name]
             stairs = staircase(op, source, coming, capped=neuron.capped)
             return _Plan(kind, stairs, self._gates[node.name])
         if not isinstance(op, _CONSTANT):

@@ -6,6 +6,8 @@ cases, by conformal risk control (Angelopoulos et al., 2024): the empirical shar
 satisfy ``(n R + 1) / (n + 1) <= alpha``.
 """
 
+from fractions import Fraction
+
 import torch
 from torch import Tensor
 
@@ -45,9 +47,9 @@ def conformal_threshold(outputs: Tensor, alpha: float) -> float:
     if not 0 < alpha < 1:
         raise InputError(f"conformal={alpha:g}: give a share between 0 and 1")
     if 1 / (count + 1) > alpha:
-        raise InputError(
-            f"conformal={alpha:g} needs at least {round(1 / alpha)} calibration samples"
-        )
+        least = int(1 / Fraction(alpha)) - 1
+        least += 1 / (least + 1) > alpha
+        raise InputError(f"conformal={alpha:g} needs at least {least} calibration samples")
     known, classes = confidence(outputs), outputs.argmax(-1)
     best = NEVER
     for threshold in torch.linspace(1, 0, 1001).tolist():

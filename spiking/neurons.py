@@ -92,21 +92,24 @@ class Neuron(Record):
             rise = -(-high // self.up) if self.up else min(high, 1)
             fall = -(low // self.down) if self.down else min(-low, 1)
             return max(rise, fall, 0)
-        steps = [0]
-        for size in range(1, max(high, -low) + 1):
-            steps.append(1 + steps[abs(size - nearest_power(size))])
-        return max(steps)
+        steps, least = (
+            0,
+            1,
+        )  # the least sizes that need 1, 2, 3, .. steps: 1, 3, 11, 43, .. (lemma 7)
+        while least <= max(high, -low):
+            steps, least = steps + 1, 4 * least - 1
+        return steps
 
     def overshoot(self, span: int) -> int:
         """How far the tracer may pass the ladder's ends, for a ladder of `span` levels above one.
 
-        A residual is at most the span and what was overshot before: the least such fixed point.
+        A residual is at most the span and what was overshot before: the least such fixed point. The
+        sizes met with most too much are 7, 13, 25, .. by 1, 3, 7, ..: ``6 m + 1`` by ``2 m - 1``.
         """
-        if self.alphabet is not Alphabet.POWERS:
-            return 0
-        over, size = 0, 1
-        while size <= span + over:
-            over, size = max(over, nearest_power(size) - size), size + 1
+        over = 0
+        if self.alphabet is Alphabet.POWERS:
+            while span + over >= 6 * (over + 1) + 1:
+                over = 2 * (over + 1) - 1
         return over
 
 

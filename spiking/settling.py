@@ -20,7 +20,7 @@ from spikemorph.layers.ranges import Range
 from .network import Schedule, SpikingNetwork
 from .neurons import Alphabet, Neuron
 
-WHOLE = 2.0**63  # int64 holds whole numbers below this
+WHOLE = 2**63  # int64 holds whole numbers below this
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,9 @@ def settling(network: SpikingNetwork) -> dict[str, Settling]:
             final[node.name] = network.coding.lasts(network.grid)
         elif isinstance(node.op, Ladder):
             source, tracer = bounds[node.inputs[0]], bounds[node.name]
-            own = _settling(network, node.op, network.neuron[node.name], complete, source)
-            if membrane_peak(node.op, source, tracer) >= WHOLE:
+            neuron = network.neuron[node.name]
+            own = _settling(network, node.op, neuron, complete, source)
+            if membrane_peak(node.op, neuron, source, tracer) >= WHOLE:
                 own = Settling(own.gate, None, None, "its membrane potential may pass 63 bits")
             found[node.name], final[node.name] = own, own.final
         else:
@@ -118,14 +119,26 @@ def restless(network: SpikingNetwork, known: Mapping[str, Settling]) -> int | No
     return max(lasts, *waits)
 
 
-def membrane_peak(op: Ladder, source: Range, tracer: Range) -> float:
-    """The largest ``|V|`` that a neuron on an even ladder can hold, in units of 1 / scale."""
+def membrane_peak(op: Ladder, neuron: Neuron, source: Range, tracer: Range) -> int:
+    """The largest whole number met while a neuron on an even ladder keeps its membrane potential.
+
+    ``V = start + scale C - threshold S``, in units of 1 / scale, wherever the sum C and the tracer S
+    lie within their bounds; a margin compares V and the threshold, both times its denominator.
+    """
     if op.line is None:
-        return 0.0
-    scale, start, threshold = (
-        float(t.abs().max()) for t in (op.line.scale, op.line.start, op.line.threshold)
-    )
-    return scale * source.peak + start + threshold * (tracer.peak + 1)
+        return 0
+    line, margin = op.line, neuron.negative_margin
+    ends = (source.low, source.high, tracer.low, tracer.high)
+    columns = (line.start, line.scale, line.threshold, *ends)
+    peaks = []
+    for row in zip(*(c.tolist() for c in torch.broadcast_tensors(*columns)), strict=True):
+        start, scale, threshold, low, high, least, most = map(int, row)  # these never overflow
+        top, bottom = (
+            start + scale * high - threshold * least,
+            start + scale * low - threshold * most,
+        )
+        peaks.append(max(top, -bottom) * margin.denominator + margin.numerator * threshold)
+    return max(peaks)
 
 
 def ranges(network: SpikingNetwork, steps: int = 1) -> dict[str, Range]:

@@ -35,6 +35,21 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def nothing_fetched(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any
+) -> None:
+    """Only tests marked `network` read what is fetched, so that no other depends on the cache."""
+    if request.node.get_closest_marker("network") is not None:
+        return
+    monkeypatch.setenv("SPIKEMORPH_HOME", str(tmp_path_factory.getbasetemp() / "nothing-fetched"))
+
+    def refuse() -> Path:
+        raise AssertionError("this test reads what is fetched: mark it network, let it skip")
+
+    monkeypatch.setattr("spikemorph.zoo.fetch.default_home", refuse)
+
+
 def random_array(*shape: int, seed: int = 0) -> Any:
     """Standard normal float32 numbers."""
     return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)

@@ -57,10 +57,12 @@ def imports(path: Path) -> Iterator[tuple[str, ast.stmt]]:
 
 def known_module(name: str) -> str | None:
     """The module of the package that an imported name lives in."""
-    modules = {module_of(path) for path in FILES}
-    while name and name not in modules:
+    while name and name not in MODULES:
         name = name.rpartition(".")[0]
     return name or None
+
+
+MODULES = frozenset(module_of(path) for path in FILES)
 
 
 @each_file

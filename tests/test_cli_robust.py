@@ -236,7 +236,7 @@ def test_processes_without_a_folder_are_refused(
         (("--paths", "ste"), ("'ste'", "gradients")),
         (("--norm", "l1"), ("l1", "linf, l2")),
         (("--data", "digits:test:0"), ("digits",)),
-        (("--data", "fashion-mnist:test"), ("(1, 28, 28)", "(1, 8, 8)")),
+        (("--data", "fashion-mnist:sample"), ("(1, 28, 28)", "(1, 8, 8)")),
         (("--device", "tpu9"), ("tpu9", "cpu")),
         (("--json", "/nowhere/a.json"), ("/nowhere/a.json",)),
         (("--eps", "1"), ("did you mean 1/255?",)),
@@ -316,7 +316,7 @@ def test_a_normalisation_goes_inside_the_model(
         "attack",
         "zoo:fashion_robust_90_snn",
         "--data",
-        "fashion-mnist:test:5",
+        "fashion-mnist:sample:5",
         "--eps",
         "0.1",
     )

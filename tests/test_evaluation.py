@@ -149,7 +149,7 @@ def test_conformal_exits_refuse_what_cannot_be_promised() -> None:
     for alpha in (0.0, 1.0):
         with pytest.raises(InputError, match="between 0 and 1"):
             conformal_threshold(outputs, alpha)
-    with pytest.raises(InputError, match="100 calibration samples"):
+    with pytest.raises(InputError, match="99 calibration samples"):
         conformal_threshold(outputs, 0.01)
 
 

@@ -1,11 +1,15 @@
 """Channel removal as a method: a share of channels goes, training follows, masks are cut and kept."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from spikemorph import convert_graph, load_graph
 from spikemorph.graph import Graph, InputError, run
 from spikemorph.graph.grid import Grid
+from spikemorph.layers.activation import ReLU
+from spikemorph.layers.linear import Linear
 from spikemorph.layers.masks import broken_masks, masks_of, weight_of, weighted_nodes
 from spikemorph.prune import Lesson, PruneTask, Uniform, prune_graph
 from spikemorph.quant import Quantisation
@@ -63,3 +67,19 @@ def test_an_allocation_of_weights_is_refused() -> None:
     graph = load_graph("zoo:digits_cnn").graph
     with pytest.raises(InputError, match="an allocation spreads weights, not channels"):
         prune_graph("channels", PruneTask(graph, 0.5, allocation=Uniform()))
+
+
+def test_a_network_whose_channels_must_stay_is_refused_with_the_reason(chain: Any) -> None:
+    """A single layer makes the classes; at sparsity 0 nothing was asked for."""
+    graph = chain((4,), Linear(torch.ones(3, 4), None))
+    with pytest.raises(InputError, match=r"removes nothing: all .*'n0': node 'n0' is an output"):
+        prune_graph("channels", PruneTask(graph, 0.5))
+    assert weights(prune_graph("channels", PruneTask(graph, 0.0))) == 12
+
+
+def test_a_share_below_one_channel_is_refused_with_the_fewest_that_can_go(chain: Any) -> None:
+    """Of 4 channels a fifth is less than one, a quarter is one."""
+    graph = chain((4,), Linear(torch.ones(4, 4), None), ReLU(), Linear(torch.ones(3, 4), None))
+    with pytest.raises(InputError, match=r"0\.2 of a layer's channels .* 1 of 'n0'; ask for more"):
+        prune_graph("channels", PruneTask(graph, 0.2))
+    assert weights(prune_graph("channels", PruneTask(graph, 0.25))) == 3 * 4 + 3 * 3

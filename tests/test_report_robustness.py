@@ -143,7 +143,7 @@ def test_accuracies_are_said_with_their_intervals() -> None:
     assert (
         facts["Attacks, in this order"] == "pgd (10 steps, 1 gradient path); square (queries only)"
     )
-    assert facts["Sparsity"] == "75.00 % (50 of 200 weights not zero)"
+    assert facts["Sparsity"] == "75.00 % (50 of 200 integer weights not zero)"
     assert (
         facts["Eps, inputs being 0 to 1"] == "8/255"
         and "every pixel" in facts["What an attacker may do"]

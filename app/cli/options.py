@@ -4,7 +4,7 @@ import glob
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -259,8 +259,20 @@ def tell_epoch(record: EpochRecord) -> None:
 
 
 def read_data(spec: str, most: int | None = None) -> Samples:
-    """Samples, of which the first `most` are looked at; what is fetched is told on the error stream."""
-    return load_data(spec, most=most, tell=tell)
+    """Samples, of which the first `most` are looked at; meanwhile says what is fetched."""
+    with waiting() as say_what:
+        return load_data(spec, most=most, tell=say_what)
+
+
+@contextmanager
+def waiting() -> Iterator[Callable[[str], None]]:
+    """A line on the error stream, if that is a terminal, that goes when it is over; yields its pen."""
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        console=progress_console, transient=True, disable=not sys.stderr.isatty(),
+    ) as shown:  # fmt: skip
+        task = shown.add_task("", total=None)
+        yield lambda line: shown.update(task, description=line)
 
 
 @contextmanager

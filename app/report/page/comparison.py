@@ -45,7 +45,7 @@ _MEASURES = (
     ("mismatching_logits", "Mismatching logits", formats.count, None),
     ("level", "Certificate", str, None),
     ("steps", "Time steps", formats.count, min),
-    ("sparsity", "Sparsity", formats.percent, None),
+    ("sparsity", "Weights that are zero", formats.percent, None),
     ("spikes_per_inference", "Spikes per inference", formats.count, min),
     ("synops", "Synaptic operations per inference", formats.count, min),
     ("storage_bits", "Weights stored", formats.size, min),

@@ -116,7 +116,8 @@ def _facts(part: Plain) -> tuple[tuple[str, str], ...]:
         ("Time steps", "no time" if steps is None else formats.count(steps)),
     ]
     if weights and nonzero is not None:
-        kept = f"{formats.count(nonzero)} of {formats.count(weights)} weights not zero"
+        numbers = "integer" if part["kind"] == "exact" else "float"
+        kept = f"{formats.count(nonzero)} of {formats.count(weights)} {numbers} weights not zero"
         rows.append(("Sparsity", f"{formats.percent(100 * (1 - nonzero / weights))} ({kept})"))
     rows.append(("What an attacker may do", threat(part["norm"])))
     if last is not None:

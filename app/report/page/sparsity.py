@@ -8,7 +8,15 @@ from ..plots_bars import MOST, Bar, Bars, bars
 from ..shapes import NUMBER, TEXT, WHOLE, ListOf, Maybe, Plain, Shape
 
 SHAPE: Shape = {
-    "layers": ListOf({"node": TEXT, "weights": WHOLE, "nonzero": WHOLE, "mask_hash?": Maybe(TEXT)}),
+    "layers": ListOf(
+        {
+            "node": TEXT,
+            "weights": WHOLE,
+            "kept?": WHOLE,
+            "nonzero": WHOLE,
+            "mask_hash?": Maybe(TEXT),
+        }
+    ),
     "method?": Maybe(TEXT),
     "target?": Maybe(NUMBER),
 }
@@ -23,8 +31,9 @@ def sparsity(parts: Mapping[str, Plain]) -> list[Block]:
         return [Prose("The network has no weights.")]
     method = f" Pruned by {part['method']}." if part.get("method") else ""
     lead = (
-        f"{formats.count(left)} of {formats.count(weights)} weights are not zero: the network is "
-        f"{formats.percent(100 * (1 - left / weights))} sparse.{method}"
+        f"{formats.count(left)} of {formats.count(weights)} weights of the float network are not zero: "
+        f"it is {formats.percent(100 * (1 - left / weights))} sparse.{method}{_masked(layers)} Rounding "
+        "to integers may make more of them zero."
     )
     plot = Bars(
         "Weights left in every layer", "per cent of the layer's weights that are left",
@@ -32,6 +41,14 @@ def sparsity(parts: Mapping[str, Plain]) -> list[Block]:
     )  # fmt: skip
     figure = Figure("Weights left per layer", lambda width: bars(plot, width), drawn_of(layers))
     return [Prose(lead, "lead"), figure, _table(layers, weights, left)]
+
+
+def _masked(layers: list[Plain]) -> str:
+    """How many weights the masks keep, where that is known and is not all."""
+    kept = [layer["kept"] for layer in layers if "kept" in layer]
+    if len(kept) < len(layers) or sum(kept) == sum(layer["weights"] for layer in layers):
+        return ""
+    return f" Its masks keep {formats.count(sum(kept))}."
 
 
 def drawn_of(layers: list[Plain]) -> str:

@@ -152,7 +152,7 @@ def _sparsity(parts: Parts) -> KeyFigure:
     if part is None or not totals(part)[0]:
         return KeyFigure("Sparsity", None, target="sparsity")
     weights, left = totals(part)
-    note = f"{formats.count(left)} of {formats.count(weights)} weights"
+    note = f"{formats.count(left)} of {formats.count(weights)} float weights are not zero"
     return KeyFigure(
         "Sparsity", formats.percent(100 * (1 - left / weights)), note, target="sparsity"
     )
