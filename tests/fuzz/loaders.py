@@ -77,10 +77,18 @@ def _read_weights(folder: Path) -> object:
 @cache
 def _pictures() -> Mapping[str, Files]:
     draw = pictures.picture
-    grey = {f"images/c{k}/{k}.png": draw((4, 4), seed=k) for k in range(3)}
     mixed = {f"images/{k}.{form.lower()}": draw((4, 4), mode, form, k) for k, (mode, form) in enumerate(
         (("L", "BMP"), ("RGB", "JPEG"), ("P", "GIF"), ("1", "PNG"), ("RGB", "WEBP"), ("L", "TIFF")))}  # fmt: skip
-    return {"grey": grey, "mixed": mixed}
+    return {"mixed": mixed}
+
+
+@cache
+def _grey() -> Mapping[str, Files]:
+    return {"grey": {f"images/c{k}/{k}.png": pictures.picture((4, 4), seed=k) for k in range(3)}}
+
+
+def _read_pictures(folder: Path) -> object:
+    return load_data(str(folder / "images")).x.sum()
 
 
 @cache
@@ -119,16 +127,6 @@ def _read_card(folder: Path) -> object:
     return replaced(made, "_folder", lambda: folder, lambda: replaced(cards, "_shipped", shipped, read))
 
 
-@cache
-def _recipes() -> Mapping[str, Files]:
-    texts = {path.stem: path.read_bytes() for path in _folder_of_recipes().glob("*.toml")}
-    return {name: {"recipe.toml": text} for name, text in {"small": seeds.RECIPE.encode(), **texts}.items()}
-
-
-def _folder_of_recipes() -> Path:
-    return Path(__file__).parents[2] / "recipes"
-
-
 def _check_recipe(folder: Path) -> object:
     """All that ``run`` checks of a recipe before it makes anything, on a small model."""
     recipe = read_recipe(folder / "recipe.toml")
@@ -149,8 +147,13 @@ def _parts() -> Mapping[str, Files]:
         files = {k.rpartition("/")[2]: v for k, v in seeds.run().items() if k.startswith(f"run/{road}/")}
         plain = {k: v for k, v in files.items() if k.endswith(".json") and k not in ("stages.json", "identity.json")}
         found[road] = {f"r/{k}": _smaller(v) for k, v in plain.items() if k != "report.json"}
-        found[f"{road}, one file"] = {"r/report.json": plain["report.json"]}
     return found
+
+
+@cache
+def _reports() -> Mapping[str, Files]:
+    names = {road: f"run/{road}/report.json" for road in ("dense", "timed")}
+    return {road: {"report.json": _smaller(seeds.run()[name])} for road, name in names.items()}
 
 
 def _smaller(content: bytes) -> bytes:
@@ -192,10 +195,14 @@ LOADERS: Mapping[str, Loader] = {
         ),
         Loader(
             "network",
-            _one("n.safetensors", **{k: _network(f"{k}.safetensors") for k in ("net", "few", "rated")}), _STORE,
+            _one("n.safetensors", **{k: _network(f"{k}.safetensors") for k in ("net", "few")}), _STORE,
             (("evaluate", "n.safetensors", *_DATA), ("certify", "n.safetensors", "--out", "c.json"),
              ("energy", "n.safetensors", *_DATA), ("attack", "n.safetensors", *_DATA, *_PGD),
-             ("compare", "n.safetensors", "n.safetensors", *_DATA)), 12, _beside("x.npz"),
+             ("compare", "n.safetensors", "net.safetensors", *_DATA)), 12, _beside("x.npz", "net.safetensors"),
+        ),
+        Loader(
+            "rated", _one("n.safetensors", rated=_network("rated.safetensors")), _STORE,
+            (("evaluate", "n.safetensors", *_DATA),), 2, _beside("x.npz"),
         ),
         Loader(
             "timed", _one("t.safetensors", timed=_network("timed.safetensors")), _STORE,
@@ -215,14 +222,16 @@ LOADERS: Mapping[str, Loader] = {
             16, _beside("net.safetensors", "graph.safetensors", "timed.safetensors"),
         ),
         Loader(
-            "images", _pictures, (pictures.with_other_chunks,),
-            (("evaluate", "net.safetensors", "--data", "images"),), 12, _beside("net.safetensors"),
+            "images", _grey, (pictures.with_other_chunks,),
+            (("evaluate", "net.safetensors", "--data", "images"),), 6, _beside("net.safetensors"),
         ),
+        Loader("pictures", _pictures, (pictures.with_other_chunks,), (_read_pictures,), 8, bytewise=0.6),
         Loader("kept", _kept, (pictures.with_other_chunks,), (_read_kept,), 12, bytewise=0.6),
         Loader("cards", _cards, _JSON, (_read_card,), 20),
-        Loader("recipe", _recipes, (changes.with_other_toml,) * 3, (_check_recipe,), 20,
+        Loader("recipe", _one("recipe.toml", small=seeds.RECIPE.encode, full=seeds.FULL.encode), (changes.with_other_toml,) * 3, (_check_recipe,), 20,
                _beside("x.npz", "graph.safetensors")),
         Loader("parts", _parts, _JSON, (("report", "r"),) , 12, changed=(".json",), bytewise=0.1),
+        Loader("report", _reports, _JSON, (("report", "report.json", "--out", "r.html"),), 4, bytewise=0.1),
         Loader("run", _runs, _JSON, (("run", "recipe.toml", "--out", "run"),), 1, seeds.inputs_of_run,
                ("stages.json", "comparison.json", "evaluation.json", "energy.json", "timing.json",
                 "robust.json", "robustness.json", "reproduce.json", "identity.json", "sparsity.json"), 0.1),

@@ -59,6 +59,75 @@ method = "magnitude"
 sparsity = 0.5
 road = "through-time"
 """
+FULL = """
+name = "full"
+model = "m.onnx"
+mean = [0.5]
+std = [0.25]
+seed = 3
+[data]
+train = "x.npz"
+test = "t.npz"
+extra = "x.npz"
+extra_share = 0.25
+labeller = "zoo:digits_mlp"
+[training]
+epochs = 3
+batch = 4
+rate = 0.1
+decay = 1e-4
+smoothing = 0.0
+shift = 1
+flip = true
+held_out = 2
+precision = "32-true"
+objective = "trades"
+eps = "16/255"
+attack_steps = 2
+beta = 6.0
+average = "ema"
+select = true
+[convert]
+levels = 8
+weight_bits = 4
+neuron = "st-bif"
+schedule = "wait"
+coding = "analog"
+calibrator = "percentile=99.9"
+input_bits = 12
+[time]
+steps = 4
+leak = 0.9
+reset = "soft"
+percentile = 99.0
+scale = 0.5
+surrogate = "arctan 2"
+[attack]
+eps = ["8/255", 0.1]
+attacks = "apgd-ce=5,square=10"
+in_time = "pgd=2"
+paths = "all"
+in_time_paths = "paper"
+ann = "apgd-ce=5,fgsm"
+norm = "linf"
+samples = 4
+corruptions = true
+transfer = true
+[[network]]
+name = "first"
+method = "train"
+fresh = true
+road = "quantisation-aware"
+fine_tuning = { epochs = 1, rate = 0.01 }
+[[network]]
+name = "second"
+start = "first"
+method = "rigl"
+sparsity = 0.5
+allocation = "erk"
+training = { epochs = 2, objective = "clean", average = "none" }
+attacked = false
+"""
 FINETUNE = ("finetune", "graph.safetensors", "--data", "x.npz", "--epochs", "2", "--batch", "4",
             "--held-out", "0", "--checkpoint", "ck", "--out", "o.safetensors")  # fmt: skip
 ATTACK = ("attack", "net.safetensors", "--data", "x.npz", "--eps", "8/255", "--attacks", "pgd=2",
@@ -104,7 +173,7 @@ def networks() -> Mapping[str, bytes]:
         _must("prune", "m.onnx", "--method", "magnitude", "--sparsity", "0.5", "--data", "x.npz",
               "--epochs", "1", "--batch", "4", "--out", "graph.safetensors")  # fmt: skip
         _must("convert", "m.onnx", "--data", "x.npz", "--out", "net.safetensors")
-        _must("convert", "j.onnx", "--data", "x.npz", "--levels", "4", "--neuron", "few-spikes", "--out", "few.safetensors")
+        _must("convert", "j.onnx", "--data", "x.npz", "--levels", "4", "--neuron", "few-spikes", "--schedule", "wait", "--out", "few.safetensors")
         _must("convert", "m.onnx", "--data", "x.npz", "--rate-coded", "layer=99.9", "--neuron", "if", "--out", "rated.safetensors")
         _must("finetune", "m.onnx", "--data", "x.npz", "--epochs", "1", "--batch", "4", "--held-out",
               "0", "--road", "through-time", "--steps", "2", "--out", "timed.safetensors")  # fmt: skip
