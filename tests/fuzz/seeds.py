@@ -125,7 +125,7 @@ start = "first"
 method = "rigl"
 sparsity = 0.5
 allocation = "erk"
-training = { epochs = 2, objective = "pgd", average = "none" }
+training = { epochs = 2, objective = "pgd", beta = 0.0, average = "none" }
 attacked = false
 """
 FINETUNE = ("finetune", "graph.safetensors", "--data", "x.npz", "--epochs", "2", "--batch", "4",
