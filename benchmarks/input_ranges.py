@@ -1,7 +1,8 @@
 """Whether all commands read data alike: input ranges, bytes and floats, in rows; commands in columns."""
 
+import contextlib
+import io
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from spikemorph.cli import main as spikemorph
 from spikemorph.conversion import convert_graph, normalised
 from spikemorph.graph.grid import Grid, Interval
 from spikemorph.models import load_graph
@@ -47,8 +49,10 @@ def data(interval: Interval, kind: str, path: Path) -> Path:
 def said(folder: Path, *words: object) -> Any:
     """The JSON of a command."""
     out = folder / "found.json"
-    command = [sys.executable, "-m", "spikemorph", *map(str, words), "--json", str(out)]
-    subprocess.run(command, check=True, capture_output=True)
+    sys.argv = ["spikemorph", *map(str, words), "--json", str(out)]
+    with contextlib.redirect_stdout(io.StringIO()):
+        status = spikemorph()
+    assert status == 0, words
     return json.loads(out.read_text())
 
 
