@@ -245,7 +245,7 @@ def _remarks(source: str, model: nn.Module) -> tuple[str, ...]:
     """That a model came in training mode, where that would change what it computes."""
     if not any(part.training and isinstance(part, _TRAINS) for part in model.modules()):
         return ()
-    return (f"{source}: is in training mode; a copy in evaluation mode is read (model.eval())",)
+    return (f"{source}: in training mode; read in evaluation mode",)
 
 
 def _load_weights(model: nn.Module, weights: Path, source: str) -> None:

@@ -33,6 +33,9 @@ REPAIRS = {  # what to do about operators that users meet often
     "quantizelinear": "give the float model; spikemorph quantises it itself",
     "dequantizelinear": "give the float model; spikemorph quantises it itself",
 }
+_ROW = (
+    2  # samples that a row may take the room of, to look at shapes and to bring weights into form
+)
 _NO_ROW = "change the model, or add a row in layers/"
 # What rows, torch and numpy raise where a file's numbers or types do not fit together.
 MISFITS = (
@@ -93,7 +96,9 @@ class Assembly:
                 self._unseen.append((call.name, call.op))
             return [Unknown()] * call.outputs
         try:
-            return self._edges(call, row(call))
+            with bounded_sample(_ROW):
+                made = row(call)
+            return self._edges(call, made)
         except Refusal as refusal:
             return [self.refuse(call.name, call.op, refusal.reason, refusal.repair)]
         except TooLargeError as error:

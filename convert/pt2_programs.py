@@ -207,7 +207,7 @@ def _term(node: ast.expr) -> str:
                 and set(said) <= allowed
                 and all(isinstance(value, bool) for value in said.values())
             ):
-                options = "".join(f", {key}={value}" for key, value in said.items())
+                options = "".join(f", {key}={value is True}" for key, value in said.items())
                 return f"Symbol('{symbol}'{options})"
         case ast.Call(func=ast.Name(id="Integer"), args=[item], keywords=[]):
             return f"Integer({_plain_integer(item)})"
