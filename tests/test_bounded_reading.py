@@ -334,6 +334,7 @@ from torch import nn
 def trained(): return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
 def ready(): return trained().eval()
 kept = trained()
+def again(): return kept
 """
 
 
@@ -347,7 +348,7 @@ def test_a_model_in_training_mode_is_switched_and_that_is_said(
     assert spikemorph("inspect", "own_factory:ready", "--input-shape", "1,3")[2] == ""
     module = __import__("own_factory").kept
     before = {key: value.clone() for key, value in module.state_dict().items()}
-    models.load_graph("own_factory:kept", input_shape=(1, 3))
+    models.load_graph("own_factory:again", input_shape=(1, 3))
     assert all(part.training for part in module.modules())
     assert all(torch.equal(before[key], value) for key, value in module.state_dict().items())
 
