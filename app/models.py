@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from spikemorph.convert import Certificate, load_certified, read_onnx, read_pt2, read_torch
+from spikemorph.convert.state_dicts import read_state_dict
+from spikemorph.convert.strict_zip import read_bytes
 from spikemorph.graph import Graph, Input, InputError
 from spikemorph.graph.grid import UNIT, Interval
 from spikemorph.graph.saving import load_graph_file
@@ -22,15 +24,17 @@ from spikemorph.zoo.made import FLOAT, made_card, made_file, made_names
 FETCHED = {"onnx-mnist": (0.0, 255.0)}  # networks of others, and the range of their inputs
 
 
+_TRAINS = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)  # differ in training
 _FILES = (".onnx", ".pt2", ".safetensors")  # of models
 
 
 @dataclass(frozen=True)
 class Model:
-    """A float graph, and what it is called."""
+    """A float graph, what it is called, and what its user should know of how it was read."""
 
     name: str
     graph: Graph
+    remarks: tuple[str, ...] = ()
 
     @property
     def entry(self) -> Input:
@@ -233,7 +237,15 @@ def _from_factory(source: str, input_shape: tuple[int, ...] | None, weights: Pat
         raise InputError(f"{source}: gave a {type(model).__name__}, not a torch nn.Module")
     if weights is not None:
         _load_weights(model, weights, source)
-    return Model(attribute, read_torch(model, torch.zeros(1, *input_shape[1:])))
+    graph = read_torch(model, torch.zeros(1, *input_shape[1:]))
+    return Model(attribute, graph, remarks=_remarks(source, model))
+
+
+def _remarks(source: str, model: nn.Module) -> tuple[str, ...]:
+    """That a model came in training mode, where that would change what it computes."""
+    if not any(part.training and isinstance(part, _TRAINS) for part in model.modules()):
+        return ()
+    return (f"{source}: in training mode; read in evaluation mode",)
 
 
 def _load_weights(model: nn.Module, weights: Path, source: str) -> None:
@@ -253,20 +265,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     InputError
         If the file is missing, damaged, or would run code when loaded.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    if path.suffix != ".safetensors":
+        return read_state_dict(path)
+    content = read_bytes(path)
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
+        return load(content)
+    except (SafetensorError, ValueError, MemoryError) as error:
         raise InputError(f"{path}: not a readable safetensors file ({error})") from error
-    except Exception as error:  # the loader raises whatever the bytes make it raise
-        raise InputError(
-            f"{path}: not a plain state dict, and pickled code is never run; save the state dict "
-            "as safetensors"
-        ) from error
-    named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
-    if not named or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{path}: not a state dict; save model.state_dict()")
-    return state

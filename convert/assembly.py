@@ -11,6 +11,8 @@ from torch import Tensor
 from spikemorph.graph import Graph, Input, InputError, Node, Op, Problem, UnsupportedError
 from spikemorph.graph.calls import Call, Edge, Pieces, Refusal
 
+from .budget import TooLargeError, bounded_sample, require_sample
+
 REPAIRS = {  # what to do about operators that users meet often
     "gelu": "it is not monotone: replace it by ReLU and fine-tune",
     "silu": "it is not monotone: replace it by ReLU and fine-tune",
@@ -31,6 +33,9 @@ REPAIRS = {  # what to do about operators that users meet often
     "quantizelinear": "give the float model; spikemorph quantises it itself",
     "dequantizelinear": "give the float model; spikemorph quantises it itself",
 }
+_ROW = (
+    2  # samples that a row may take the room of, to look at shapes and to bring weights into form
+)
 _NO_ROW = "change the model, or add a row in layers/"
 # What rows, torch and numpy raise where a file's numbers or types do not fit together.
 MISFITS = (
@@ -58,10 +63,21 @@ class Assembly:
         self.problems: list[Problem] = []
         self._unseen: list[tuple[str, str]] = []
         self._names: set[str] = set()
+        self._counts: dict[str, int] = {}  # how often a name was wished for
         self._input: str | None = None
 
     def enter(self, name: str, op: Input) -> Edge:
-        """Add the input node."""
+        """Add the input node.
+
+        Raises
+        ------
+        InputError
+            If one sample is too large to compute with.
+        """
+        try:
+            require_sample(op.shape, "it is")
+        except TooLargeError as error:
+            raise self.too_large(name, "Input", error) from error
         self._input = self._unique(name)
         self.nodes.append(Node(self._input, op))
         return Edge(self._input, op.shape)
@@ -80,12 +96,20 @@ class Assembly:
                 self._unseen.append((call.name, call.op))
             return [Unknown()] * call.outputs
         try:
-            return self._edges(call, row(call))
+            with bounded_sample(_ROW):
+                made = row(call)
+            return self._edges(call, made)
         except Refusal as refusal:
             return [self.refuse(call.name, call.op, refusal.reason, refusal.repair)]
+        except TooLargeError as error:
+            raise self.too_large(call.name, call.op, error) from error
         except MISFITS as error:
             reason = f"its inputs do not fit: {first_line(error)}"
             return [self.refuse(call.name, call.op, reason, "check the model and its input shape")]
+
+    def too_large(self, name: str, op: str, error: TooLargeError) -> InputError:
+        """The end of a reading at a node that would take work out of proportion."""
+        return InputError(f"{self.where}: node {name!r} ({op}): {error}; check the model")
 
     def refuse(self, name: str, op: str, reason: str, repair: str) -> Unknown:
         """Note a node that cannot be taken."""
@@ -135,17 +159,19 @@ class Assembly:
         return edges[0]
 
     def _unique(self, wish: str) -> str:
-        name, count = wish, 1
+        name, count = wish, self._counts.get(wish, 1)
         while name in self._names:
             count += 1
             name = f"{wish}#{count}"
+        self._counts[wish] = count
         self._names.add(name)
         return name
 
 
 def _shape_after(op: Op, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     inputs = [torch.empty((2, *shape), device="meta") for shape in shapes]
-    batch, *shape = op(*inputs).shape
+    with bounded_sample(2):
+        batch, *shape = op(*inputs).shape
     if batch != 2 or 0 in shape:
         raise Refusal(
             f"it turns samples of shape {shapes[0]} into {tuple(shape)}", "check the model"

@@ -1,5 +1,7 @@
 """Values of an ONNX file that no sample changes: weights, attributes, what follows from them."""
 
+import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,10 @@ from spikemorph.graph import InputError
 from spikemorph.graph.calls import Edge, Refusal
 
 from .assembly import MISFITS, Unknown, first_line
+from .budget import Budget, TooLargeError
+from .onnx_sizes import cost
 
+_NOTHING = np.dtype("V0")  # of values whose shape alone is known: they take no memory
 _RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomUniform"}
 
 
@@ -39,6 +44,8 @@ def weight(path: Path, item: onnx.TensorProto) -> Tensor | Unknown:
         If its bytes do not fit its shape and type.
     """
     try:
+        if any(n < 0 for n in item.dims):
+            raise ValueError(f"its sizes are {list(item.dims)}")
         return tensor(numpy_helper.to_array(item))
     except MISFITS as error:
         if item.data_type == onnx.TensorProto.STRING:
@@ -51,7 +58,9 @@ def weight(path: Path, item: onnx.TensorProto) -> Tensor | Unknown:
 
 def tensor(array: Any) -> Tensor:
     """A tensor with memory of its own; half precision and narrower becomes float32."""
-    found = np.array(array)
+    found = np.asarray(array)
+    if found.base is not None or not found.flags.owndata or not found.flags.writeable:
+        found = found.copy()
     if found.dtype == np.float16 or found.dtype.kind == "V":
         found = found.astype(np.float32)
     return torch.from_numpy(found)
@@ -89,7 +98,7 @@ def attribute(item: onnx.AttributeProto) -> Any:
 def sizes(node: onnx.NodeProto, shape: Sequence[int]) -> Tensor:
     """What a Shape or Size node gives for a value of a known shape."""
     if node.op_type == "Size":
-        return torch.tensor(int(np.prod(shape)))
+        return torch.tensor(math.prod(shape))
     options = {item.name: attribute(item) for item in node.attribute}
     return torch.tensor(shape[options.get("start", 0) : options.get("end")], dtype=torch.int64)
 
@@ -99,7 +108,7 @@ def reshaped(
 ) -> tuple[int, ...]:
     """One sample's shape after a reshaping node, which must leave the batch axis alone."""
     arrays = [
-        np.zeros((batch, *item.shape), np.float32) if isinstance(item, Edge) else item
+        np.empty((batch, *item.shape), _NOTHING) if isinstance(item, Edge) else item
         for item in inputs
     ]
     try:
@@ -115,34 +124,50 @@ def reshaped(
     return tuple(int(n) for n in out[1:])
 
 
-def folded(node: onnx.NodeProto, inputs: Sequence[Any], version: int) -> list[Tensor]:
-    """The outputs of a node that reads constants only.
+def folded(
+    node: onnx.NodeProto, inputs: Sequence[Any], version: int, budget: Budget
+) -> list[Tensor]:
+    """The outputs of a node that reads constants only; what they cost is taken from the budget.
 
     Raises
     ------
     Refusal
         If they are random, or ONNX's reference implementation cannot compute them.
+    TooLargeError
+        If they cost more than is left.
     """
     if node.op_type in _RANDOM:
         raise Refusal("it is random", "store the numbers in the model")
     if any(item.type == onnx.AttributeProto.GRAPH for item in node.attribute):
         raise Refusal("control flow is not supported", "export the model without it")
+    kinds = (onnx.AttributeProto.SPARSE_TENSOR, onnx.AttributeProto.SPARSE_TENSORS)
+    if any(item.type in kinds for item in node.attribute):
+        raise Refusal("it holds a sparse tensor", "store the tensor dense")
     try:
-        return [tensor(value) for value in evaluate(node, inputs, version)]
+        spent = cost(node, [i.numpy() if isinstance(i, Tensor) else i for i in inputs])
+        if spent is not None:
+            budget.spend(spent)
+            return [tensor(value) for value in evaluate(node, inputs, version)]
+    except TooLargeError:
+        raise
     except Exception as error:  # the evaluator raises whatever its operators raise
         reason = f"its constant value cannot be computed ({first_line(error)})"
         raise Refusal(reason, "simplify the file first") from error
+    reason = "it is not among the operators that are computed on constants"
+    raise Refusal(reason, "simplify the file first")
 
 
 def evaluate(node: onnx.NodeProto, inputs: Sequence[Any], version: int) -> list[Any]:
     """The outputs of one node, by ONNX's own reference implementation."""
     arrays = [item.numpy() if isinstance(item, Tensor) else item for item in inputs]
     given = {n: a for n, a in zip(node.input, arrays, strict=True) if n}
-    infos = [
-        helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
-        for n, a in given.items()
-    ]
+    infos = [helper.make_tensor_value_info(n, 0, None) for n in given]
     outs = [helper.make_tensor_value_info(name, 0, None) for name in node.output if name]
     graph = helper.make_graph([node], "one", infos, outs)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)])
-    return list(ReferenceEvaluator(model).run(None, given))
+    with (
+        np.errstate(all="ignore"),
+        warnings.catch_warnings(),
+    ):  # what is not finite is refused later
+        warnings.simplefilter("ignore")
+        return list(ReferenceEvaluator(model).run(None, given))

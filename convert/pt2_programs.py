@@ -196,23 +196,25 @@ def _term(node: ast.expr) -> str:
     match node:
         case ast.Name(id=name) if _SYMBOL.fullmatch(name):
             return name
-        case ast.Call(func=ast.Name(id="Symbol"), args=[ast.Constant(value=str(name))]):
-            said = {k.arg: k.value.value for k in node.keywords if isinstance(k.value, ast.Constant)}
+        case ast.Call(func=ast.Name(id="Symbol"), args=[ast.Constant(value=str(symbol))]):
+            said = {
+                k.arg: k.value.value for k in node.keywords if isinstance(k.value, ast.Constant)
+            }
             allowed = {"integer", "positive", "nonnegative"}
             if (
-                _SYMBOL.fullmatch(name)
+                _SYMBOL.fullmatch(symbol)
                 and len(said) == len(node.keywords)
                 and set(said) <= allowed
                 and all(isinstance(value, bool) for value in said.values())
             ):
-                options = "".join(f", {key}={value}" for key, value in said.items())
-                return f"Symbol('{name}'{options})"
+                options = "".join(f", {key}={value is True}" for key, value in said.items())
+                return f"Symbol('{symbol}'{options})"
         case ast.Call(func=ast.Name(id="Integer"), args=[item], keywords=[]):
             return f"Integer({_plain_integer(item)})"
-        case ast.Call(func=ast.Name(id=name), args=items, keywords=[]) if (
-            name in _SUMS or name in _RELATIONS
+        case ast.Call(func=ast.Name(id=called), args=items, keywords=[]) if (
+            called in _SUMS or called in _RELATIONS
         ):
-            return f"{name}({', '.join(_term(item) for item in items)})"
+            return f"{called}({', '.join(_term(item) for item in items)})"
         case ast.Constant() | ast.UnaryOp():
             return f"Integer({_plain_integer(node)})"
     raise ValueError
@@ -267,7 +269,7 @@ _REFUSED: Mapping[str, str] = {  # where they hold anything
     "Graph.custom_obj_values": _CODE,
     "Argument.as_custom_obj": _CODE,
     "Argument.as_operator": "passes an operator on",
-    "Argument.as_graph": "holds a graph in a node: take branches, loops and torch.no_grad() out of forward",
+    "Argument.as_graph": "holds a graph in a node: take branches and torch.no_grad() out of forward",
     "InputSpec.custom_obj": _CODE,
     "InputSpec.token": "holds a token of an effect",
     "OutputSpec.token": "holds a token of an effect",

@@ -5,7 +5,6 @@ from typing import Any
 
 import onnx
 import torch
-from onnx.inliner import inline_local_functions
 from torch import Tensor
 
 from spikemorph.graph import Graph, Input, InputError
@@ -14,12 +13,15 @@ from spikemorph.graph.saving import graph_hash
 from spikemorph.graph.tables import reads_onnx
 
 from . import onnx_values
-from .assembly import Assembly, Unknown, first_line
+from .assembly import Assembly, Unknown
+from .budget import Budget, TooLargeError
+from .onnx_files import load
 
 OLDEST = 7  # operator set; older files spell broadcasting in another way
 _RESHAPING = {"Flatten", "Reshape", "Squeeze", "Unsqueeze"}
 _MOVING = _RESHAPING | {"Identity", "Transpose"}
 _STANDARD = ("", "ai.onnx")
+_LARGEST_BATCH = 2**20
 _OPEN_BATCHES = (3, 5)  # stand for an open batch size; two, to see whether it matters
 
 
@@ -46,11 +48,11 @@ def read_onnx(path: Path, input_shape: tuple[int, ...] | None = None) -> Graph:
     UnsupportedError
         Naming every node that cannot be taken.
     """
-    model = _load(path)
-    first = _Reading(path, model, input_shape, _OPEN_BATCHES[0])
+    model, size = load(path)
+    first = _Reading(path, model, size, input_shape, _OPEN_BATCHES[0])
     graph = first.graph()
     if first.reads_batch:
-        second = _Reading(path, model, input_shape, _OPEN_BATCHES[1]).graph()
+        second = _Reading(path, model, size, input_shape, _OPEN_BATCHES[1]).graph()
         if graph_hash(graph) != graph_hash(second):
             raise InputError(
                 f"{path}: what it computes for one sample depends on the batch size; "
@@ -59,46 +61,23 @@ def read_onnx(path: Path, input_shape: tuple[int, ...] | None = None) -> Graph:
     return graph
 
 
-def _load(path: Path) -> onnx.ModelProto:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty; export the model again")
-    with path.open("rb") as file:
-        zipped = file.read(4) == b"PK\x03\x04"
-    if zipped:
-        raise InputError(
-            f"{path}: this is a zip archive, as torch writes: name an exported program .pt2; "
-            "a pickled checkpoint is never loaded"
-        )
-    try:
-        model = onnx.load(str(path), format="protobuf")
-        onnx_values.require_text(model.graph)
-        if model.functions:
-            model = inline_local_functions(model)
-    except Exception as error:  # the parser raises many kinds, all of them about the file
-        raise InputError(
-            f"{path}: not a readable ONNX file ({first_line(error)}); export it again"
-        ) from error
-    if not model.graph.node or not model.graph.output:
-        raise InputError(
-            f"{path}: not an ONNX model, or one without nodes or outputs; export it again"
-        )
-    return model
-
-
 class _Reading:
     """One reading of one file: the values known so far, by the file's names, and which are `whole`
     numbers: with these ONNX divides and wraps around as reals do not."""
 
     def __init__(
-        self, path: Path, model: onnx.ModelProto, given: tuple[int, ...] | None, open_batch: int
+        self,
+        path: Path,
+        model: onnx.ModelProto,
+        size: int,
+        given: tuple[int, ...] | None,
+        open_batch: int,
     ) -> None:
         self.path, self.model = path, model
         self.version = self._operator_set()
-        self.values: dict[str, Any] = {
-            item.name: onnx_values.weight(path, item) for item in model.graph.initializer
-        }
+        self.stored = self._stored()
+        self.values: dict[str, Any] = {}
+        self.budget = Budget(size)
         self.assembly = Assembly(str(path))
         self.reads_batch = False
         entry, dims = self._entry(given)
@@ -110,9 +89,36 @@ class _Reading:
         self.values[entry] = self.assembly.enter(entry, Input(shape))
 
     def graph(self) -> Graph:
-        for node in self.model.graph.node:
-            self._take(node)
+        needed = self._needed()
+        for index, node in enumerate(self.model.graph.node):
+            known = [self.values.get(name) for name in node.input]
+            if index in needed or any(isinstance(item, Edge | Unknown) for item in known):
+                self._take(node)
+            else:  # a constant that comes to nothing costs nothing
+                self.values.update((name, Unknown()) for name in node.output if name)
         return self.assembly.graph([self._value(item.name) for item in self.model.graph.output])
+
+    def _stored(self) -> dict[str, onnx.TensorProto]:
+        """The weights by their names; they are read when something reads them."""
+        stored = {item.name: item for item in self.model.graph.initializer}
+        if len(stored) != len(self.model.graph.initializer):
+            raise InputError(f"{self.path}: two of its weights have one name; export it again")
+        return stored
+
+    def _needed(self) -> set[int]:
+        """The places of the nodes that an output depends on."""
+        waiting = [item.name for item in self.model.graph.output]
+        makers: dict[str, list[int]] = {}
+        for index, node in enumerate(self.model.graph.node):
+            for name in node.output:
+                makers.setdefault(name, []).append(index)
+        found: set[int] = set()
+        while waiting:
+            for index in makers.pop(waiting.pop(), ()):
+                if index not in found:
+                    found.add(index)
+                    waiting.extend(name for name in self.model.graph.node[index].input if name)
+        return found
 
     def _operator_set(self) -> int:
         sets = {item.domain: item.version for item in self.model.opset_import}
@@ -131,7 +137,7 @@ class _Reading:
 
     def _entry(self, given: tuple[int, ...] | None) -> tuple[str, list[int | None]]:
         """The input's name and sizes, batch first; None where the batch size is open."""
-        found = [item for item in self.model.graph.input if item.name not in self.values]
+        found = [item for item in self.model.graph.input if item.name not in self.stored]
         if len(found) != 1:
             names = [item.name for item in found]
             raise InputError(
@@ -139,7 +145,13 @@ class _Reading:
                 "store the others in the file as initialisers"
             )
         (entry,) = found
-        dims = [d.dim_value if d.dim_value > 0 else None for d in entry.type.tensor_type.shape.dim]
+        sizes = [d.dim_value for d in entry.type.tensor_type.shape.dim]
+        if min(sizes, default=0) < 0 or max(sizes[:1], default=0) > _LARGEST_BATCH:
+            raise InputError(
+                f"{self.path}: input {entry.name!r} has sizes {sizes}: sizes are above zero, and a "
+                f"batch has {_LARGEST_BATCH} samples at most; export it with an open batch size"
+            )
+        dims = [n or None for n in sizes]
         if given is not None:
             dims = self._settled(entry.name, dims, given)
         if len(dims) < 2 or None in dims[1:]:
@@ -165,19 +177,25 @@ class _Reading:
         return [a or b for a, b in zip(dims, given, strict=True)] if dims else list(given)
 
     def _value(self, name: str) -> Any:
+        if not name:
+            return None
+        if name not in self.values and name in self.stored:
+            self.values[name] = onnx_values.weight(self.path, self.stored[name])
         missing = Unknown(f"it reads {name!r}, which nothing before it makes")
-        return self.values.get(name, missing) if name else None
+        return self.values.get(name, missing)
 
     def _take(self, node: onnx.NodeProto) -> None:
         name = node.name or "_".join([node.op_type, *node.output[:1]])
         inputs = [self._value(item) for item in node.input]
         try:
             made = self._made(name, node, inputs)
+        except TooLargeError as error:
+            raise self.assembly.too_large(name, node.op_type, error) from error
         except Refusal as refusal:
             made = [self.assembly.refuse(name, node.op_type, refusal.reason, refusal.repair)]
         lost = any(isinstance(item, Unknown) for item in made)  # already noted, so without a reason
         for index, output in enumerate(node.output):
-            if output in self.values:
+            if output in self.values or output in self.stored:
                 reason = f"it makes {output!r}, which is made already"
                 self.assembly.refuse(name, node.op_type, reason, "give its output another name")
             spare = None if lost else f"it reads output {index} of {name!r}, which is not supported"
@@ -193,7 +211,7 @@ class _Reading:
             self.reads_batch |= self.open
             return [onnx_values.sizes(node, (self.batch, *sized.shape))]
         if not any(isinstance(item, Edge | Unknown) for item in inputs):
-            return list(onnx_values.folded(node, inputs, self.version))
+            return list(onnx_values.folded(node, inputs, self.version, self.budget))
         if node.op_type == "CastLike" and isinstance(sized, Tensor):
             return [sized.to(self.kind)]  # all that depends on the sample has the input's type
         if self.whole.intersection(node.input) and node.op_type != "Cast":

@@ -22,6 +22,7 @@ from spikemorph.graph.calls import Call, Edge
 from spikemorph.graph.tables import reads_torch
 
 from .assembly import MISFITS, Assembly, Unknown, first_line
+from .budget import Budget, TooLargeError, bounded_constants
 from .foldable import FOLDABLE
 from .pt2_archives import plain_archive
 
@@ -123,6 +124,9 @@ class _Reading:
         self.assembly = Assembly(where)
         self.values: dict[str, Any] = {}
         self.batch: Any = None
+        tensors = {**program.state_dict, **program.constants}.values()
+        self.budget = Budget(sum(t.nbytes for t in tensors if isinstance(t, Tensor)))
+        self.needed = _needed(program.graph)
 
     def graph(self) -> Graph:
         specs = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs}
@@ -178,7 +182,7 @@ class _Reading:
         read = [self._value(item) for item in node.all_input_nodes]
         flat = [i for item in read for i in (item if isinstance(item, list) else [item])]
         if not any(isinstance(item, Edge | Unknown) for item in flat):
-            return self._fold(node)
+            return self._fold(node) if node in self.needed else Unknown()
         tensors, options = self._arguments(node)
         batch, *shape = first.shape or (None,)
         name, op = self._name(node), _operator(node.target)
@@ -241,8 +245,10 @@ class _Reading:
         args = fx.node.map_arg(node.args, lambda n: self.values[n.name])
         kwargs = fx.node.map_arg(node.kwargs, lambda n: self.values[n.name])
         try:
-            with torch.no_grad():
+            with torch.no_grad(), bounded_constants(self.budget):
                 made = target(*args, **kwargs)
+        except TooLargeError as error:
+            raise self.assembly.too_large(name, op, error) from error
         except MISFITS as error:
             reason = f"its constant value cannot be computed ({first_line(error)})"
             return self.assembly.refuse(name, op, reason, "store the constant as a buffer")
@@ -257,6 +263,18 @@ class _Reading:
         if path and leaf:
             return str(path)
         return f"{path}.{node.name}" if path else node.name
+
+
+def _needed(graph: fx.Graph) -> set[fx.Node]:
+    """The nodes that the output depends on; other constants cost nothing."""
+    found: set[fx.Node] = set()
+    waiting = [node for node in graph.nodes if node.op == "output"]
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting.extend(node.all_input_nodes)
+    return found
 
 
 def _operator(target: Any) -> str:

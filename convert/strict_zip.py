@@ -191,8 +191,9 @@ def _stored(content: bytes, entry: _Entry, limit: int) -> tuple[bytes, int]:
 def _after(content: bytes, entry: _Entry, end: int) -> int:
     """Where the sizes end that are written once more behind a member."""
     for kind in _DESCRIPTORS:
-        if kind.pack(b"PK\x07\x08", entry.check, entry.size, entry.size) == (
-            content[end : end + kind.size]
+        if (
+            kind.pack(b"PK\x07\x08", entry.check, entry.size, entry.size)
+            == (content[end : end + kind.size])
         ):
             return end + kind.size
     raise OddZipError(f"member {entry.name!r} has sizes behind it that differ from the list")

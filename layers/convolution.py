@@ -15,6 +15,7 @@ from .ranges import Range, weighted
 from .windows import Pairs, Sizes, onnx_padding, pad, pairs, same_pads, sizes
 
 aten: Any = torch.ops.aten
+_FARTHEST = 2**31 - 1  # what torch counts positions with
 _CONVOLVE: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
@@ -82,6 +83,20 @@ def _on_ranges(op: Convolution, source: Range) -> Range:
     return weighted(op.weight, source, op.groups, op.bias)
 
 
+def _checked(
+    weight: Tensor, bias: Tensor | None, stride: Sizes, padding: Pairs, dilation: Sizes, groups: int
+) -> Convolution:
+    """A convolution whose windows are some: torch sees to that only when it computes values."""
+    numbers = (*stride, *dilation, groups)
+    if min(numbers) < 1 or max(*numbers, *(n for pair in padding for n in pair)) > _FARTHEST:
+        raise Refusal(
+            f"its strides {stride}, dilations {dilation}, pads {padding} or {groups} groups are no "
+            "windows",
+            "check the model",
+        )
+    return Convolution(weight, bias, stride, padding, dilation, groups)
+
+
 @reads_torch(
     aten.conv1d.default, aten.conv2d.default, aten.conv3d.default,
     aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding,
@@ -95,7 +110,7 @@ def _read_torch(call: Call) -> Convolution:
         padding = same_pads((1,) * axes, tuple(weight.shape[2:]), (1,) * axes, dilation, upper=True)
     else:
         padding = pairs(0 if wish == "valid" else wish, axes)
-    return Convolution(weight, bias, stride, padding, dilation, int(call.option("groups", 1)))
+    return _checked(weight, bias, stride, padding, dilation, int(call.option("groups", 1)))
 
 
 @reads_torch(aten.convolution.default)
@@ -113,4 +128,4 @@ def _read_onnx(call: Call) -> Convolution:
         raise Refusal(f"a convolution over {len(kernel)} axes is not supported")
     stride, dilation = (sizes(call.option(key, 1), len(kernel)) for key in ("strides", "dilations"))
     padding = onnx_padding(call, kernel, stride, dilation)
-    return Convolution(weight, bias, stride, padding, dilation, int(call.option("group", 1)))
+    return _checked(weight, bias, stride, padding, dilation, int(call.option("group", 1)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -62,7 +63,7 @@ def _parts(edge: Edge, axis: int, lengths: Sequence[int]) -> Pieces:
         raise Refusal("it splits the samples", "split channels or positions")
     if sum(lengths) != edge.shape[axis - 1]:
         raise Refusal(f"it splits {edge.shape[axis - 1]} into {tuple(lengths)}", "check the model")
-    starts = [sum(lengths[:k]) for k in range(len(lengths))]
+    starts = accumulate(lengths[:-1], initial=0)
     return Pieces(tuple(Narrow(axis, s, n) for s, n in zip(starts, lengths, strict=True)))
 
 
@@ -109,6 +110,8 @@ def _read_split_torch(call: Call) -> Pieces:
         return _parts(call.edge, axis, [int(n) for n in call.option("split_sizes")])
     chunked = call.op == "chunk"
     length = -(-size // int(call.option("chunks"))) if chunked else int(call.option("split_size"))
+    if length < 1 or -(-size // length) != call.outputs:
+        raise Refusal(f"it splits {size} into {length} each for {call.outputs} outputs", "check it")
     return _parts(call.edge, axis, _even(size, length))
 
 

@@ -29,6 +29,7 @@ def inspect(
     options.can_be_written(None, json_file, model, weights)
     try:
         found = load_graph(model, input_shape=options.shape(input_shape), weights=weights)
+        options.pass_on(found)
         result = inspect_graph(found.name, found.graph)
     except UnsupportedError as error:
         result = inspect_failure(model, error)

@@ -137,8 +137,15 @@ def load(
 ) -> Model:
     """The model of that name, behind its normalisation where one is given; see `load_graph`."""
     found = load_graph(source, input_shape=shape(input_shape), weights=weights)
+    pass_on(found)
     wanted = normalisation(mean, std)
     return found if wanted is None else replace(found, graph=normalised(found.graph, *wanted))
+
+
+def pass_on(found: Model) -> None:
+    """Tell what was done to a model while it was read."""
+    for remark in found.remarks:
+        tell(remark)
 
 
 def input_range(text: str | None) -> tuple[float, ...] | None:
