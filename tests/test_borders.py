@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.convert import certify
-from spikemorph.graph import Graph, GraphError
+from spikemorph.graph import Graph, GraphError, InputError
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import run_integers
 from spikemorph.layers.affine import ScaleShift
@@ -255,6 +255,15 @@ def test_a_coding_brings_all_of_every_input_in_time(coding: Coding, low: int, hi
     assert torch.equal(pieces[:lasts].sum(0), x)
     assert not bool(pieces[lasts:].any())
     assert bool((pieces.cumsum(0).abs() <= x.abs()).all())  # sums keep their bounds meanwhile
+
+
+@pytest.mark.parametrize("coding", [Repeated, Thermometer])
+def test_an_input_in_no_pieces_is_refused(coding: type[Repeated] | type[Thermometer]) -> None:
+    """One piece is the least there is, and brings everything at once."""
+    for pieces in (0, -1):
+        with pytest.raises(InputError, match="choose 1 or more"):
+            coding(pieces)
+    assert coding(1).at(torch.tensor([-3, 5]), 1, Grid(Fraction(1), -3, 5)).tolist() == [-3, 5]
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 3, 4, 9])

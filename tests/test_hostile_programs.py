@@ -186,7 +186,16 @@ def test_many_symbols_are_not_counted_up_to(tamper: Tamper) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [b'{"a": 1, "a": 2}', b"NaN", b"[1e999]", b"1" * 5000, b"[" * 100000, b"\xff", b"{", b"[Infinity]"],
+    [
+        b'{"a": 1, "a": 2}',
+        b"NaN",
+        b"[1e999]",
+        b"1" * 5000,
+        b"[" * 100000,
+        b"\xff",
+        b"{",
+        b"[Infinity]",
+    ],
 )
 def test_json_that_readers_read_in_two_ways(text: bytes) -> None:
     with pytest.raises(OddProgramError):
