@@ -95,7 +95,7 @@ class Neuron(Record):
         steps, least = (
             0,
             1,
-        )  # the least sizes that need 1, 2, 3, .. steps: 1, 3, 11, 43, .. (lemma 7)
+        )  # sizes that are the least to need 1, 2, .. steps: 1, 3, 11, 43 (lemma 7)
         while least <= max(high, -low):
             steps, least = steps + 1, 4 * least - 1
         return steps

@@ -133,10 +133,8 @@ def membrane_peak(op: Ladder, neuron: Neuron, source: Range, tracer: Range) -> i
     peaks = []
     for row in zip(*(c.tolist() for c in torch.broadcast_tensors(*columns)), strict=True):
         start, scale, threshold, low, high, least, most = map(int, row)  # these never overflow
-        top, bottom = (
-            start + scale * high - threshold * least,
-            start + scale * low - threshold * most,
-        )
+        top = start + scale * high - threshold * least
+        bottom = start + scale * low - threshold * most
         peaks.append(max(top, -bottom) * margin.denominator + margin.numerator * threshold)
     return max(peaks)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.convert import certify
-from spikemorph.graph import Graph, GraphError
+from spikemorph.graph import Graph, GraphError, InputError
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import run_integers
 from spikemorph.layers.affine import ScaleShift
@@ -106,6 +106,32 @@ def test_a_membrane_is_certified_up_to_63_bits_and_no_further(
     with pytest.raises(GraphError, match="node 'n5': its membrane potential may pass 63 bits"):
         DenseEngine(beyond)
     assert not torch.equal(ReferenceEngine(wrong).run(FULL, 9).outputs[-1], wanted)
+
+
+def test_the_way_back_from_an_overshoot_counts_in_the_steps(chain: Build) -> None:
+    """Levels 7, 7, 0, 10: tracer 8, 7, -1, and then 11 are missing, 8 + 2 + 1, where 10 are two steps.
+
+    n1 counts 1, 2, 3, 4; n3 says at once whether it has reached 1, 3, 4.
+    """
+    counts = Ladder(torch.arange(1, 5)[None], 0, 4, Fraction(1))
+    passed = Ladder(torch.tensor([[1], [3], [4]]), 0, 1, Fraction(1))
+    levels = Ladder(torch.arange(1, 11)[None], 0, 10, Fraction(1))
+    each, total = torch.ones(3, 1, dtype=torch.int64), torch.tensor([[7, -7, 10]])
+    steps = (
+        Linear(each[:1], None),
+        counts,
+        Linear(each, None),
+        passed,
+        Linear(total, None),
+        levels,
+    )
+    graph = chain((1,), *steps, READ, grid=Grid(Fraction(1), 0, 4))
+    network = SpikingNetwork(graph, (("n1", STBIF()), ("n3", STBIF()), ("n5", pow2())))
+    assert certify(network).steps_required == 4 + 2
+    x = torch.full((1, 1), 4.0)
+    trace = ReferenceEngine(network).run(x, 6, record=True)
+    assert trace.trains["n5"].flatten().tolist() == [8, -1, -8, 8, 2, 1]
+    assert torch.equal(trace.outputs[-1], run_integers(graph, x.long()))
 
 
 def test_a_margin_counts_with_the_potential_it_is_compared_with(even_ladder: Build) -> None:
@@ -255,6 +281,15 @@ def test_a_coding_brings_all_of_every_input_in_time(coding: Coding, low: int, hi
     assert torch.equal(pieces[:lasts].sum(0), x)
     assert not bool(pieces[lasts:].any())
     assert bool((pieces.cumsum(0).abs() <= x.abs()).all())  # sums keep their bounds meanwhile
+
+
+@pytest.mark.parametrize("coding", [Repeated, Thermometer])
+def test_an_input_in_no_pieces_is_refused(coding: type[Repeated] | type[Thermometer]) -> None:
+    """One piece is the least there is, and brings everything at once."""
+    for pieces in (0, -1):
+        with pytest.raises(InputError, match="choose 1 or more"):
+            coding(pieces)
+    assert coding(1).at(torch.tensor([-3, 5]), 1, Grid(Fraction(1), -3, 5)).tolist() == [-3, 5]
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 3, 4, 9])

@@ -34,6 +34,7 @@ def network(call: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) 
     return path
 
 
+@pytest.mark.slow  # its training cut short: test_the_demo_ends_with_a_report
 def test_demo_ends_with_the_table_and_a_certificate_of_level_a(
     spikemorph: Run, tmp_path: Path
 ) -> None:

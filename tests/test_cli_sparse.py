@@ -271,8 +271,13 @@ def test_the_demo_ends_with_a_report(
     spikemorph: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(demo.RECIPE["training"], "epochs", 1)  # type: ignore[arg-type]
-    status, shown, _ = spikemorph("demo", "--out", tmp_path / "my demo")
+    words = ("demo", "--out", tmp_path / "my demo", "--json", tmp_path / "d.json")
+    status, shown, _ = spikemorph(*words)
     assert status == 0
+    result = json.loads((tmp_path / "d.json").read_text())
+    assert result["settled"]["mismatching_logits"] == 0
+    assert result["certificate"]["level"] == "A"
+    assert shown.index("mismatching logits") < shown.index("Certificate level A")
     page = tmp_path / "my demo" / "sparse" / "report.html"
     assert shown.rstrip().splitlines()[-1] == f"report: {page}"
     assert page.read_text().startswith("<!")

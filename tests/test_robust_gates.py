@@ -277,7 +277,7 @@ def test_transfer_that_beats_gradients_trips(samples: Samples) -> None:
     assert [gate.passed for gate in found.values()] == [False] * 4
 
 
-@pytest.mark.parametrize("black_box", [Square(THREAT, 5000), Noise(THREAT, 5000)])
+@pytest.mark.parametrize("black_box", [Square(THREAT, 500), Noise(THREAT, 1000)])
 def test_what_the_evaluation_broke_without_gradients_trips(
     samples: Samples, black_box: Square | Noise
 ) -> None:

@@ -192,6 +192,32 @@ def test_a_registry_route_names_the_archive_it_leaves() -> None:
     assert made.command[-1] == "thing@1.0"
 
 
+def test_a_route_waits_only_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that never answers is ended, and the next one is tried."""
+    monkeypatch.setattr("spikemorph.zoo.routes._PATIENCE", 0.2)
+    sleep = (sys.executable, "-S", "-c", "import time; time.sleep(60)")
+    silent = Route("silent", sleep, {"wanted": "wanted"})
+    with pytest.raises(InputError, match="silent: no end after 0 seconds"):
+        obtain(download(silent), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "npm error code EAI_AGAIN\nnpm error errno EAI_AGAIN\nnpm error request failed",
+            "request",
+        ),
+        ("npm error code E404", "code E404"),
+        ("E: Failed to fetch x\nE: Unable to locate package y", "Failed to fetch"),
+    ],
+)
+def test_the_line_that_says_most_is_told(tmp_path: Path, said: str, told: str) -> None:
+    command = (sys.executable, "-S", "-c", f"import sys; sys.exit({said!r})")
+    with pytest.raises(InputError, match=told):
+        obtain(download(Route("test", command, {"wanted": "wanted"})), tmp_path)
+
+
 @functools.cache
 def refusal(name: str) -> str:
     """Why a data set cannot be had here; asked once."""

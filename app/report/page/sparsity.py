@@ -32,8 +32,7 @@ def sparsity(parts: Mapping[str, Plain]) -> list[Block]:
     method = f" Pruned by {part['method']}." if part.get("method") else ""
     lead = (
         f"{formats.count(left)} of {formats.count(weights)} weights of the float network are not zero: "
-        f"it is {formats.percent(100 * (1 - left / weights))} sparse.{method}{_masked(layers)} Rounding "
-        "to integers may make more of them zero."
+        f"it is {formats.percent(100 * (1 - left / weights))} sparse.{method}{_masked(layers)}"
     )
     plot = Bars(
         "Weights left in every layer", "per cent of the layer's weights that are left",
