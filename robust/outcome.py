@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import InputError
-from spikemorph.graph.records import Plain
+from spikemorph.graph.plain import Plain
 
 from .intervals import wilson
 from .threat import Threat

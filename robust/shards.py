@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import InputError
-from spikemorph.graph.records import Plain
+from spikemorph.graph.plain import Plain
 from spikemorph.graph.saving import content_hash, read_file, write_bytes, write_file
 
 from .attack import NAMED_BY, Attack

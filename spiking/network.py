@@ -12,7 +12,8 @@ from torch import Tensor
 from spikemorph.graph import Graph, GraphError, Input, InputError, Node
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import shapes
-from spikemorph.graph.records import Plain, decode, encode
+from spikemorph.graph.plain import Plain
+from spikemorph.graph.records import decode, encode
 from spikemorph.graph.saving import (
     TensorStore,
     graph_from_plain,

@@ -28,7 +28,7 @@ from spikemorph.layers.masks import Weighted, broken_masks
 from spikemorph.layers.pooling import GlobalMax, MaxPool
 from spikemorph.layers.shape import Identity, Pad, Reshape, Transpose
 
-from .neuron import Dynamics
+from .neuron import Dynamics, Leak
 
 KIND = "deployed"
 _KEEP_SPIKES = (Identity, Reshape, Transpose, Pad, Concat, MaxPool, GlobalMax)  # 0 and 1 stay so
@@ -43,7 +43,7 @@ class Fire(Op):
     Called without time it gives the spikes of the first step from rest.
     """
 
-    leak: float = 1.0
+    leak: Leak = 1.0
     hard_reset: bool = True
 
     def __post_init__(self) -> None:
