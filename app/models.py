@@ -175,6 +175,20 @@ def certified(source: str | Path) -> tuple[SpikingNetwork, Certificate, Mapping[
         raise InputError(str(error).replace(str(path), str(source))) from error
 
 
+def named_source(notes: Mapping[str, Any], path: Path) -> str | None:
+    """The model of the zoo that a converted network says it was made of; None where it names none.
+
+    Raises
+    ------
+    InputError
+        If it names anything else: a file may not choose what is imported or read.
+    """
+    source = notes.get("source")
+    if source is None or source in [f"zoo:{name}" for name in zoo_names()]:
+        return source
+    raise InputError(f"{path}: source: {ascii(source)[:60]} is no network of the zoo; give --model")
+
+
 def zoo_names() -> tuple[str, ...]:
     """Everything that ``zoo:NAME`` can name."""
     return (*(card.name for card in model_catalogue()), *made_names(), *FETCHED)

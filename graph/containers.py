@@ -77,8 +77,7 @@ def content_of(content: bytes, where: object) -> Content:
         if not all(isinstance(text, str) for text in texts.values()):
             raise InputError(f"{where}: __metadata__ holds more than texts")
         entries = [
-            filled(_Entry, fitted(entry, dict[str, Any], f"{where}: {ascii(key)[:60]}"), f"{where}")
-            for key, entry in header.items()
+            filled(_Entry, entry, f"{where}: {ascii(key)[:60]}") for key, entry in header.items()
         ]
     except InputError as error:
         raise InputError(f"{where}: not a readable safetensors file ({error})") from error

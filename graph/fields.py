@@ -135,9 +135,7 @@ INFINITE = _infinite  # a rule: a float that has it may be infinite
 _SINGLE: Mapping[type, str] = {int: "int", float: "float", str: "str", bool: "bool"}
 
 
-def filled(
-    kind: Callable[..., Kind], values: Mapping[str, Any], where: str, sign: str = ": "
-) -> Kind:
+def filled(kind: Callable[..., Kind], values: Any, where: str, sign: str = ": ") -> Kind:
     """A dataclass from plain values, every key and kind checked.
 
     Whole numbers pass as reals, lists as tuples, tables as dataclasses; `sign` leads to a key.
@@ -147,6 +145,8 @@ def filled(
     InputError
         Naming `where`, the key, what was found and what should stand there.
     """
+    if not isinstance(values, Mapping):
+        raise InputError(f"{where}: is {_said(values)}, should be a table")
     declared = {f.name: f for f in fields(cast(Any, kind))}
     if odd := sorted(map(str, set(values) - set(declared))):
         raise InputError(f"{where}: unknown keys {_said(odd)}; known: {', '.join(declared)}")

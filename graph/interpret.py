@@ -1,6 +1,7 @@
 """Run a graph: once over real values, differentiably, or once over integers."""
 
 from collections.abc import Callable, Iterator
+from math import prod
 from typing import Any
 
 import torch
@@ -101,6 +102,11 @@ def shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
         Naming every node of an integer graph whose op has no meaning on integers.
     """
     entry = graph.entry
+    if prod(entry.shape) > LARGEST_VALUE:
+        raise GraphError(
+            f"input {graph.inputs[0]!r}: a sample of shape {entry.shape} has more than "
+            f"{LARGEST_VALUE} numbers; check the model's input shape"
+        )
     integer = entry.grid is not None
     x = torch.empty((2, *entry.shape), device="meta", dtype=torch.int64 if integer else None)
     compute = integer_compute(graph) if integer else on_reals

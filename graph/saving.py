@@ -83,7 +83,7 @@ def graph_from_plain(plain: Plain, tensors: Mapping[str, Tensor], where: str) ->
     InputError
         If it is not a valid graph; `where` names the file.
     """
-    stored = filled(_StoredGraph, fitted(plain, dict[str, Any], where), where)
+    stored = filled(_StoredGraph, plain, where)
     nodes = []
     for number, item in enumerate(stored.nodes):
         place = f"{where}, node {item.name!r}" if item.name else f"{where}, nodes[{number}]"

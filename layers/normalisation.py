@@ -25,7 +25,7 @@ class BatchNorm(Op):
     remembers = ("mean", "variance")
 
     mean: PerChannel
-    variance: PerChannel
+    variance: Annotated[Tensor, NUMBERS, Shape("channel"), Between(0)]
     gain: PerChannel
     shift: PerChannel
     eps: Annotated[float, Between(0)]

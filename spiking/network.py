@@ -7,9 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, GraphError, Input, InputError, Node
+from spikemorph.graph.fields import filled, fitted
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import shapes
 from spikemorph.graph.plain import Plain
@@ -34,6 +36,15 @@ class Schedule(IntEnum):
 
     FREE = 0  # at every step
     WAIT = 1  # each only once its input is complete, by the proven bound (theorem 4)
+
+
+def _require_logits(readout: Readout, name: str, sizes: Mapping[str, tuple[int, ...]]) -> None:
+    """That what a read-out keeps outside the spikes fits what it reads."""
+    try:
+        readout.real(torch.empty((2, *sizes[name]), device="meta"))
+    except (RuntimeError, IndexError) as error:
+        reason = str(error).splitlines()[0]
+        raise GraphError(f"node {name!r}: its analog part does not fit: {reason}") from error
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,7 @@ class SpikingNetwork:
                     f"node {node.name!r}: its rungs are not those of its line; build the ladder again"
                 )
         sizes = shapes(self.graph)
+        _require_logits(self.readout, self.graph.outputs[0], sizes)
         for node in self.graph.nodes:
             axes = len(sizes[node.inputs[0]]) if node.inputs else 1
             if isinstance(node.op, Linear) and axes != 1:
@@ -123,6 +135,24 @@ class SpikingNetwork:
         return [node for node in self.graph.nodes if isinstance(node.op, Ladder)]
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """What the JSON of a network holds."""
+
+    graph: Any
+    neurons: tuple[tuple[str, Any], ...]
+    coding: Any
+    schedule: Schedule
+
+
+@dataclass(frozen=True)
+class _File:
+    """What a file of a network holds."""
+
+    network: Any
+    notes: dict[str, Any]
+
+
 def network_to_plain(network: SpikingNetwork, store: TensorStore) -> Plain:
     """A network as JSON; its tensors go to `store`."""
     return {
@@ -141,17 +171,17 @@ def network_from_plain(plain: Plain, tensors: Mapping[str, Tensor], where: str) 
     InputError
         If it is not a valid network; `where` names the file.
     """
+    stored = filled(_Stored, plain, where)
+    graph = graph_from_plain(stored.graph, tensors, where)
+    neurons = []
+    for name, item in stored.neurons:
+        place = f"{where}, neuron {name!r}"
+        neurons.append((name, fitted(decode(item, tensors, place), Neuron, place)))
+    place = f"{where}, coding"
+    coding = fitted(decode(stored.coding, tensors, place), Coding, place)
     try:
-        graph = graph_from_plain(plain["graph"], tensors, where)
-        neurons = tuple(
-            (str(name), decode(neuron, tensors, f"{where}, neuron {name!r}"))
-            for name, neuron in plain["neurons"]
-        )
-        coding = decode(plain["coding"], tensors, f"{where}, coding")
-        if not isinstance(coding, Coding) or not all(isinstance(n, Neuron) for _, n in neurons):
-            raise InputError(f"{where}: its neurons or coding are none; convert the model again")
-        return SpikingNetwork(graph, neurons, coding, Schedule(plain["schedule"]))
-    except (KeyError, TypeError, ValueError, GraphError) as error:
+        return SpikingNetwork(graph, tuple(neurons), coding, stored.schedule)
+    except GraphError as error:
         raise InputError(f"{where}: not a stored network ({error}); convert again") from error
 
 
@@ -171,4 +201,5 @@ def load_network(path: Path) -> tuple[SpikingNetwork, dict[str, Any]]:
         If the file is missing, damaged, changed, or holds something else.
     """
     plain, tensors = read_file(path, "network")
-    return network_from_plain(plain["network"], tensors, str(path)), dict(plain["notes"])
+    held = filled(_File, plain, str(path))
+    return network_from_plain(held.network, tensors, str(path)), held.notes
