@@ -138,7 +138,10 @@ def load_certified(path: Path) -> tuple[SpikingNetwork, Certificate, Mapping[str
     network, notes = load_network(path)
     if notes.get("certificate") is None:
         raise InputError(f"{path}: it has no certificate; convert the model again")
-    stored = Certificate.from_dict(notes["certificate"], f"{path}: certificate")
+    try:
+        stored = Certificate.from_dict(notes["certificate"], f"{path}: certificate")
+    except InputError as error:
+        raise InputError(f"{error}; convert the model again") from error
     proved = certify(network, stored.steps_used)
     if proved != stored:
         raise InputError(

@@ -146,7 +146,7 @@ def filled(kind: Callable[..., Kind], values: Any, where: str, sign: str = ": ")
         Naming `where`, the key, what was found and what should stand there.
     """
     if not isinstance(values, Mapping):
-        raise InputError(f"{where}: is {_said(values)}, should be a table")
+        raise InputError(f"{where}: is {_said(values)}, should be a table; write it again")
     declared = {f.name: f for f in fields(cast(Any, kind))}
     if odd := sorted(map(str, set(values) - set(declared))):
         raise InputError(f"{where}: unknown keys {_said(odd)}; known: {', '.join(declared)}")
@@ -226,7 +226,9 @@ def _could_be(value: Any, hint: Any) -> bool:
 
 def _tuple(value: Any, parts: tuple[Any, ...], where: str, known: Known) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
-        raise InputError(f"{where}: is {_said(value)}, should be a list: [{_said(value)}]")
+        raise InputError(
+            f"{where}: is {_said(value)}, should be a list: [{_said(value)}]; write it again"
+        )
     if parts[-1] is Ellipsis:
         parts = (parts[0],) * len(value)
     if len(value) != len(parts):
@@ -242,7 +244,9 @@ def _single(value: Any, hint: Any, where: str) -> Any:
         return float(value)
     if isinstance(hint, type) and issubclass(hint, Enum):
         if type(value) not in (int, str, hint) or value not in list(hint):
-            raise InputError(f"{where}: is {_said(value)}, should be one of {list(hint)}")
+            raise InputError(
+                f"{where}: is {_said(value)}, should be one of {list(hint)}; write it again"
+            )
         return hint(value)
     if is_dataclass(hint) and isinstance(value, Mapping):
         return filled(cast(Any, hint), value, where)
@@ -283,10 +287,7 @@ def _tensor_complaint(value: Tensor) -> str | None:
 
 
 def _refuse(value: Any, hint: Any, where: str) -> None:
-    found = (
-        type(value).__name__ if isinstance(value, Tensor) or is_dataclass(value) else _said(value)
-    )
-    raise InputError(f"{where}: is {found}, should be of kind {_name(hint)}")
+    raise InputError(f"{where}: is {_said(value)}, should be of kind {_name(hint)}; write it again")
 
 
 def _name(hint: Any) -> str:
@@ -298,8 +299,12 @@ def _name(hint: Any) -> str:
 
 
 def _said(value: object) -> str:
-    """A value in a message: never long, and no letter that a terminal would obey."""
-    text = ascii(value) if isinstance(value, str) else repr(value)
+    """A value in a message: short, one line, and no letter that a terminal would obey."""
+    if isinstance(value, Tensor):
+        return f"a tensor of {value.dtype} and shape {tuple(value.shape)}"
+    if is_dataclass(value):
+        return f"a {type(value).__name__}"
+    text = ascii(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, GraphError, Input, InputError, Node
@@ -25,7 +24,7 @@ from spikemorph.graph.saving import (
 )
 from spikemorph.layers.ladder import Ladder
 from spikemorph.layers.linear import Linear
-from spikemorph.layers.readout import Readout
+from spikemorph.layers.readout import Readout, Softmax
 
 from .coding import AnalogFirstStep, Coding, Constant
 from .neurons import Neuron
@@ -36,15 +35,6 @@ class Schedule(IntEnum):
 
     FREE = 0  # at every step
     WAIT = 1  # each only once its input is complete, by the proven bound (theorem 4)
-
-
-def _require_logits(readout: Readout, name: str, sizes: Mapping[str, tuple[int, ...]]) -> None:
-    """That what a read-out keeps outside the spikes fits what it reads."""
-    try:
-        readout.real(torch.empty((2, *sizes[name]), device="meta"))
-    except (RuntimeError, IndexError) as error:
-        reason = str(error).splitlines()[0]
-        raise GraphError(f"node {name!r}: its analog part does not fit: {reason}") from error
 
 
 @dataclass(frozen=True)
@@ -93,7 +83,12 @@ class SpikingNetwork:
                     f"node {node.name!r}: its rungs are not those of its line; build the ladder again"
                 )
         sizes = shapes(self.graph)
-        _require_logits(self.readout, self.graph.outputs[0], sizes)
+        for op in self.readout.analog:
+            if isinstance(op, Softmax) and op.axis > len(sizes[self.graph.outputs[0]]):
+                raise GraphError(
+                    f"node {self.graph.outputs[0]!r}: its softmax runs over axis {op.axis}, which "
+                    "the logits do not have"
+                )
         for node in self.graph.nodes:
             axes = len(sizes[node.inputs[0]]) if node.inputs else 1
             if isinstance(node.op, Linear) and axes != 1:

@@ -200,7 +200,8 @@ def test_a_forged_field_is_refused_by_name_or_the_network_runs(
 ) -> None:
     plain, tensors, exercise = STORED[name]
     honest = at(plain, trail)
-    same = alike(tensors[honest["tensor"]]) if "tensor" in (honest or ()) else {}
+    held_by = honest.get("tensor") if isinstance(honest, dict) else None
+    same = {} if held_by is None else alike(tensors[held_by])
     held = dict(tensors) | TENSORS | same
     for forgery in [*PLAIN, *({"tensor": key} for key in (*TENSORS, *same))]:
         changed = copy.deepcopy(plain)

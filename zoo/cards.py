@@ -59,7 +59,7 @@ def load_model_card(name: str) -> ModelCard:
             ModelCard, read_plain(_shipped(f"{name}.json"), f"{name}.json"), f"{name}.json"
         )
     except InputError as error:
-        raise InputError(f"{error}; it is not a model card: reinstall") from error
+        raise InputError(f"{name}.json: not a model card ({error}); reinstall") from error
 
 
 def build_model(name: str) -> nn.Module:

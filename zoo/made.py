@@ -71,7 +71,7 @@ def made_card(name: str) -> MadeCard:
     except OSError as error:
         raise InputError(f"{name}.made.json: {reason(error)}; reinstall") from error
     except InputError as error:
-        raise InputError(f"{error}; it is not a card: reinstall") from error
+        raise InputError(f"{name}.made.json: not a card ({error}); reinstall") from error
 
 
 def made_file(name: str) -> Path:
