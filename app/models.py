@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from spikemorph.convert import Certificate, load_certified, read_onnx, read_pt2, read_torch
 from spikemorph.graph import Graph, Input, InputError
+from spikemorph.graph.containers import read_content
 from spikemorph.graph.grid import UNIT, Interval
 from spikemorph.graph.saving import load_graph_file
 from spikemorph.spiking import SpikingNetwork
@@ -269,12 +268,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    if path.suffix == ".safetensors":
+        return read_content(path).tensors(path)
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error})") from error
     except Exception as error:  # the loader raises whatever the bytes make it raise
         raise InputError(
             f"{path}: not a plain state dict, and pickled code is never run; save the state dict "

@@ -53,11 +53,7 @@ def _whole(digits: str) -> int:
 def _depth(plain: Plain) -> int:
     """How deep lists and tables are nested, counted without recursion."""
     depth, level = 0, [plain]
-    while level := [
-        item
-        for held in level
-        if isinstance(held, dict | list)
-        for item in (held.values() if isinstance(held, dict) else held)
-    ]:
+    while level := [held for held in level if isinstance(held, dict | list)]:
         depth += 1
+        level = [i for held in level for i in (held.values() if isinstance(held, dict) else held)]
     return depth
