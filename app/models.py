@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor, nn
 
 from spikemorph.convert import Certificate, load_certified, read_onnx, read_pt2, read_torch
 from spikemorph.convert.state_dicts import read_state_dict
-from spikemorph.convert.strict_zip import read_bytes
 from spikemorph.graph import Graph, Input, InputError
+from spikemorph.graph.containers import read_content
 from spikemorph.graph.grid import UNIT, Interval
 from spikemorph.graph.saving import load_graph_file
 from spikemorph.spiking import SpikingNetwork
@@ -179,6 +177,20 @@ def certified(source: str | Path) -> tuple[SpikingNetwork, Certificate, Mapping[
         raise InputError(str(error).replace(str(path), str(source))) from error
 
 
+def named_source(notes: Mapping[str, Any], path: Path) -> str | None:
+    """The model of the zoo that a converted network says it was made of; None where it names none.
+
+    Raises
+    ------
+    InputError
+        If it names anything else: a file may not choose what is imported or read.
+    """
+    source = notes.get("source")
+    if source is None or source in [f"zoo:{name}" for name in zoo_names()]:
+        return source
+    raise InputError(f"{path}: source: {ascii(source)[:60]} is no network of the zoo; give --model")
+
+
 def zoo_names() -> tuple[str, ...]:
     """Everything that ``zoo:NAME`` can name."""
     return (*(card.name for card in model_catalogue()), *made_names(), *FETCHED)
@@ -267,8 +279,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if path.suffix != ".safetensors":
         return read_state_dict(path)
-    content = read_bytes(path)
-    try:
-        return load(content)
-    except (SafetensorError, ValueError, MemoryError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error})") from error
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    return read_content(path).tensors(path)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from spikemorph.graph import InputError
+from spikemorph.graph.plain import read_plain
 from spikemorph.graph.saving import read_header, write_bytes
 from spikemorph.robust.shards import REVISION
 from spikemorph.zoo import load_data
@@ -315,11 +316,9 @@ def _naming(folder: Path) -> Iterator[None]:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path}: not readable as JSON ({error}); delete it and run again, and it is made again"
-        ) from error
+        return read_plain(path.read_bytes(), path)
+    except (OSError, InputError) as error:
+        raise InputError(f"{error}; delete {path} and run again: it is made again") from error
 
 
 def _made(folder: Path) -> None:

@@ -2,13 +2,13 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any
 
 from spikemorph.graph import InputError
+from spikemorph.graph.fields import filled
 
-Choice = TypeVar("Choice")
 TRAIN = "train"  # the method that prunes nothing
 EXACT, LEARNED, IN_TIME = "post-training", "quantisation-aware", "through-time"
 ROADS = (EXACT, LEARNED, IN_TIME)
@@ -182,12 +182,12 @@ class Recipe:
     def training_of(self, network: NetworkChoice) -> TrainingChoice:
         """The recipe's training with what the network changes."""
         where = f"network {network.name!r}: training"
-        return _filled(TrainingChoice, {**asdict(self.training), **network.training}, where)
+        return filled(TrainingChoice, {**asdict(self.training), **network.training}, where)
 
     def fine_tuning_of(self, network: NetworkChoice) -> TrainingChoice:
         """The recipe's fine-tuning, of quantised weights or through time, with the network's own."""
         where = f"network {network.name!r}: fine_tuning"
-        return _filled(TrainingChoice, {**asdict(self.fine_tuning), **network.fine_tuning}, where)
+        return filled(TrainingChoice, {**asdict(self.fine_tuning), **network.fine_tuning}, where)
 
 
 _TABLES = {
@@ -222,7 +222,7 @@ def recipe_of(plain: Mapping[str, Any], where: str) -> Recipe:
     values = dict(plain)
     for key, kind in _TABLES.items():
         if key in values:
-            values[key] = _filled(kind, _table(values[key], f"{where}: {key}"), f"{where}: {key}")
+            values[key] = filled(kind, _table(values[key], f"{where}: {key}"), f"{where}: {key}")
     networks = values.get("network", ())
     if not isinstance(networks, list | tuple) or not networks:
         raise InputError(f"{where}: network: give one or more [[network]] tables")
@@ -230,7 +230,7 @@ def recipe_of(plain: Mapping[str, Any], where: str) -> Recipe:
         _network(_table(n, f"{where}: network[{k}]"), f"{where}: network[{k}]")
         for k, n in enumerate(networks)
     )
-    recipe = _filled(Recipe, values, where)
+    recipe = filled(Recipe, values, where)
     _check_names(recipe, where)
     _check_numbers(recipe, where)
     for network in recipe.network:
@@ -242,7 +242,7 @@ def recipe_of(plain: Mapping[str, Any], where: str) -> Recipe:
 def _network(values: Mapping[str, Any], where: str) -> NetworkChoice:
     for key in ("training", "fine_tuning"):
         _table(values.get(key, {}), f"{where}: {key}")
-    return _filled(NetworkChoice, values, where)
+    return filled(NetworkChoice, values, where)
 
 
 def with_seed(recipe: Recipe, seed: int | None) -> Recipe:
@@ -300,33 +300,4 @@ def _check_numbers(recipe: Recipe, where: str) -> None:
 def _table(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise InputError(f"{where}: should be a table; see recipes/")
-    return value
-
-
-def _filled(kind: type[Choice], values: Mapping[str, Any], where: str) -> Choice:
-    """A frozen dataclass from plain values, every key and kind checked."""
-    hints = get_type_hints(kind)
-    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]  # kinds here are dataclasses
-    if odd := sorted(set(values) - set(known)):
-        raise InputError(f"{where}: unknown keys {odd}; known: {', '.join(known)}")
-    needed = [n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING]
-    if missing := [name for name in needed if name not in values]:
-        raise InputError(f"{where}: keys {missing} are missing")
-    return kind(**{k: _fitted(v, hints[k], f"{where}: {k}") for k, v in values.items()})
-
-
-def _fitted(value: Any, hint: Any, where: str) -> Any:
-    """The value, if it is of the kind; whole numbers pass as reals, lists as tuples."""
-    if get_origin(hint) is tuple and not isinstance(value, tuple):
-        if not isinstance(value, list):
-            raise InputError(f"{where}: is {value!r}, should be a list: [{value!r}]")
-        kind = get_args(hint)[0]
-        return tuple(_fitted(item, kind, f"{where}[{k}]") for k, item in enumerate(value))
-    kinds = tuple(k for k in get_args(hint) if isinstance(k, type)) or (hint,)
-    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    simple = (int, float, str, bool, type(None))
-    if all(k in simple for k in kinds) and type(value) not in kinds:
-        names = " or ".join(k.__name__ for k in kinds if k is not type(None))
-        raise InputError(f"{where}: is {value!r}, should be of kind {names}")
     return value

@@ -3,15 +3,16 @@
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
 from spikemorph.graph.errors import InputError, SpikemorphError
+from spikemorph.graph.plain import read_plain
 from spikemorph.graph.saving import write_bytes
 from spikemorph.zoo import data_catalogue
 from spikemorph.zoo.fetch import sha256_of
-from spikemorph.zoo.made import FLOAT, SPIKING, TIMED, MadeCard
+from spikemorph.zoo.made import FLOAT, SPIKING, TIMED, MadeCard, MadeKind
 
 from .provenance import PACKAGES
 from .subjects import open_subject
@@ -58,7 +59,7 @@ def shipped(run: Path, network: str, name: str, kind: str, out: Path) -> MadeCar
     weights, nonzero = opened.subject.weights or 0, opened.subject.nonzero or 0
     card = MadeCard(
         name=name,
-        kind=kind,
+        kind=cast(MadeKind, kind),
         dataset=dataset,
         input_shape=opened.entry.shape,
         input_range=opened.entry.interval.ends,
@@ -98,9 +99,9 @@ def _row(plain: Any, network: str) -> Any:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error}); run the recipe first") from error
+        return read_plain(path.read_bytes(), path)
+    except (OSError, InputError) as error:
+        raise InputError(f"{error}; run the recipe first") from error
 
 
 if __name__ == "__main__":

@@ -9,11 +9,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
 from spikemorph.graph import InputError, Node, Op
+from spikemorph.graph.fields import Between, filled
+from spikemorph.graph.plain import Plain
 from spikemorph.graph.records import encode, tensors_in
 from spikemorph.graph.saving import TensorStore, content_hash
 from spikemorph.layers.ladder import Ladder
@@ -24,6 +26,8 @@ from spikemorph.spiking import Schedule, SpikingNetwork, load_network
 from spikemorph.spiking.arithmetic import DOUBLE, increment_load
 from spikemorph.spiking.network import network_to_plain
 from spikemorph.spiking.settling import Settling, ranges, settling
+
+LONGEST = 2**20  # steps that a stored certificate may ask for
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Certificate:
 
     level: str | None
     steps_required: int | None
-    steps_used: int | None
+    steps_used: Annotated[int, Between(1, LONGEST)] | None
     input_steps: int | None
     layers: tuple[LayerProof, ...]
     masks: tuple[MaskProof, ...]
@@ -82,6 +86,11 @@ class Certificate:
         plain["masks"] = [asdict(mask) for mask in self.masks]
         plain["refusals"] = list(self.refusals)
         return plain
+
+    @classmethod
+    def from_dict(cls, plain: Plain, where: str) -> "Certificate":
+        """The certificate that `to_dict` gave; InputError, naming `where` and the key, if it is none."""
+        return filled(cls, plain, where)
 
 
 def certify(network: SpikingNetwork, steps: int | None = None) -> Certificate:
@@ -127,11 +136,14 @@ def load_certified(path: Path) -> tuple[SpikingNetwork, Certificate, Mapping[str
         If the file is damaged, or the stored certificate is not what is proved now.
     """
     network, notes = load_network(path)
-    stored = notes.get("certificate")
-    if not isinstance(stored, dict) or not isinstance(stored.get("steps_used"), int | None):
+    if notes.get("certificate") is None:
         raise InputError(f"{path}: it has no certificate; convert the model again")
-    proved = certify(network, stored.get("steps_used"))
-    if proved.to_dict() != stored:
+    try:
+        stored = Certificate.from_dict(notes["certificate"], f"{path}: certificate")
+    except InputError as error:
+        raise InputError(f"{error}; convert the model again") from error
+    proved = certify(network, stored.steps_used)
+    if proved != stored:
         raise InputError(
             f"{path}: its certificate is not what is proved of this network; convert the model again"
         )

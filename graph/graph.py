@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from torch import Tensor
 
 from .errors import GraphError, InputError
+from .fields import Between
 from .grid import Grid, Interval
 from .records import Record
 
@@ -47,7 +48,7 @@ class Input(Op):
         float graph of which it was not declared.
     """
 
-    shape: tuple[int, ...]
+    shape: tuple[Annotated[int, Between(1)], ...]
     domain: Interval | Grid | None = None
 
     @property
@@ -127,6 +128,8 @@ class Graph:
             seen.add(node.name)
         if missing := (set(self.inputs) | set(self.outputs)) - seen:
             raise GraphError(f"the graph names {sorted(missing)} as input or output: no such node")
+        if not self.outputs:
+            raise GraphError("the graph names no output: name the node that gives its result")
         entries = {node.name for node in self.nodes if isinstance(node.op, Input)}
         if odd := entries ^ set(self.inputs):
             raise GraphError(f"{sorted(odd)}: the graph's inputs must be its Input nodes")

@@ -3,11 +3,13 @@
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from .errors import InputError
+from .fields import Above, Between
 from .records import Record
 
 _NARROWEST, _WIDEST = 1e-6, 1e30  # of declared ranges
@@ -115,9 +117,9 @@ class Grid(Record):
     Grid(step=Fraction(1, 255), low=0, high=255, declared=None)
     """
 
-    step: Fraction
-    low: int
-    high: int
+    step: Annotated[Fraction, Above(0)]
+    low: Annotated[int, Between(-_MOST_POINTS, 0)]
+    high: Annotated[int, Between(0, _MOST_POINTS)]
     declared: Interval | None = None
 
     def __post_init__(self) -> None:

@@ -1,14 +1,18 @@
 """Run a graph: once over real values, differentiably, or once over integers."""
 
 from collections.abc import Callable, Iterator
+from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from .errors import GraphError, Problem, UnsupportedError
 from .graph import Graph, Input, Node, Op
 from .tables import Table, on_integers
 
+LARGEST_VALUE = 2**26  # numbers of one sample at one place of a network, padding included
 Compute = Callable[..., Tensor]
 
 
@@ -88,15 +92,39 @@ def integer_compute(graph: Graph) -> Compute:
 
 
 def shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
-    """The shape of every node's output for one sample, by running the graph on no data."""
+    """The shape of every node's output for one sample, by running the graph on no data.
+
+    Raises
+    ------
+    GraphError
+        Naming the node whose shapes do not fit, or that would compute more than `LARGEST_VALUE`.
+    UnsupportedError
+        Naming every node of an integer graph whose op has no meaning on integers.
+    """
     entry = graph.entry
+    if prod(entry.shape) > LARGEST_VALUE:
+        raise GraphError(
+            f"input {graph.inputs[0]!r}: a sample of shape {entry.shape} has more than "
+            f"{LARGEST_VALUE} numbers; check the model's input shape"
+        )
     integer = entry.grid is not None
     x = torch.empty((2, *entry.shape), device="meta", dtype=torch.int64 if integer else None)
     compute = integer_compute(graph) if integer else on_reals
     found = {}
-    for node, output in walk(graph, x, _naming_the_node(compute)):
-        found[node.name] = tuple(output.shape[1:])
+    with _Budget():  # type: ignore[no-untyped-call]  # torch's is
+        for node, output in walk(graph, x, _naming_the_node(compute)):
+            found[node.name] = tuple(output.shape[1:])
     return found
+
+
+class _Budget(TorchDispatchMode):
+    """While it is on, a tensor larger than `LARGEST_VALUE` is refused, before any data is there."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.numel() > 2 * LARGEST_VALUE:
+            raise ValueError(f"it computes {result.numel() // 2} numbers for one sample")
+        return result
 
 
 def require_rows(
@@ -132,7 +160,7 @@ def _naming_the_node(compute: Compute) -> Compute:
     def named(node: Node, *inputs: Tensor) -> Tensor:
         try:
             return compute(node, *inputs)
-        except (RuntimeError, ValueError, IndexError) as error:
+        except (RuntimeError, ValueError, IndexError, TypeError, OverflowError) as error:
             reason = str(error).splitlines()[0]
             raise GraphError(
                 f"node {node.name!r} ({type(node.op).__name__}): {reason}; its inputs have shapes "

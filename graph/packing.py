@@ -18,13 +18,14 @@ from torch import Tensor
 from .errors import InputError
 from .packing_bits import Words, sign_extended, width
 from .packing_codecs import Layout, decode, encode, layouts_for, places_of, smallest
-from .records import Plain
+from .plain import Plain
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _WHOLE = (torch.int8, torch.int16, torch.int32, torch.int64)
 _POSITIVE = (torch.uint8, torch.uint16, torch.uint32, torch.uint64)
 _KINDS = {str(t).removeprefix("torch."): t for t in (torch.bool, *_WHOLE, *_POSITIVE, *_FLOATS)}
 _FREE, _EXPANSION = 1 << 16, 1024  # a stored byte makes so many at most, beyond the free ones
+_TOTAL, _TOTAL_EXPANSION = 1 << 28, 64  # the same for all tensors of a file together
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,13 @@ def unpack(stored: Mapping[str, Tensor], header: Plain, where: str) -> dict[str,
         )
     tensors = {key: tensor for key, tensor in stored.items() if key not in header}
     relative: dict[str, str] = {}
+    budget = _TOTAL + _TOTAL_EXPANSION * sum(t.numel() * t.element_size() for t in stored.values())
     for key, entry in header.items():
         try:
             packing = Packing.from_plain(entry)
+            budget -= packing.unpacked_bytes
+            if budget < 0:
+                raise ValueError("all tensors together unfold to more than such a file may hold")
             tensors[key] = unpack_tensor(packing, stored[key])
             if packing.relative_to is not None:
                 relative[key] = packing.relative_to

@@ -11,8 +11,8 @@ from torch import Tensor
 from .graph import Graph
 from .packing import Packing, layouts, plain_layout
 from .packing_codecs import Layout
-from .records import Plain
-from .saving import TensorStore, graph_to_plain, read_file, read_header
+from .plain import Plain
+from .saving import Stored, TensorStore, graph_to_plain, read_stored
 
 
 @dataclass(frozen=True)
@@ -67,24 +67,25 @@ def file_layouts(path: Path, kind: str) -> dict[str, Layout]:
     InputError
         As `read_file`.
     """
-    plain, tensors = read_file(path, kind)
-    header = json.loads(read_header(path)["packing"])
+    return _layouts(read_stored(path, kind))
+
+
+def _layouts(stored: Stored) -> dict[str, Layout]:
     return {
-        name: Packing.from_plain(header[key]).layout
-        if key in header
-        else plain_layout(tensors[key])
-        for name, key in tensor_names(plain).items()
-        if key in tensors
+        name: Packing.from_plain(stored.packing[key]).layout
+        if key in stored.packing
+        else plain_layout(stored.tensors[key])
+        for name, key in tensor_names(stored.plain).items()
+        if key in stored.tensors
     }
 
 
 def file_size(path: Path, kind: str) -> FileSize:
     """Where the bytes of a file of a kind go; raises as `file_layouts`."""
-    bits = sum(layout.bits for layout in file_layouts(path, kind).values())
-    with path.open("rb") as file:
-        header = 8 + int.from_bytes(file.read(8), "little")
-    total = path.stat().st_size
-    structure = len(json.dumps(read_header(path)["structure"]).encode())
+    stored = read_stored(path, kind)
+    bits = sum(layout.bits for layout in _layouts(stored).values())
+    header, total = stored.header_bytes, path.stat().st_size
+    structure = len(json.dumps(stored.text).encode())
     return FileSize(total, total - header, structure, header - structure, bits)
 
 

@@ -1,5 +1,6 @@
 """Frozen values that can be written to a file and read back by the name of their class."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from fractions import Fraction
@@ -8,8 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from .errors import InputError
+from .fields import filled
+from .plain import Plain
 
-Plain = Any  # what JSON holds: None, bool, int, float, str, list, dict
+_FRACTION, _LONGEST = re.compile(r"-?[0-9]+(/0*[1-9][0-9]*)?"), 2500
 _KINDS: dict[str, type["Record"]] = {}
 
 
@@ -56,28 +59,30 @@ def encode(value: Any, store: Callable[[Tensor], str]) -> Plain:
 
 
 def decode(plain: Plain, tensors: Mapping[str, Tensor], where: str) -> Any:
-    """Read what `encode` wrote; refuse all else with an `InputError` that names `where`."""
+    """Read what `encode` wrote; refuse all else with an `InputError` that names `where`.
+
+    Every field of a record is checked against its declared type (`fields`).
+    """
     if plain is None or isinstance(plain, bool | int | float | str):
         return plain
     if isinstance(plain, list):
         return tuple(decode(item, tensors, where) for item in plain)
     match plain:
-        case {"fraction": str(text)}:
+        case {"fraction": str(text), **rest} if not rest:
             return _fraction(text, where)
-        case {"tensor": str(key)} if key in tensors:
+        case {"tensor": str(key), **rest} if key in tensors and not rest:
             return tensors[key]
-        case {"record": str(name), "fields": dict(content)} if name in _KINDS:
+        case {"record": str(name), "fields": dict(content), **rest} if name in _KINDS and not rest:
             return _record(_KINDS[name], content, tensors, where)
     raise InputError(
-        f"{where}: {str(plain)[:60]!r} is not part of a stored network; write it again"
+        f"{where}: {ascii(plain)[:60]} is not part of a stored network; write it again"
     )
 
 
 def _fraction(text: str, where: str) -> Fraction:
-    try:
-        return Fraction(text)
-    except (ValueError, ZeroDivisionError) as error:
-        raise InputError(f"{where}: {text!r} is no fraction; write the file again") from error
+    if len(text) > _LONGEST or not _FRACTION.fullmatch(text):  # an exponent could take for ever
+        raise InputError(f"{where}: {ascii(text)[:60]} is no fraction; write the file again")
+    return Fraction(text)
 
 
 def _record(
@@ -85,13 +90,10 @@ def _record(
 ) -> Record:
     wanted = {f.name for f in fields(kind)}
     if set(content) != wanted:
-        odd = sorted(set(content) ^ wanted)
+        odd = ascii(sorted(set(content) ^ wanted))[:200]
         raise InputError(
             f"{where}: a stored {kind.__name__} has the wrong fields {odd}; "
             "it was written by another version: convert the model again"
         )
-    values = {key: decode(item, tensors, f"{where}.{key}") for key, item in content.items()}
-    try:
-        return kind(**values)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{where}: not a valid {kind.__name__}: {error}") from error
+    values = {key: decode(item, tensors, f"{where}, field {key}") for key, item in content.items()}
+    return filled(kind, values, where, ", field ")

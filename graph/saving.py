@@ -5,22 +5,44 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from .errors import GraphError, InputError
+from .containers import ordered, read_content
+from .errors import GraphError, InputError, UnsupportedError
+from .fields import filled, fitted
 from .graph import Graph, Node, Op
+from .interpret import shapes
 from .packing import pack, unpack
-from .records import Plain, decode, encode
+from .plain import Plain, read_plain
+from .records import decode, encode
 
 FORMAT = "spikemorph-3"
 _FAMILY = FORMAT.rstrip("0123456789")
+
+
+@dataclass(frozen=True)
+class _StoredNode:
+    """What the JSON of a node holds."""
+
+    name: str
+    inputs: tuple[str, ...]
+    op: Any
+
+
+@dataclass(frozen=True)
+class _StoredGraph:
+    """What the JSON of a graph holds."""
+
+    nodes: tuple[_StoredNode, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
 
 
 class TensorStore:
@@ -61,16 +83,19 @@ def graph_from_plain(plain: Plain, tensors: Mapping[str, Tensor], where: str) ->
     InputError
         If it is not a valid graph; `where` names the file.
     """
+    stored = filled(_StoredGraph, plain, where)
+    nodes = []
+    for number, item in enumerate(stored.nodes):
+        place = f"{where}, node {item.name!r}" if item.name else f"{where}, nodes[{number}]"
+        op = fitted(decode(item.op, tensors, place), Op, place)
+        nodes.append(Node(item.name, op, item.inputs))
     try:
-        nodes = []
-        for item in plain["nodes"]:
-            op = decode(item["op"], tensors, f"{where}, node {item['name']!r}")
-            if not isinstance(op, Op):
-                raise InputError(f"{where}, node {item['name']!r}: a {type(op).__name__} is no op")
-            nodes.append(Node(str(item["name"]), op, tuple(item["inputs"])))
-        return Graph(tuple(nodes), tuple(plain["inputs"]), tuple(plain["outputs"]))
-    except (KeyError, TypeError, GraphError) as error:
-        raise InputError(f"{where}: not a stored graph ({error}); write it again") from error
+        graph = Graph(tuple(nodes), stored.inputs, stored.outputs)
+        shapes(graph)
+    except (GraphError, UnsupportedError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{where}: not a stored graph ({reason}); write it again") from error
+    return graph
 
 
 def graph_hash(graph: Graph, *, names: bool = True) -> str:
@@ -117,15 +142,7 @@ def write_file(path: Path, kind: str, plain: Plain, tensors: Mapping[str, Tensor
         "sha256": content_hash(plain, tensors),
         "packing": json.dumps(packing, separators=(",", ":")),
     }
-    write_bytes(path, _ordered(save(stored, header)))
-
-
-def _ordered(content: bytes) -> bytes:
-    """A safetensors file with sorted header: saving leaves its order to chance, so bytes differed."""
-    end = 8 + int.from_bytes(content[:8], "little")
-    text = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + content[end:]
+    write_bytes(path, ordered(save(stored, header)))
 
 
 _WAYS = {  # what to do with a file of a kind, where another one was wanted
@@ -136,6 +153,17 @@ _WAYS = {  # what to do with a file of a kind, where another one was wanted
 }
 
 
+@dataclass(frozen=True)
+class Stored:
+    """What a file holds: its JSON as data and as `text`, its tensors, and how they are packed."""
+
+    plain: Plain
+    tensors: dict[str, Tensor]
+    packing: Plain
+    text: str
+    header_bytes: int
+
+
 def read_file(path: Path, kind: str) -> tuple[Plain, dict[str, Tensor]]:
     """Read a file that `write_file` wrote, checking its kind and its hash.
 
@@ -144,22 +172,29 @@ def read_file(path: Path, kind: str) -> tuple[Plain, dict[str, Tensor]]:
     InputError
         If the file is missing, damaged, of another kind, or was changed after it was written.
     """
-    header = read_header(path)
+    stored = read_stored(path, kind)
+    return stored.plain, stored.tensors
+
+
+def read_stored(path: Path, kind: str) -> Stored:
+    """As `read_file`, with how its tensors are packed and where its bytes go."""
+    content = read_content(path)
+    header = _known(content.texts, path)
     if header.get("format") != FORMAT or header.get("kind") != kind:
         found = (
             header.get("kind", "") if header.get("format") == FORMAT else "a plain safetensors file"
         )
         raise InputError(
-            f"{path}: this is not a spikemorph {kind} but {found}{_WAYS.get(found, '')}"
+            f"{path}: this is not a spikemorph {kind} but {ascii(found)[1:-1][:60]}"
+            f"{_WAYS.get(found, '')}"
         )
-    try:
-        plain, packing = json.loads(header["structure"]), json.loads(header["packing"])
-    except (KeyError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: its structure cannot be read; write it again") from error
-    tensors = unpack(_read_tensors(path), packing, str(path))
-    if content_hash(plain, tensors) != header.get("sha256"):
+    if missing := {"structure", "packing", "sha256"} - header.keys():
+        raise InputError(f"{path}: it has no {sorted(missing)}; write it again")
+    plain, packing = (read_plain(header[key], path) for key in ("structure", "packing"))
+    tensors = unpack(content.tensors(path), packing, str(path))
+    if content_hash(plain, tensors) != header["sha256"]:
         raise InputError(f"{path}: its hash does not match its content; convert the model again")
-    return plain, tensors
+    return Stored(plain, tensors, packing, header["structure"], content.header_bytes)
 
 
 def file_kind(path: Path) -> str | None:
@@ -221,27 +256,14 @@ def read_header(path: Path) -> dict[str, str]:
     InputError
         If it is no safetensors file, or an earlier version of spikemorph wrote it.
     """
-    with _opened(path) as file:
-        header: dict[str, str] = file.metadata() or {}
-    found = header.get("format", "")
+    return _known(read_content(path).texts, path)
+
+
+def _known(texts: dict[str, str], path: Path) -> dict[str, str]:
+    found = texts.get("format", "")
     if found.startswith(_FAMILY) and found != FORMAT:
         raise InputError(
-            f"{path}: its format is {found}, this version reads {FORMAT}; convert the model again"
+            f"{path}: its format is {ascii(found)[1:-1][:60]}, this version reads {FORMAT}; "
+            "convert the model again"
         )
-    return header
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    with _opened(path) as file:
-        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no dict)
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error})") from error
+    return texts

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Refusal
+from spikemorph.graph.fields import INFINITE, Above
 from spikemorph.graph.tables import reads_onnx, reads_torch
 
 from .affine import ScaleShift
@@ -54,8 +55,8 @@ class ReLU(Activation):
 class Clip(Activation):
     """``min(max(x, low), high)``; ReLU6 is ``Clip(0, 6)``."""
 
-    low: float
-    high: float
+    low: Annotated[float, INFINITE]
+    high: Annotated[float, INFINITE]
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
@@ -80,7 +81,7 @@ class Clip(Activation):
 class LeakyReLU(Activation):
     """``x`` where positive, else ``slope * x``, with a slope above zero."""
 
-    slope: float
+    slope: Annotated[float, Above(0)]
 
     def __post_init__(self) -> None:
         if not 0 < self.slope < math.inf:

@@ -1,13 +1,14 @@
 """Constant scale and shift: input normalisation, and what batch normalisation becomes."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Edge, Refusal
+from spikemorph.graph.fields import NUMBERS
 from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
 
 from .joining import scaled_join
@@ -20,8 +21,8 @@ aten: Any = torch.ops.aten
 class ScaleShift(Op):
     """``y = gain * x + shift``; both are () or have as many axes as one sample, to broadcast."""
 
-    gain: Tensor
-    shift: Tensor
+    gain: Annotated[Tensor, NUMBERS]
+    shift: Annotated[Tensor, NUMBERS]
 
     def __call__(self, x: Tensor) -> Tensor:
         return x * self.gain.to(x) + self.shift.to(x)

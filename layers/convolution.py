@@ -1,7 +1,7 @@
 """Convolution in one, two or three dimensions, with groups, dilation and any padding."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Refusal
+from spikemorph.graph.fields import NUMBERS, TRUTHS, Between, Count, Shape
 from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
 
 from .ranges import Range, weighted
@@ -30,13 +31,22 @@ class Convolution(Op):
 
     learns = ("weight", "bias")
 
-    weight: Tensor
-    bias: Tensor | None
-    stride: Sizes
-    padding: Pairs
-    dilation: Sizes
-    groups: int = 1
-    mask: Tensor | None = None
+    weight: Annotated[Tensor, NUMBERS, Shape("out", "in / groups", "*axes")]
+    bias: Annotated[Tensor, NUMBERS, Shape("out", "*size")] | None
+    stride: Annotated[Sizes, Count("axes")]
+    padding: Annotated[Pairs, Count("axes")]
+    dilation: Annotated[Sizes, Count("axes")]
+    groups: Annotated[int, Between(1)] = 1
+    mask: Annotated[Tensor, TRUTHS, Shape("out", "in / groups", "*axes")] | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.axes <= 3 or len(self.weight) % self.groups:
+            raise ValueError(
+                f"a weight of shape {tuple(self.weight.shape)} is none of 1 to 3 axes in "
+                f"{self.groups} groups"
+            )
+        if self.bias is not None and self.bias.dim() not in (1, 1 + self.axes):
+            raise ValueError(f"a bias of {self.bias.dim()} axes beside a weight over {self.axes}")
 
     @property
     def axes(self) -> int:

@@ -1,13 +1,14 @@
 """Where paths meet: weighted sums and concatenation."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Edge, Refusal
+from spikemorph.graph.fields import NUMBERS, Between
 from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
 
 from .ranges import Range, total
@@ -22,7 +23,7 @@ class Add(Op):
     A factor is (), or (channel, 1, ...); integers on integer graphs.
     """
 
-    factors: tuple[Tensor, ...]
+    factors: tuple[Annotated[Tensor, NUMBERS], ...]
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         pairs = zip(inputs, self.factors, strict=True)
@@ -34,7 +35,7 @@ class Add(Op):
 class Concat(Op):
     """Samples' tensors side by side along an axis (1 is the channel axis, 0 would be the batch)."""
 
-    axis: int
+    axis: Annotated[int, Between(1)]
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         return torch.cat(inputs, self.axis)

@@ -2,15 +2,19 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from spikemorph.graph import Op
+from spikemorph.graph.fields import WHOLE, Above, Between, Shape
 from spikemorph.graph.records import Record
 from spikemorph.graph.tables import on_integers, on_ranges
 
 from .ranges import Range
+
+_TOP = 2**20  # levels above zero, and below; bounds are found by counting through them
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,9 +25,9 @@ class Line(Record):
     units, the membrane potential starts at ``start / scale``.
     """
 
-    threshold: Tensor
-    scale: Tensor
-    start: Tensor
+    threshold: Annotated[Tensor, WHOLE, Shape("channel"), Above(0)]
+    scale: Annotated[Tensor, WHOLE, Shape("channel"), Above(0)]
+    start: Annotated[Tensor, WHOLE, Shape("channel")]
 
     def __post_init__(self) -> None:
         if bool((self.threshold <= 0).any()) or bool((self.scale <= 0).any()):
@@ -51,10 +55,10 @@ class Ladder(Op):
     of one level. ``smax`` None means no upper end, as rate-coded neurons have none; it needs a line.
     """
 
-    rungs: Tensor | None
-    smin: int
-    smax: int | None
-    unit: Fraction
+    rungs: Annotated[Tensor, WHOLE, Shape("channel", "level")] | None
+    smin: Annotated[int, Between(-_TOP, 0)]
+    smax: Annotated[int, Between(0, _TOP)] | None
+    unit: Annotated[Fraction, Above(0)]
     line: Line | None = None
 
     def __post_init__(self) -> None:

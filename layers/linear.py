@@ -1,7 +1,7 @@
 """Linear (fully connected) layers: every input to every output."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Edge, Refusal
+from spikemorph.graph.fields import NUMBERS, TRUTHS, Shape
 from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
 
 from .ranges import Range, weighted
@@ -26,9 +27,9 @@ class Linear(Op):
 
     learns = ("weight", "bias")
 
-    weight: Tensor
-    bias: Tensor | None
-    mask: Tensor | None = None
+    weight: Annotated[Tensor, NUMBERS, Shape("out", "in")]
+    bias: Annotated[Tensor, NUMBERS, Shape("out")] | None
+    mask: Annotated[Tensor, TRUTHS, Shape("out", "in")] | None = None
 
     def products(self, x: Tensor) -> Tensor:
         """The product without the bias, in the number type of `x`."""

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Edge, Pieces, Refusal
+from spikemorph.graph.fields import Between
 from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
 
 from .ranges import Range
@@ -23,9 +24,9 @@ _TO_THE_END = 2**31 - 1  # and beyond: what exporters write for "all that is lef
 class Narrow(Op):
     """The part of `length` from `start` on along an axis (that counts the batch)."""
 
-    axis: int
-    start: int
-    length: int
+    axis: Annotated[int, Between(1)]
+    start: Annotated[int, Between(0)]
+    length: Annotated[int, Between(1)]
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.narrow(self.axis, self.start, self.length)

@@ -1,7 +1,7 @@
 """Batch normalisation with its running statistics; folded away before conversion."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -9,9 +9,11 @@ from torch import Tensor
 
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Refusal
+from spikemorph.graph.fields import NUMBERS, Between, Shape
 from spikemorph.graph.tables import reads_onnx, reads_torch
 
 aten: Any = torch.ops.aten
+PerChannel = Annotated[Tensor, NUMBERS, Shape("channel")]
 MOMENTUM = 0.1  # of running statistics, torch's default
 
 
@@ -22,11 +24,11 @@ class BatchNorm(Op):
     learns = ("gain", "shift")
     remembers = ("mean", "variance")
 
-    mean: Tensor
-    variance: Tensor
-    gain: Tensor
-    shift: Tensor
-    eps: float
+    mean: PerChannel
+    variance: Annotated[Tensor, NUMBERS, Shape("channel"), Between(0)]
+    gain: PerChannel
+    shift: PerChannel
+    eps: Annotated[float, Between(0)]
 
     def __call__(self, x: Tensor) -> Tensor:
         mean, variance, gain, shift = (

@@ -1,7 +1,7 @@
 """Max, average, sum and global pooling."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -9,22 +9,25 @@ from torch import Tensor
 
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Refusal
+from spikemorph.graph.fields import Count
 from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
 
 from .ranges import Range
 from .windows import Pairs, Sizes, added, onnx_padding, overhang, pad, pairs, sizes
 
 aten: Any = torch.ops.aten
+EachAxis = Annotated[Sizes, Count("axes")]
+BesideAxes = Annotated[Pairs, Count("axes")]
 
 
 @dataclass(frozen=True, eq=False)
 class MaxPool(Op):
     """The greatest value in each window; padding never wins."""
 
-    kernel: Sizes
-    stride: Sizes
-    padding: Pairs
-    dilation: Sizes
+    kernel: EachAxis
+    stride: EachAxis
+    padding: BesideAxes
+    dilation: EachAxis
 
     def __call__(self, x: Tensor) -> Tensor:
         least = -torch.inf if x.is_floating_point() else torch.iinfo(x.dtype).min
@@ -51,9 +54,9 @@ def _two(values: Sizes) -> Sizes:
 class SumPool(Op):
     """The sum over each window; padding adds nothing."""
 
-    kernel: Sizes
-    stride: Sizes
-    padding: Pairs
+    kernel: EachAxis
+    stride: EachAxis
+    padding: BesideAxes
 
     def __call__(self, x: Tensor) -> Tensor:
         x = pad(x, self.padding)
@@ -73,10 +76,10 @@ class AveragePool(Op):
     Cells of `padding` count where `counts_padding`; cells of `overhang` (from ceil mode) never do.
     """
 
-    kernel: Sizes
-    stride: Sizes
-    padding: Pairs
-    overhang: Pairs
+    kernel: EachAxis
+    stride: EachAxis
+    padding: BesideAxes
+    overhang: BesideAxes
     counts_padding: bool
 
     @property
@@ -84,14 +87,14 @@ class AveragePool(Op):
         """The same windows, summed."""
         return SumPool(self.kernel, self.stride, added(self.padding, self.overhang))
 
-    def counts(self, shape: Sizes) -> Tensor:
+    def counts(self, shape: Sizes, device: torch.device | None = None) -> Tensor:
         """How many cells count in each window, for an input of spatial `shape`: (*output size)."""
-        cells = torch.ones(1, 1, *shape, dtype=torch.float64)
+        cells = torch.ones(1, 1, *shape, dtype=torch.float64, device=device)
         inner = pad(cells, self.padding, 1.0 if self.counts_padding else 0.0)
         return SumPool(self.kernel, self.stride, self.overhang)(inner)[0, 0]
 
     def __call__(self, x: Tensor) -> Tensor:
-        counts = self.counts(tuple(x.shape[2:])).to(x)
+        counts = self.counts(tuple(x.shape[2:]), x.device).to(x)
         return self.summed(x) / counts
 
 

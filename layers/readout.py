@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Refusal
+from spikemorph.graph.fields import WHOLE, Above, Between, Shape
 from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
 
+from .activation import Sigmoid, Tanh
 from .ladder import along_channels
 from .ranges import Range
 
@@ -21,11 +23,14 @@ aten: Any = torch.ops.aten
 class Softmax(Op):
     """``exp(x) / sum exp(x)`` along an axis (that counts the batch), or its logarithm."""
 
-    axis: int
+    axis: Annotated[int, Between(1)]
     logarithm: bool = False
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.log_softmax(self.axis) if self.logarithm else x.softmax(self.axis)
+
+
+Analog = Softmax | Sigmoid | Tanh  # what may follow the logits, outside the spikes
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +41,9 @@ class Readout(Op):
     are ops kept outside the spiking part (a final softmax), applied in order.
     """
 
-    factors: Tensor
-    unit: Fraction
-    analog: tuple[Op, ...] = ()
+    factors: Annotated[Tensor, WHOLE, Shape("channel")]
+    unit: Annotated[Fraction, Above(0)]
+    analog: tuple[Analog, ...] = ()
 
     def real(self, integers: Tensor) -> Tensor:
         """The real output (sample, *shape), float64, from this node's integers."""

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Edge, Refusal
+from spikemorph.graph.fields import Between
 from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
 
 from . import windows
@@ -24,7 +25,7 @@ _FLOATS = (1, 10, 11, 16)  # ONNX data types: float, float16, double, bfloat16
 class Reshape(Op):
     """Each sample takes `shape`; the batch axis stays. Flattening is ``Reshape((n,))``."""
 
-    shape: tuple[int, ...]
+    shape: tuple[Annotated[int, Between(1)], ...]
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.reshape(len(x), *self.shape)
@@ -35,6 +36,10 @@ class Transpose(Op):
     """Axes in another order; `order` counts the batch axis, which stays first."""
 
     order: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.order or self.order[0] or sorted(self.order) != list(range(len(self.order))):
+            raise ValueError(f"order {self.order} does not name every axis once, samples first")
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.permute(self.order)

@@ -1,15 +1,18 @@
 """Where the windows of convolutions and pools lie: strides, paddings, sizes, per axis."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from spikemorph.graph.calls import Call, Refusal
+from spikemorph.graph.fields import Between
 
-Sizes = tuple[int, ...]
-Pairs = tuple[tuple[int, int], ...]  # (before, after) per axis
+_WIDEST = 2**20  # of a window, a stride or a padding
+Cells = Annotated[int, Between(0, _WIDEST)]
+Sizes = tuple[Annotated[int, Between(1, _WIDEST)], ...]
+Pairs = tuple[tuple[Cells, Cells], ...]  # (before, after) per axis
 
 
 def sizes(value: Any, axes: int) -> Sizes:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, Input, Node, Op
+from spikemorph.graph.fields import LARGEST
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import integer_compute, on_reals, shapes, walk
 from spikemorph.layers.activation import Activation
@@ -15,7 +16,7 @@ from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.joining import Add, Concat
 from spikemorph.layers.ladder import along_channels
 from spikemorph.layers.linear import Linear
-from spikemorph.layers.readout import Readout
+from spikemorph.layers.readout import Analog, Readout
 
 from .ladders import build_ladder
 from .observe import choose_steps
@@ -23,7 +24,7 @@ from .plan import Plan, plain_ratio
 from .prepare import WEIGHTED, relay_sums, split_analog, whole_factors
 from .rates import RATE_WEIGHTS, RateCoding, rate_steps
 from .settings import Quantisation
-from .units import Scale, as_factors, as_reals, common, widened
+from .units import Scale, as_factors, as_reals, common, naming, widened
 
 CORRECTION_SAMPLES = 256
 _FINER = 64  # a shift folded into a ladder is kept to this share of an accumulator's unit
@@ -75,7 +76,9 @@ def rate_graph(graph: Graph, calibration: Tensor, grid: Grid, settings: RateCodi
     return Builder(body, plan, grid).build(analog)
 
 
-def prepared(graph: Graph, calibration: Tensor, grid: Grid) -> tuple[Graph, tuple[Op, ...], Tensor]:
+def prepared(
+    graph: Graph, calibration: Tensor, grid: Grid
+) -> tuple[Graph, tuple[Analog, ...], Tensor]:
     """The graph ready for integers, its analog end, and calibration samples as the grid has them.
 
     A graph whose inputs are declared to take other values than the grid's is refused.
@@ -102,13 +105,15 @@ class Builder:
         self.absorbed: dict[str, _Absorbed] = {}
         self.reads: dict[str, str] = {}  # float node -> integer node that stands for it
 
-    def build(self, analog: tuple[Op, ...]) -> Graph:
+    def build(self, analog: tuple[Analog, ...]) -> Graph:
         for node in self.graph.nodes:
-            self._take(node)
+            with naming(node.name):
+                self._take(node)
         (last,) = self.graph.outputs
         scale = self.plan.scale(last)
         unit = common(scale)
-        factors = as_factors(scale, (unit,), 1)
+        with naming(last):
+            factors = as_factors(scale, (unit,), 1)
         name = self.graph.fresh("readout")
         readout = Readout(factors.reshape(-1), unit, analog)
         self.nodes.append(Node(name, readout, (self.reads.get(last, last),)))
@@ -245,7 +250,8 @@ def correct_biases(body: Graph, integer: Graph, plan: Plan, x: Tensor, grid: Gri
         found = compute(node, *inputs)
         unit = _wide(as_reals(plan.scale(node.name)), found.dim() - 1)
         missing = (real.double() / unit - found).transpose(0, 1).flatten(1).mean(1)
-        step = torch.floor(missing + 0.5).to(torch.int64)
+        with naming(node.name):
+            step = narrow(missing + 0.5).to(torch.int64)
         op = node.op
         assert isinstance(op, Convolution | Linear) and op.bias is not None
         shaped = step.reshape(-1, *[1] * (op.bias.dim() - 1))
@@ -260,14 +266,20 @@ def correct_biases(body: Graph, integer: Graph, plan: Plan, x: Tensor, grid: Gri
 
 
 def narrow(values: Tensor) -> Tensor:
-    """Integers in the smallest type that holds them; reals are rounded down first."""
-    whole = torch.floor(values).to(torch.int64) if values.is_floating_point() else values
-    low, high = (int(whole.min()), int(whole.max())) if whole.numel() else (0, 0)
+    """Integers in the smallest type that holds them; reals are rounded down first.
+
+    OverflowError where a real is no number, or of more than 62 bits.
+    """
+    if values.is_floating_point():
+        if not bool((values.abs() <= LARGEST).all()):
+            raise OverflowError("a weight, bias or factor needs more than 62 bits")
+        values = torch.floor(values).to(torch.int64)
+    low, high = (int(values.min()), int(values.max())) if values.numel() else (0, 0)
     for kind in (torch.int8, torch.int16, torch.int32):
         info = torch.iinfo(kind)
         if info.min <= low and high <= info.max:
-            return whole.to(kind)
-    return whole.to(torch.int64)
+            return values.to(kind)
+    return values.to(torch.int64)
 
 
 def _wide(values: Tensor, rank: int) -> Tensor:

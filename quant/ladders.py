@@ -5,15 +5,14 @@ The level k is reached where ``f(x) >= (k - start) unit``, with start 1/2 for ro
 """
 
 import math
+from contextlib import suppress
 from fractions import Fraction
-
-import torch
 
 from spikemorph.layers.activation import Activation, Clip, Relay, ReLU
 from spikemorph.layers.ladder import Ladder, Line
 
 from .observe import Steps
-from .units import Scale, widened
+from .units import Scale, whole_tensor, widened
 
 ALWAYS, NEVER = -(2**62), 2**62  # rungs below and above every sum
 LONGEST = 256  # longer ladders that are evenly spaced keep their line only
@@ -29,17 +28,24 @@ def build_ladder(op: Activation, steps: Steps, scale: Scale, shift: Scale) -> La
     columns = (widened(column, size) for column in (scale, shift, steps.unit))
     channels = list(zip(*columns, strict=True))
     even = isinstance(op, _EVEN) and all(s > 0 and _spans(op, steps, u) for s, _, u in channels)
-    line = even_line(steps.start, channels) if even else None
+    line = None
+    if even:
+        with suppress(OverflowError):  # then rungs alone
+            line = even_line(steps.start, channels)
     unit = steps.unit[0]
     if line is not None and (steps.smax is None or steps.smax - steps.smin > LONGEST):
         return Ladder(None, steps.smin, steps.smax, unit, line)
     if steps.smax is None:
+        if even:
+            raise OverflowError("levels without a top need a line of 62 bits")
         raise ValueError(f"{type(op).__name__} needs a top level: its levels are not evenly spaced")
     levels = range(steps.smin + 1, steps.smax + 1)
     rungs = [
         [_rung(op.reaches((k - steps.start) * u), s, h) for k in levels] for s, h, u in channels
     ]
-    return Ladder(torch.tensor(rungs), steps.smin, steps.smax, unit, line)
+    if any(abs(rung) >= NEVER for row in rungs for rung in row):
+        line = None  # what lies beyond every sum is cut there, so it is no longer even
+    return Ladder(whole_tensor(rungs), steps.smin, steps.smax, unit, line)
 
 
 def _spans(op: Activation, steps: Steps, unit: Fraction) -> bool:
@@ -54,7 +60,7 @@ def _rung(crossing: Fraction | float, scale: Fraction, shift: Fraction) -> int:
         return ALWAYS if crossing < 0 else NEVER
     if scale == 0:
         return ALWAYS if shift >= crossing else NEVER
-    return math.ceil((crossing - shift) / scale)
+    return min(max(math.ceil((crossing - shift) / scale), ALWAYS), NEVER)
 
 
 def even_line(first: Fraction, channels: list[tuple[Fraction, ...]]) -> Line:
@@ -66,5 +72,5 @@ def even_line(first: Fraction, channels: list[tuple[Fraction, ...]]) -> Line:
         numbers = [int(f * bottom) for f in (unit, scale, start)]
         shared = math.gcd(*numbers)
         rows.append([n // shared for n in numbers])
-    threshold, factor, begin = torch.tensor(rows).unbind(1)
+    threshold, factor, begin = whole_tensor(rows).unbind(1)
     return Line(threshold, factor, begin)

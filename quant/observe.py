@@ -13,7 +13,7 @@ from spikemorph.layers.activation import Activation
 
 from .calibrators import Max
 from .settings import Quantisation
-from .units import Scale, snapped
+from .units import Scale, naming, snapped
 
 KEPT = 400_000  # values of one activation that are kept for calibration
 _BATCH = 100
@@ -64,6 +64,11 @@ def observe(graph: Graph, x: Tensor) -> dict[str, Seen]:
     with torch.no_grad():
         for batch in x.split(_BATCH):
             for node, value in walk(graph, batch, on_reals):
+                if not bool(torch.isfinite(value).all()):
+                    raise InputError(
+                        f"node {node.name!r} gives numbers that are not finite on calibration samples; "
+                        "repair or rescale its weights"
+                    )
                 if isinstance(node.op, Activation):
                     rows = value.transpose(0, 1).flatten(1)
                     stride = max(1, rows.numel() // share)
@@ -88,11 +93,12 @@ def choose_steps(graph: Graph, x: Tensor, settings: Quantisation) -> dict[str, S
         If there are no samples, or they leave an activation silent; it is named.
     """
     seen = heard(graph, x)
-    return {
-        node.name: _steps(node.op, seen[node.name].layer(), settings)
-        for node in graph.nodes
-        if isinstance(node.op, Activation)
-    }
+    found = {}
+    for node in graph.nodes:
+        if isinstance(node.op, Activation):
+            with naming(node.name):
+                found[node.name] = _steps(node.op, seen[node.name].layer(), settings)
+    return found
 
 
 def heard(graph: Graph, x: Tensor) -> dict[str, Seen]:

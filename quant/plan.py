@@ -20,7 +20,7 @@ from spikemorph.layers.linear import Linear
 
 from .observe import Steps
 from .prepare import WEIGHTED, carries_spikes
-from .units import Scale, as_reals, collapsed, common, moved, simple, snapped, widened
+from .units import Scale, as_reals, collapsed, common, moved, naming, simple, snapped, widened
 
 FINEST = 8  # how many pieces a fixed term's unit is cut into to fit a coarser elastic layer
 FEW = 7  # up to 4 bits: clipping large weights pays
@@ -62,14 +62,16 @@ class Plan:
         self._scales: dict[str, Scale] = {}
         for node in graph.nodes:
             if isinstance(node.op, Add):
-                self._plan_join(node)
+                with naming(node.name):
+                    self._plan_join(node)
         for node in graph.nodes:
             self.scale(node.name)
 
     def scale(self, name: str) -> Scale:
         """The real value of one unit of an edge, per channel or for all."""
         if name not in self._scales:
-            self._scales[name] = collapsed(self._own_scale(self.graph[name]))
+            with naming(name):
+                self._scales[name] = collapsed(self._own_scale(self.graph[name]))
         return self._scales[name]
 
     def mixes(self, node: Node) -> bool:

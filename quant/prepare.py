@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import torch
 
-from spikemorph.graph import Graph, Input, Node, Op, Problem, UnsupportedError
+from spikemorph.graph import Graph, Input, Node, Problem, UnsupportedError
 from spikemorph.graph.interpret import shapes
-from spikemorph.layers.activation import Activation, Relay, Sigmoid, Tanh
+from spikemorph.layers.activation import Activation, Relay
 from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.joining import Add, Concat
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.narrowing import Narrow
 from spikemorph.layers.pooling import GlobalMax, MaxPool, SumPool
-from spikemorph.layers.readout import Softmax
+from spikemorph.layers.readout import Analog, Softmax
 from spikemorph.layers.shape import Pad, Reshape, Transpose
 
 WEIGHTED = (Convolution, Linear)
@@ -21,7 +21,7 @@ PASSES_SPIKES = (MaxPool, GlobalMax, SumPool, Reshape, Transpose, Narrow, Pad, C
 KNOWN = (Input, Activation, ScaleShift, Add, *WEIGHTED, *PASSES_SPIKES)
 
 
-def split_analog(graph: Graph) -> tuple[Graph, tuple[Op, ...]]:
+def split_analog(graph: Graph) -> tuple[Graph, tuple[Analog, ...]]:
     """Take a final softmax, sigmoid or tanh off: it stays in the analog read-out.
 
     Raises
@@ -35,9 +35,9 @@ def split_analog(graph: Graph) -> tuple[Graph, tuple[Op, ...]]:
             "export the model with one output, the logits",
         )
         raise UnsupportedError([Problem(graph.outputs[0], "output", reason, repair)])
-    analog: list[Op] = []
+    analog: list[Analog] = []
     last = graph[graph.outputs[0]]
-    while isinstance(last.op, Softmax | Sigmoid | Tanh) and not graph.users(last.name):
+    while isinstance(last.op, Analog) and not graph.users(last.name):
         analog.insert(0, last.op)
         nodes = tuple(node for node in graph.nodes if node.name != last.name)
         graph = Graph(nodes, graph.inputs, last.inputs)

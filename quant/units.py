@@ -1,17 +1,41 @@
 """Exact scales: fractions per channel, snapped to few bits so that their ratios stay small."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from spikemorph.graph import Op
+from spikemorph.graph import InputError, Op
+from spikemorph.graph.fields import LARGEST
 from spikemorph.layers.pooling import SumPool
 
 Scale = tuple[Fraction, ...]  # one for each channel (axis 1), or one for all
 MANTISSA_BITS = 6  # a scale is m * 2**e with m below 2**6: at most 3 % coarser than asked for
+
+
+@contextmanager
+def naming(node: str) -> Iterator[None]:
+    """Say at which node numbers are too large, too small or too far apart."""
+    try:
+        yield
+    except (OverflowError, ZeroDivisionError) as error:
+        raise InputError(
+            f"node {node!r}: its numbers, or those it reads, are too large, too small or too far apart "
+            f"for exact integers ({error}); rescale its weights, or remove channels that do nothing"
+        ) from error
+
+
+def whole_tensor(numbers: Sequence[Any]) -> Tensor:
+    """Whole numbers, or rows of them, as int64; OverflowError beyond 62 bits."""
+    found = np.array(numbers, dtype=object)
+    if max(abs(n) for n in found.flat) > LARGEST:
+        raise OverflowError("a whole number has more than 62 bits")
+    return torch.from_numpy(found.astype(np.int64))
 
 
 def snapped(value: float, *, up: bool = False) -> Fraction:
@@ -77,7 +101,7 @@ def as_factors(scale: Scale, unit: Scale, rank: int) -> Tensor:
     ratios = [a / b for a, b in zip(widened(scale, size), widened(unit, size), strict=True)]
     if any(ratio.denominator != 1 for ratio in ratios):
         raise ValueError(f"scales {scale[:3]} are no integer multiples of {unit[:3]}")
-    factors = torch.tensor([int(ratio) for ratio in ratios], dtype=torch.int64)
+    factors = whole_tensor([int(ratio) for ratio in ratios])
     return factors.reshape(()) if size == 1 else factors.reshape(-1, *[1] * (rank - 1))
 
 

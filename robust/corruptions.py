@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import InputError
-from spikemorph.graph.records import Plain
+from spikemorph.graph.plain import Plain
 
 from . import (  # noqa: F401  imported for the rows they enter in `corruptions`
     corruptions_blur,

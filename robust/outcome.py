@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import InputError
-from spikemorph.graph.records import Plain
+from spikemorph.graph.fields import filled
+from spikemorph.graph.plain import Plain
 
 from .intervals import wilson
 from .threat import Threat
@@ -66,9 +67,9 @@ class MemberOutcome:
 
     @classmethod
     def from_dict(cls, plain: dict[str, Plain]) -> "MemberOutcome":
-        """Read what `to_dict` wrote."""
-        rest = dict(plain)
-        return cls(attack=rest.pop("name"), **rest)
+        """Read what `to_dict` wrote; InputError, naming the key, if it did not."""
+        renamed = {"attack" if key == "name" else key: value for key, value in plain.items()}
+        return filled(cls, renamed, "member")
 
     def __add__(self, other: "MemberOutcome") -> "MemberOutcome":
         """What the same member did to two sets of samples together."""

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 
 from torch import Tensor
 
-from spikemorph.graph.records import Plain
+from spikemorph.graph.plain import Plain
 
 from .gate_gradients import PathRecord
 from .gates import Gate

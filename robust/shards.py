@@ -13,12 +13,14 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from spikemorph.graph import InputError
-from spikemorph.graph.records import Plain
+from spikemorph.graph.fields import TRUTHS, WHOLE, Between, Shape, filled
+from spikemorph.graph.plain import Plain
 from spikemorph.graph.saving import content_hash, read_file, write_bytes, write_file
 
 from .attack import NAMED_BY, Attack
@@ -249,6 +251,24 @@ def _made(evaluation: Evaluation, folder: Path) -> Path:
     return place
 
 
+@dataclass(frozen=True)
+class _Block:
+    """What the JSON of a block holds."""
+
+    key: str
+    number: int
+    members: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Flags:
+    """What a block says of every sample."""
+
+    clean: Annotated[Tensor, TRUTHS, Shape("sample")]
+    worst: Annotated[Tensor, TRUTHS, Shape("sample")]
+    broken_by: Annotated[Tensor, WHOLE, Shape("sample"), Between(-1)]
+
+
 def _write(path: Path, evaluation: Evaluation, number: int, found: WorstCase) -> None:
     """Images are stored where they differ from the clean ones, in broken samples."""
     plain = {
@@ -268,20 +288,38 @@ def _write(path: Path, evaluation: Evaluation, number: int, found: WorstCase) ->
 def _read(path: Path, evaluation: Evaluation, number: int) -> WorstCase:
     try:
         plain, tensors = read_file(path, _KIND)
-        if (plain["key"], plain["number"]) != (evaluation.key, number):
-            raise InputError(f"it is block {plain['number']} of evaluation {plain['key']}")
-        members = tuple(MemberOutcome.from_dict(member) for member in plain["members"])
-    except (InputError, KeyError, TypeError) as error:
+        block = filled(_Block, plain, "block")
+        if (block.key, block.number) != (evaluation.key, number):
+            raise InputError(f"it is block {block.number} of evaluation {block.key}")
+        members = tuple(MemberOutcome.from_dict(member) for member in block.members)
+        clean = evaluation.x[evaluation.rows(number)].detach()
+        flags, images = _flags_and_images(tensors, clean, len(members))
+    except InputError as error:
         raise InputError(
             f"{path}: not block {number} of this evaluation ({error}); delete it and run the "
             "command again"
         ) from error
-    clean = evaluation.x[evaluation.rows(number)].detach()
-    found = {name: tensor.to(clean.device) for name, tensor in tensors.items()}
-    images = clean.clone()
-    images[found["broken_by"] >= 0] = found["adversarial"].to(images)
-    flags = (found["clean"], found["worst"], found["broken_by"])
     return WorstCase(evaluation.attacks[0].threat, *flags, images, members)
+
+
+def _flags_and_images(
+    tensors: Mapping[str, Tensor], clean: Tensor, members: int
+) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+    """A block's flags, and its images in place of the clean ones they were made of."""
+    held = filled(_Flags, {k: v for k, v in tensors.items() if k != "adversarial"}, "block")
+    flags = tuple(t.to(clean.device) for t in (held.clean, held.worst, held.broken_by))
+    found = tensors.get("adversarial", clean[:0]).to(clean)
+    broken = flags[2] >= 0
+    if (
+        len(broken) != len(clean)
+        or int(flags[2].max()) >= members
+        or found.shape != clean[broken].shape
+        or not bool(torch.isfinite(found).all())
+    ):
+        raise InputError("its tensors are not of these samples and attacks")
+    images = clean.clone()
+    images[broken] = found
+    return (flags[0], flags[1], flags[2]), images
 
 
 def _settings(value: object, where: str) -> Plain:

@@ -1,13 +1,17 @@
 """How input integers enter over time: all at once, in pieces, by bits, or again at every step."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from spikemorph.graph import InputError
+from spikemorph.graph.fields import Between
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.records import Record
+
+Pieces = Annotated[int, Between(1, 2**16)]  # steps: what is stored may not run for ever
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class AnalogFirstStep(Coding):
 class Repeated(Coding):
     """x in equal pieces over some steps; cumulative floors make the pieces sum to x."""
 
-    pieces: int = 8
+    pieces: Pieces = 8
 
     def __post_init__(self) -> None:
         if self.pieces < 1:
@@ -73,7 +77,7 @@ class BitPlane(Coding):
 class Thermometer(Coding):
     """x as a run of equal events that stops when x is reached; the last event is the remainder."""
 
-    pieces: int = 8
+    pieces: Pieces = 8
 
     def __post_init__(self) -> None:
         if self.pieces < 1:

@@ -10,9 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from spikemorph.graph import Graph, GraphError, Input, InputError, Node
+from spikemorph.graph.fields import filled, fitted
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import shapes
-from spikemorph.graph.records import Plain, decode, encode
+from spikemorph.graph.plain import Plain
+from spikemorph.graph.records import decode, encode
 from spikemorph.graph.saving import (
     TensorStore,
     graph_from_plain,
@@ -22,7 +24,7 @@ from spikemorph.graph.saving import (
 )
 from spikemorph.layers.ladder import Ladder
 from spikemorph.layers.linear import Linear
-from spikemorph.layers.readout import Readout
+from spikemorph.layers.readout import Readout, Softmax
 
 from .coding import AnalogFirstStep, Coding, Constant
 from .neurons import Neuron
@@ -81,6 +83,12 @@ class SpikingNetwork:
                     f"node {node.name!r}: its rungs are not those of its line; build the ladder again"
                 )
         sizes = shapes(self.graph)
+        for op in self.readout.analog:
+            if isinstance(op, Softmax) and op.axis > len(sizes[self.graph.outputs[0]]):
+                raise GraphError(
+                    f"node {self.graph.outputs[0]!r}: its softmax runs over axis {op.axis}, which "
+                    "the logits do not have"
+                )
         for node in self.graph.nodes:
             axes = len(sizes[node.inputs[0]]) if node.inputs else 1
             if isinstance(node.op, Linear) and axes != 1:
@@ -122,6 +130,24 @@ class SpikingNetwork:
         return [node for node in self.graph.nodes if isinstance(node.op, Ladder)]
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """What the JSON of a network holds."""
+
+    graph: Any
+    neurons: tuple[tuple[str, Any], ...]
+    coding: Any
+    schedule: Schedule
+
+
+@dataclass(frozen=True)
+class _File:
+    """What a file of a network holds."""
+
+    network: Any
+    notes: dict[str, Any]
+
+
 def network_to_plain(network: SpikingNetwork, store: TensorStore) -> Plain:
     """A network as JSON; its tensors go to `store`."""
     return {
@@ -140,17 +166,17 @@ def network_from_plain(plain: Plain, tensors: Mapping[str, Tensor], where: str) 
     InputError
         If it is not a valid network; `where` names the file.
     """
+    stored = filled(_Stored, plain, where)
+    graph = graph_from_plain(stored.graph, tensors, where)
+    neurons = []
+    for name, item in stored.neurons:
+        place = f"{where}, neuron {name!r}"
+        neurons.append((name, fitted(decode(item, tensors, place), Neuron, place)))
+    place = f"{where}, coding"
+    coding = fitted(decode(stored.coding, tensors, place), Coding, place)
     try:
-        graph = graph_from_plain(plain["graph"], tensors, where)
-        neurons = tuple(
-            (str(name), decode(neuron, tensors, f"{where}, neuron {name!r}"))
-            for name, neuron in plain["neurons"]
-        )
-        coding = decode(plain["coding"], tensors, f"{where}, coding")
-        if not isinstance(coding, Coding) or not all(isinstance(n, Neuron) for _, n in neurons):
-            raise InputError(f"{where}: its neurons or coding are none; convert the model again")
-        return SpikingNetwork(graph, neurons, coding, Schedule(plain["schedule"]))
-    except (KeyError, TypeError, ValueError, GraphError) as error:
+        return SpikingNetwork(graph, tuple(neurons), coding, stored.schedule)
+    except GraphError as error:
         raise InputError(f"{where}: not a stored network ({error}); convert again") from error
 
 
@@ -170,4 +196,5 @@ def load_network(path: Path) -> tuple[SpikingNetwork, dict[str, Any]]:
         If the file is missing, damaged, changed, or holds something else.
     """
     plain, tensors = read_file(path, "network")
-    return network_from_plain(plain["network"], tensors, str(path)), dict(plain["notes"])
+    held = filled(_File, plain, str(path))
+    return network_from_plain(held.network, tensors, str(path)), held.notes

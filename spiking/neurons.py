@@ -13,8 +13,10 @@ For an evenly spaced ladder of threshold theta this is the membrane recursion wi
 from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
+from typing import Annotated
 
 from spikemorph.graph import InputError
+from spikemorph.graph.fields import Between
 from spikemorph.graph.records import Record
 
 
@@ -47,12 +49,12 @@ class Neuron(Record):
     """
 
     name: str
-    up: int | None = 1
-    down: int | None = 1
+    up: Annotated[int, Between(1)] | None = 1
+    down: Annotated[int, Between(0)] | None = 1
     alphabet: Alphabet = Alphabet.WHOLE
     capped: bool = True
-    negative_margin: Fraction = Fraction(0)
-    bits: int = 0
+    negative_margin: Annotated[Fraction, Between(0)] = Fraction(0)
+    bits: Annotated[int, Between(0, 62)] = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "alphabet", Alphabet(self.alphabet))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, GraphError, InputError, Node, Op
+from spikemorph.graph.fields import filled
 from spikemorph.graph.interpret import shapes, walk
 from spikemorph.graph.saving import (
     TensorStore,
@@ -28,7 +29,7 @@ from spikemorph.layers.masks import Weighted, broken_masks
 from spikemorph.layers.pooling import GlobalMax, MaxPool
 from spikemorph.layers.shape import Identity, Pad, Reshape, Transpose
 
-from .neuron import Dynamics
+from .neuron import Dynamics, Leak, Steps
 
 KIND = "deployed"
 _KEEP_SPIKES = (Identity, Reshape, Transpose, Pad, Concat, MaxPool, GlobalMax)  # 0 and 1 stay so
@@ -43,7 +44,7 @@ class Fire(Op):
     Called without time it gives the spikes of the first step from rest.
     """
 
-    leak: float = 1.0
+    leak: Leak = 1.0
     hard_reset: bool = True
 
     def __post_init__(self) -> None:
@@ -148,6 +149,15 @@ def measure_activity(network: DeployedNetwork, x: Tensor) -> Activity:
     return Activity(neurons, spikes, accumulates, products)
 
 
+@dataclass(frozen=True)
+class _File:
+    """What a file of a deployed network holds."""
+
+    graph: Any
+    steps: Steps
+    notes: dict[str, Any]
+
+
 def save_deployed(path: Path, network: DeployedNetwork, notes: Mapping[str, Any]) -> None:
     """Save a network as one safetensors file, with JSON `notes` (its history, its accuracy).
 
@@ -174,10 +184,11 @@ def load_deployed(path: Path) -> tuple[DeployedNetwork, dict[str, Any]]:
         If the file is missing, damaged, changed, or holds something else.
     """
     plain, tensors = read_file(path, KIND)
+    held = filled(_File, plain, str(path))
+    graph = graph_from_plain(held.graph, tensors, str(path)).declared(path)
     try:
-        graph = graph_from_plain(plain["graph"], tensors, str(path)).declared(path)
-        return DeployedNetwork(graph, int(plain["steps"])), dict(plain["notes"])
-    except (KeyError, TypeError, ValueError, GraphError) as error:
+        return DeployedNetwork(graph, held.steps), held.notes
+    except GraphError as error:
         raise InputError(f"{path}: not a stored network ({error}); fold it again") from error
 
 

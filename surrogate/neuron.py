@@ -8,12 +8,17 @@ A leak of 1 is the integrate-and-fire neuron, less is the leaky one. Spikes are 
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from spikemorph.graph import InputError
+from spikemorph.graph.fields import Above, Between
 from spikemorph.graph.records import Record
+
+Steps = Annotated[int, Between(1, 2**16)]
+Leak = Annotated[float, Above(0), Between(0, 1)]
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,8 @@ class Dynamics(Record):
         If a setting is out of its range.
     """
 
-    steps: int = 8
-    leak: float = 1.0
+    steps: Steps = 8
+    leak: Leak = 1.0
     hard_reset: bool = True
 
     def __post_init__(self) -> None:

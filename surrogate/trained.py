@@ -1,12 +1,14 @@
 """A network trained through time, as a file: it can be trained on, attacked, and folded."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
 from spikemorph.graph import GraphError, InputError
+from spikemorph.graph.fields import Above, filled, fitted
 from spikemorph.graph.records import decode, encode
 from spikemorph.graph.saving import (
     TensorStore,
@@ -21,6 +23,17 @@ from .naming import name_of, surrogate_of
 from .neuron import Dynamics
 
 KIND = "trained through time"
+
+
+@dataclass(frozen=True)
+class _File:
+    """What a file of a trained network holds."""
+
+    graph: Any
+    dynamics: Any
+    surrogate: str
+    thresholds: dict[str, Annotated[float, Above(0)]]
+    notes: dict[str, Any]
 
 
 def save_trained(path: Path, module: SpikingModule, notes: Mapping[str, Any]) -> None:
@@ -54,15 +67,18 @@ def load_trained(path: Path) -> tuple[SpikingModule, dict[str, Any]]:
         If the file is missing, damaged, changed, or holds something else.
     """
     plain, tensors = read_file(path, KIND)
+    held = filled(_File, plain, str(path))
+    graph = graph_from_plain(held.graph, tensors, str(path)).declared(path)
+    place = f"{path}, dynamics"
+    dynamics = fitted(decode(held.dynamics, tensors, place), Dynamics, place)
     try:
-        graph = graph_from_plain(plain["graph"], tensors, str(path)).declared(path)
-        dynamics = decode(plain["dynamics"], tensors, f"{path}, dynamics")
-        if not isinstance(dynamics, Dynamics):
-            raise InputError(f"{path}: its dynamics are none; train it again")
-        surrogate = surrogate_of(plain["surrogate"])
-        module = SpikingModule(graph, dynamics, surrogate=surrogate)
-        for name, value in module.thresholds.items():
-            value.fill_(float(plain["thresholds"][name]))
-        return module.eval().requires_grad_(False), dict(plain["notes"])
-    except (KeyError, TypeError, ValueError, GraphError) as error:
+        module = SpikingModule(graph, dynamics, surrogate=surrogate_of(held.surrogate))
+    except (InputError, GraphError) as error:
         raise InputError(f"{path}: not a trained network ({error}); train it again") from error
+    if odd := sorted(set(module.thresholds) ^ set(held.thresholds)):
+        raise InputError(
+            f"{path}: thresholds of {odd[:8]} are missing or of no neuron; train again"
+        )
+    for name, value in module.thresholds.items():
+        value.fill_(held.thresholds[name])
+    return module.eval().requires_grad_(False), held.notes

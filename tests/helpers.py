@@ -1,7 +1,13 @@
 """What several test files draw and check in the same way."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from spikemorph.graph.saving import read_file, write_file
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -15,3 +21,12 @@ def refused(found: tuple[int, str, str], *words: str, status: int = 2) -> None:
     assert len(found[2].strip().splitlines()) == 1, found[2]
     for word in words:
         assert word in found[2], found[2]
+
+
+def forged(path: Path, kind: str, change: Callable[[Any, dict[str, Tensor]], object]) -> Path:
+    """A file beside `path` whose structure and tensors `change` was given, with a right hash."""
+    plain, tensors = read_file(path, kind)
+    change(plain, tensors)
+    other = path.with_name(f"forged.{path.name}")
+    write_file(other, kind, plain, tensors)
+    return other

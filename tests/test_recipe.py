@@ -176,7 +176,7 @@ TYPOS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "sparsity 1": ({"sparsity": 1.0}, ("'last'", "sparsity 1", "0 <= share < 1")),
     "sparsity below 0": ({"sparsity": -0.5}, ("'last'", "sparsity -0.5")),
     "epochs": ({"own": {"epochs": 0}}, ("'last'", "epochs is 0")),
-    "rate": ({"own": {"rate": float("nan")}}, ("'last'", "rate is nan")),
+    "rate": ({"own": {"rate": float("nan")}}, ("'last'", "rate: is nan")),
     "held out": ({"own": {"held_out": 200}}, ("'last'", "200 of 200")),
     "precision": ({"own": {"precision": "8"}}, ("'last'", "precision 8", "bf16-mixed")),
     "smoothing": ({"own": {"smoothing": 2.0}}, ("'last'", "smoothing 2", "0 to 1")),
@@ -201,8 +201,8 @@ def test_a_mistake_in_the_last_network_is_found_before_the_first_is_made(
     last |= {key: value for key, value in tables.items() if key in ("method", "allocation")}
     last |= {"sparsity": tables.get("sparsity", 0.5), "training": tables.get("own", {})}
     rest = {key: value for key, value in tables.items() if key in ("model", "data", "convert")}
-    wanted = recipe_of({**TINY, **rest, "network": [MADE_FIRST, last]}, "test")
     with pytest.raises(InputError) as caught:
+        wanted = recipe_of({**TINY, **rest, "network": [MADE_FIRST, last]}, "test")
         run_recipe(wanted, tmp_path / "run", "spikemorph run test.toml")
     assert not (tmp_path / "run").exists()
     for word in words:

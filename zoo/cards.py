@@ -1,17 +1,17 @@
 """The shipped networks: what is known of each, and its weights."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import nn
 
+from spikemorph.graph.containers import content_of
 from spikemorph.graph.errors import InputError
+from spikemorph.graph.fields import Between, filled
+from spikemorph.graph.plain import read_plain
 
 from .architectures import ARCHITECTURES
 from .fetch import sha256_of
@@ -25,7 +25,7 @@ class ModelCard:
     name: str
     architecture: str  # the name of its factory
     dataset: str
-    input_shape: tuple[int, ...]  # of one sample
+    input_shape: tuple[Annotated[int, Between(1)], ...]  # of one sample
     input_range: tuple[float, float]
     classes: tuple[str, ...]
     command: str  # trains it again
@@ -55,12 +55,11 @@ def load_model_card(name: str) -> ModelCard:
     if name not in ARCHITECTURES:
         raise InputError(f"no network {name!r} in the zoo; known: {', '.join(ARCHITECTURES)}")
     try:
-        values = json.loads(_shipped(f"{name}.json"))
-        for field in ("input_shape", "input_range", "classes"):
-            values[field] = tuple(values[field])
-        return ModelCard(**values)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{name}.json: not a model card ({reason(error)}); reinstall") from error
+        return filled(
+            ModelCard, read_plain(_shipped(f"{name}.json"), f"{name}.json"), f"{name}.json"
+        )
+    except InputError as error:
+        raise InputError(f"{name}.json: not a model card ({error}); reinstall") from error
 
 
 def build_model(name: str) -> nn.Module:
@@ -70,14 +69,22 @@ def build_model(name: str) -> nn.Module:
     if sha256_of(content) != card.sha256:
         raise InputError(f"{name}.safetensors: not the file its card describes; reinstall")
     with torch.device("meta"):  # no storage, and no draw from the global generator
-        model = ARCHITECTURES[card.architecture]()
+        model = _factory(card)()
     try:
-        model.load_state_dict(load(content), assign=True)
-    except (RuntimeError, SafetensorError) as error:
+        model.load_state_dict(content_of(content, f"{name}.safetensors").tensors(name), assign=True)
+    except RuntimeError as error:
         raise InputError(
             f"{name}.safetensors: not weights of {card.architecture} ({reason(error)}); reinstall"
         ) from error
     return model.eval()
+
+
+def _factory(card: ModelCard) -> Callable[..., nn.Module]:
+    if card.architecture not in ARCHITECTURES:
+        raise InputError(
+            f"{card.name}.json: architecture: no {card.architecture!r} in the zoo; reinstall"
+        )
+    return ARCHITECTURES[card.architecture]
 
 
 def _shipped(file: str) -> bytes:

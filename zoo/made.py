@@ -1,18 +1,22 @@
 """Shipped networks that recipes made of others: float graphs and spiking networks, each with its card."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from spikemorph.graph.errors import InputError
+from spikemorph.graph.fields import Between, filled
+from spikemorph.graph.plain import read_plain
 
 from .fetch import sha256_of
 from .reasons import reason
 
 FLOAT, SPIKING, TIMED = "float graph", "spiking network", "trained through time"
+
+
+MadeKind = Literal["float graph", "spiking network", "trained through time"]
 
 
 @dataclass(frozen=True)
@@ -24,9 +28,9 @@ class MadeCard:
     """
 
     name: str
-    kind: str  # FLOAT, SPIKING or TIMED
+    kind: MadeKind
     dataset: str
-    input_shape: tuple[int, ...]  # of one sample
+    input_shape: tuple[Annotated[int, Between(1)], ...]  # of one sample
     input_range: tuple[float, float]
     command: str  # makes it again
     made_as: str  # the network of that run
@@ -62,12 +66,12 @@ def made_card(name: str) -> MadeCard:
     if name not in made_names():
         raise InputError(f"no network {name!r} in the zoo; see spikemorph zoo list")
     try:
-        values = json.loads((_folder() / f"{name}.made.json").read_bytes())
-        for field in ("input_shape", "input_range"):
-            values[field] = tuple(values[field])
-        return MadeCard(**values)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{name}.made.json: not a card ({reason(error)}); reinstall") from error
+        content = (_folder() / f"{name}.made.json").read_bytes()
+        return filled(MadeCard, read_plain(content, f"{name}.made.json"), f"{name}.made.json")
+    except OSError as error:
+        raise InputError(f"{name}.made.json: {reason(error)}; reinstall") from error
+    except InputError as error:
+        raise InputError(f"{name}.made.json: not a card ({error}); reinstall") from error
 
 
 def made_file(name: str) -> Path:

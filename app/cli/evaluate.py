@@ -13,7 +13,7 @@ from spikemorph.surrogate.deployed import DeployedNetwork
 from .. import choices, sampling
 from ..evaluation import curve_steps, evaluate, parsed_steps
 from ..in_time import measure_in_time, open_in_time
-from ..models import certified, load_graph, network_file
+from ..models import certified, load_graph, named_source, network_file
 from ..report import curve_table, in_time_lines, in_time_table, plain_certificate, summary_lines
 from . import options
 
@@ -58,7 +58,7 @@ def evaluate_network(
     if calibration is not None:
         drawn = sampling.drawn(options.read_data(calibration), seed)
         held = sampling.values(drawn, spiking.entry)
-    source = model or notes.get("source")
+    source = model or named_source(notes, path)
     floats = None
     if source is not None:
         floats = canonical(load_graph(source).declare(spiking.entry.interval).graph)

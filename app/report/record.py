@@ -1,12 +1,12 @@
 """A report is data first: the parts of a run, checked, as JSON files hold them."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from spikemorph.graph import InputError
+from spikemorph.graph.plain import read_plain
 
 from .sections import SECTIONS
 from .shapes import Plain, Shape, as_plain, checked
@@ -103,6 +103,6 @@ def _names(files: Mapping[str, Path]) -> str:
 
 def _read_json(path: Path) -> Plain:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path.name}: not readable as JSON ({error}); write it again") from error
+        return read_plain(path.read_bytes(), path.name)
+    except OSError as error:
+        raise InputError(f"{path.name}: cannot be read ({error}); write it again") from error
