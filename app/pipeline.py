@@ -198,6 +198,8 @@ def _model(recipe: Recipe, tell: Tell) -> Model:
     """The recipe's model, behind its normalisation where it gives one, its input range declared."""
     shape = (1, *recipe.input_shape) if recipe.input_shape else None
     model = load_graph(recipe.model, input_shape=shape)
+    for remark in model.remarks:
+        tell(remark)
     try:
         if recipe.mean or recipe.std:
             model = replace(model, graph=normalised(model.graph, recipe.mean, recipe.std))

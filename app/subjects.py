@@ -67,6 +67,7 @@ def open_subject(
     input_range: tuple[float, ...] | None = None,
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
     device: torch.device = CPU,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Opened:
     """A float model, a certified network, or one trained through time.
 
@@ -82,6 +83,8 @@ def open_subject(
         Means and deviations that a float model's inputs are normalised by.
     device : torch.device
         Where the network runs; samples may stay where they are.
+    tell : callable, optional
+        Is told what was done to a float model while it was read.
 
     Raises
     ------
@@ -91,6 +94,8 @@ def open_subject(
     path = _spiking_file(source)
     if path is None:
         model = load_graph(source, input_shape=input_shape, weights=weights)
+        for remark in model.remarks:
+            tell(remark)
         if normalisation:
             model = replace(model, graph=normalised(model.graph, *normalisation))
         return open_float(model.name, ranged(model, input_range).graph, device)

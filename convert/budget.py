@@ -84,18 +84,19 @@ class _Measured(TorchDispatchMode):
         tensors = [item for item in tree_flatten((args, given))[0] if isinstance(item, Tensor)]
         if any(item.is_meta for item in tensors):
             made = func(*args, **given)
-            self._tell(func, args, made)
+            self._tell(func, args, tensors, made)
             return made
         if not func.is_view and func.overloadpacket not in _NO_LARGER:
-            self._tell(func, args, _on_nothing(func, args, given))
+            self._tell(func, args, tensors, _on_nothing(func, args, given))
         return func(*args, **given)
 
-    def _tell(self, func: Any, args: tuple[Any, ...], made: Any) -> None:
+    def _tell(self, func: Any, args: tuple[Any, ...], read: list[Tensor], made: Any) -> None:
         if func.is_view:
             return
+        looked_at = sum(item.numel() for item in read)  # of a view, more than memory holds
         sizes = [item.numel() for item in tree_flatten(made)[0] if isinstance(item, Tensor)]
         steps: Callable[..., int] = _STEPS.get(func.overloadpacket, _one)
-        self.check(sum(sizes), max(sizes, default=0) * steps(*args))
+        self.check(sum(sizes), max(looked_at, max(sizes, default=0) * steps(*args)))
 
 
 def _on_nothing(func: Any, args: tuple[Any, ...], given: Mapping[str, Any]) -> Any:

@@ -92,7 +92,7 @@ class _Reading:
         needed = self._needed()
         for index, node in enumerate(self.model.graph.node):
             known = [self.values.get(name) for name in node.input]
-            if index in needed or any(isinstance(item, Edge | Unknown) for item in known):
+            if index in needed or any(isinstance(item, Edge) for item in known):
                 self._take(node)
             else:  # a constant that comes to nothing costs nothing
                 self.values.update((name, Unknown()) for name in node.output if name)

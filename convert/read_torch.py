@@ -181,8 +181,10 @@ class _Reading:
             return Unknown(f"it computes with {_operator(node.target)}, which is not a constant")
         read = [self._value(item) for item in node.all_input_nodes]
         flat = [i for item in read for i in (item if isinstance(item, list) else [item])]
+        if node not in self.needed and not any(isinstance(item, Edge) for item in flat):
+            return Unknown()  # a constant that nothing reads
         if not any(isinstance(item, Edge | Unknown) for item in flat):
-            return self._fold(node) if node in self.needed else Unknown()
+            return self._fold(node)
         tensors, options = self._arguments(node)
         batch, *shape = first.shape or (None,)
         name, op = self._name(node), _operator(node.target)

@@ -28,6 +28,7 @@ _MADE = re.compile(
 )
 _CALLS = ("INST", "OBJ", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4", "NEWOBJ", "NEWOBJ_EX")
 _SAFER = "save the state dict as safetensors"
+_LONGEST = 2**22  # bytes of the pickle, which holds names and sizes only
 _REPEATED = 2**16  # elements of a tensor that repeats what is stored
 
 
@@ -71,8 +72,11 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 def _require_plain(path: Path, found: Mapping[str, bytes]) -> None:
     if odd := [name for name in found if not _MEMBERS.fullmatch(name)]:
         raise InputError(f"{path}: member {odd[0]!r} has no place in a state dict; {_SAFER}")
+    pickled = found.get("data.pkl", b"")
+    if len(pickled) > _LONGEST:
+        raise InputError(f"{path}: holds more than tensors and their names; {_SAFER}")
     try:
-        for code, value, _ in pickletools.genops(io.BytesIO(found.get("data.pkl", b""))):
+        for code, value, _ in pickletools.genops(io.BytesIO(pickled)):
             made = code.name != "GLOBAL" or _MADE.fullmatch(str(value))
             if code.name in _CALLS or not made:
                 called = value if code.name == "GLOBAL" else code.name

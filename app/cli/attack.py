@@ -88,7 +88,7 @@ def attack(
     opened = open_subject(
         model, input_shape=options.shape(input_shape), weights=weights,
         normalisation=options.normalisation(mean, std),
-        input_range=options.input_range(input_range), device=where,
+        input_range=options.input_range(input_range), device=where, tell=options.tell,
     )  # fmt: skip
     sources = [open_subject(name, device=where) for name in transfer or ()]
     others = Companions(
