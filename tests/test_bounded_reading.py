@@ -362,7 +362,7 @@ def test_a_model_in_training_mode_is_switched_and_that_is_said(
 
 def test_a_model_without_activations_is_not_converted() -> None:
     graph = read_torch(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), torch.zeros(1, 4))
-    with pytest.raises(InputError, match="nothing would spike"):
+    with pytest.raises(UnsupportedError, match="nothing would spike"):
         convert_graph(graph, torch.rand(8, 4), grid=Grid.of(0.0, 1.0), quantisation=Quantisation())
 
 
