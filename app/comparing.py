@@ -14,6 +14,7 @@ from spikemorph.zoo import Samples
 from .comparison import Comparison, compared, side_by_side
 from .evaluation import Watch, curve_steps, evaluate, steps_of
 from .sampling import first, fitting
+from .tasks import task_for
 
 _CPU = torch.device("cpu")
 
@@ -45,7 +46,7 @@ def compare_networks(
         engine = DenseEngine(network, device, most_steps=max(steps))
         seen = evaluate(
             network, engine, certificate, x, data.y, steps=steps, names=(name, data.name),
-            watch=watch,
+            watch=watch, task=task_for(network.graph, data),
         )  # fmt: skip
         counted = x[: len(few)]
         cost = estimate_energy(

@@ -12,10 +12,12 @@ from torch import Tensor
 from spikemorph.convert import Certificate
 from spikemorph.graph import Graph, InputError, run
 from spikemorph.graph.interpret import run_integers, shapes
+from spikemorph.graph.tasks import Kind, Task
 from spikemorph.spiking import SpikingNetwork, Trace
 from spikemorph.spiking.exits import confidence, conformal_threshold, exit_steps
 
-from .results import CurvePoint, EarlyExit, EvaluationResult, Settled
+from .results import CurvePoint, EarlyExit, Errors, EvaluationResult, Settled
+from .tasks import task_with
 
 BATCH = 50  # samples of a float network
 CELLS = 3_000_000  # (step, sample, neuron) triples of the largest layer that are held at once
@@ -42,11 +44,11 @@ class ExitRule:
 class Measured:
     """What a run over all samples gave; tensors over (step, sample) unless said."""
 
-    classes: Tensor  # predicted, at every step
+    answers: Tensor  # (step, sample, *positions) what the task reads, at every step
     differing: Tensor | None  # integers that differ from the integer pass; None if rate-coded
     spikes: Tensor  # sent at every step
     settled: Tensor  # (sample,)
-    integer_classes: Tensor  # (sample,)
+    integer_answers: Tensor  # (sample, *positions)
     outputs: Tensor  # (step, sample, *shape) float64
     counts: int  # outputs per sample
 
@@ -56,41 +58,50 @@ class Measured:
 
 
 def measure(
-    network: SpikingNetwork, engine: Engine, x: Tensor, steps: int, watch: Watch = lambda _: None
+    network: SpikingNetwork,
+    engine: Engine,
+    x: Tensor,
+    steps: int,
+    watch: Watch = lambda _: None,
+    task: Task | None = None,
 ) -> Measured:
     """Run all samples `x` through the engine and, apart from it, through the integer pass.
 
     The spiking outputs come from the simulation alone; the integer pass is what they are compared
-    with, never where they come from.
+    with, never where they come from. Without a task the largest output is the answer.
     """
+    if steps < 1:
+        raise InputError(f"{steps} steps: a network runs for 1 step or more")
     if not len(x):
         raise InputError("the data is empty: give at least one sample")
-    parts = []
+    parts, task = [], task or task_with(network.graph, None, "network")
     for batch in x.split(batch_size(network, steps)):
-        parts.append(_measure_batch(network, engine, batch, steps))
+        parts.append(_measure_batch(network, engine, batch, steps, task))
         watch(len(batch))
     differing = [part.differing for part in parts if part.differing is not None]
     return Measured(
-        classes=torch.cat([part.classes for part in parts], 1),
+        answers=torch.cat([part.answers for part in parts], 1),
         differing=None if network.rate_coded else torch.cat(differing, 1),
         spikes=torch.cat([part.spikes for part in parts], 1),
         settled=torch.cat([part.settled for part in parts]),
-        integer_classes=torch.cat([part.integer_classes for part in parts]),
+        integer_answers=torch.cat([part.integer_answers for part in parts]),
         outputs=torch.cat([part.outputs for part in parts], 1),
         counts=parts[0].counts,
     )
 
 
-def _measure_batch(network: SpikingNetwork, engine: Engine, x: Tensor, steps: int) -> Measured:
+def _measure_batch(
+    network: SpikingNetwork, engine: Engine, x: Tensor, steps: int, task: Task
+) -> Measured:
     trace = engine.run(x, steps)
     wanted = run_integers(network.graph, network.grid.to_integers(x))
     real = trace.real_outputs(network)
     return Measured(
-        classes=real.flatten(2).argmax(2),
+        answers=task.answers(real),
         differing=None if network.rate_coded else (trace.outputs != wanted).flatten(2).sum(2),
         spikes=trace.spikes(),
         settled=trace.settled,
-        integer_classes=network.readout.real(wanted).flatten(1).argmax(1),
+        integer_answers=task.answers(network.readout.real(wanted)),
         outputs=real,
         counts=wanted[0].numel(),
     )
@@ -116,6 +127,7 @@ def evaluate(
     exit_rule: ExitRule | None = None,
     exit_calibration: Tensor | None = None,
     watch: Watch = lambda _: None,
+    task: Task | None = None,
 ) -> EvaluationResult:
     """Accuracy over time steps.
 
@@ -124,7 +136,7 @@ def evaluate(
     network, engine, certificate
         What is run, by what, and what is proved of it.
     x, y : Tensor
-        (sample, *shape) real inputs on the grid's range; (sample,) int64 classes or None.
+        (sample, *shape) real inputs on the grid's range; labels or targets of the task, or None.
     steps : sequence of int
         Where the curve is read; the last is how long the network is run.
     names : (str, str)
@@ -133,69 +145,60 @@ def evaluate(
         To measure the float network on the same samples.
     exit_rule, exit_calibration
         An early-exit rule, and the samples that a conformal one is calibrated on.
+    task : Task, optional
+        What outputs answer; inferred from them and the labels by default.
 
     Raises
     ------
     InputError
-        If the data is empty, outside the grid, or a label is not a class.
+        If the data is empty, outside the grid, or a label is none of the task's; if there are no steps.
     """
     began = time.perf_counter()
-    last = max(steps)
-    found = measure(network, engine, x, last, watch)
-    check_labels(y, found.counts)
-    floats = None if float_graph is None else float_classes(float_graph, x)
-    wanted = floats if network.rate_coded else found.integer_classes
+    last = max(steps, default=0)
+    task = task or task_with(network.graph, y, names[1])
+    task.require(y, names[1])
+    found = measure(network, engine, x, last, watch, task)
+    floats = None if float_graph is None else float_answers(float_graph, x, task)
+    wanted = floats if network.rate_coded else found.integer_answers
     early = None
     if exit_rule is not None:
         held = exit_calibration
-        known = None if held is None else measure(network, engine, held, last).outputs
-        early = _early(exit_rule, found, y, wanted, known)
+        known = None if held is None else measure(network, engine, held, last, task=task).outputs
+        early = _early(exit_rule, found, y, wanted, known, task)
     return EvaluationResult(
         model=names[0],
         data=names[1],
         n=len(x),
         outputs=found.counts,
         neuron=next((neuron.name for _, neuron in network.neurons), "none"),
-        float_accuracy=None if floats is None else share(floats, y),
-        integer_accuracy=None if network.rate_coded else share(found.integer_classes, y),
-        curve=tuple(_point(found, y, wanted, step) for step in sorted(set(steps))),
-        settled=_settled(found, y, last),
+        float_accuracy=None if floats is None else task.share(floats, y),
+        integer_accuracy=None if network.rate_coded else task.share(found.integer_answers, y),
+        curve=tuple(_point(found, y, wanted, step, task) for step in sorted(set(steps))),
+        settled=_settled(found, y, last, task),
         certificate=certificate,
         seconds=round(time.perf_counter() - began, 3),
         exit=early,
+        task=task.kind,
+        error=_errors(found, y, floats, task),
     )
 
 
-def float_classes(graph: Graph, x: Tensor) -> Tensor:
-    """(sample,) the float network's classes."""
+def _errors(found: Measured, y: Tensor | None, floats: Tensor | None, task: Task) -> Errors | None:
+    """How far numbers lie apart, where outputs are numbers."""
+    if task.kind is not Kind.VALUES:
+        return None
+    return Errors(
+        float_to_targets=None if floats is None else task.error(floats, y),
+        integer_to_targets=task.error(found.integer_answers, y),
+        integer_to_float=task.error(found.integer_answers, floats),
+        spiking_to_targets=task.error(found.answers[-1], y),
+    )
+
+
+def float_answers(graph: Graph, x: Tensor, task: Task) -> Tensor:
+    """(sample, *positions) what the float network answers."""
     with torch.no_grad():
-        return torch.cat([run(graph, batch).flatten(1).argmax(1) for batch in x.split(BATCH)])
-
-
-def share(classes: Tensor, wanted: Tensor | None) -> float | None:
-    """Per cent of equal entries; None where nothing is known to compare with."""
-    return None if wanted is None else 100 * int((classes == wanted).sum()) / len(wanted)
-
-
-def check_labels(y: Tensor | None, classes: int) -> None:
-    """Refuse labels that are no class of the network, naming the first.
-
-    Raises
-    ------
-    InputError
-        With the sample's index.
-    """
-    if y is None:
-        return
-    bad = (y < 0) | (y >= classes)
-    if bool(bad.any()):
-        index = int(bad.nonzero()[0])
-        counted = int(y.min()) == 1 and int(y.max()) == classes
-        repair = "give the data set the network was trained for"
-        raise InputError(
-            f"sample {index} has label {int(y[index])}, the network has classes 0..{classes - 1}; "
-            f"{'labels are counted from 0: subtract one' if counted else repair}"
-        )
+        return torch.cat([task.answers(run(graph, batch)) for batch in x.split(BATCH)])
 
 
 def curve_steps(certificate: Certificate, longest: int = 32) -> list[int]:
@@ -210,21 +213,24 @@ def steps_of(certificate: Certificate) -> int:
     return certificate.steps_used or max(curve_steps(certificate))
 
 
-def _point(found: Measured, y: Tensor | None, wanted: Tensor | None, step: int) -> CurvePoint:
-    classes = found.classes[step - 1]
+def _point(
+    found: Measured, y: Tensor | None, wanted: Tensor | None, step: int, task: Task
+) -> CurvePoint:
+    answers = found.answers[step - 1]
     spikes = float(found.spikes[:step].sum(0).double().mean())
     return CurvePoint(
-        step, share(classes, y), share(classes, wanted), found.mismatches(step), spikes
-    )
+        step, task.share(answers, y), task.share(answers, wanted), found.mismatches(step), spikes,
+        task.error(answers, wanted), task.error(answers, y),
+    )  # fmt: skip
 
 
-def _settled(found: Measured, y: Tensor | None, last: int) -> Settled:
+def _settled(found: Measured, y: Tensor | None, last: int, task: Task) -> Settled:
     silent = found.settled >= 0
     until = torch.where(silent, found.settled, torch.full_like(found.settled, last))
     return Settled(
         steps_max=int(until.max()),
         steps_mean=float(until.double().mean()),
-        accuracy=share(found.classes[-1], y),
+        accuracy=task.share(found.answers[-1], y),
         mismatching_logits=found.mismatches(last),
         silent_share=100 * float(silent.double().mean()),
     )
@@ -236,8 +242,11 @@ def _early(
     y: Tensor | None,
     wanted: Tensor | None,
     calibration: Tensor | None,
+    task: Task,
 ) -> EarlyExit:
-    outputs, last = found.outputs, len(found.outputs)
+    last = len(found.outputs)
+    if rule.kind != "silent":
+        outputs = _one_row(task.one_class(f"exit {rule.kind}").two_sided(found.outputs))
     if rule.kind == "silent":
         at = torch.where(found.settled >= 0, found.settled.clamp(min=1), last)
     elif rule.kind == "confidence":
@@ -245,10 +254,20 @@ def _early(
     else:
         if calibration is None:
             raise InputError("--exit conformal needs --calibration DATA, apart from the test data")
-        at = exit_steps(confidence(outputs), conformal_threshold(calibration, rule.value))
-    classes = found.classes.gather(0, at[None] - 1)[0]
+        at = exit_steps(
+            confidence(outputs),
+            conformal_threshold(_one_row(task.two_sided(calibration)), rule.value),
+        )
+    answers = found.answers[at - 1, torch.arange(len(at))]
     name = rule.kind if rule.kind == "silent" else f"{rule.kind}={rule.value:g}"
-    return EarlyExit(name, float(at.double().mean()), share(classes, y), share(classes, wanted))
+    return EarlyExit(
+        name, float(at.double().mean()), task.share(answers, y), task.share(answers, wanted)
+    )
+
+
+def _one_row(outputs: Tensor) -> Tensor:
+    """(step, sample, class), of a task that chooses one class a sample."""
+    return outputs.flatten(2)
 
 
 def parsed_steps(text: str) -> Iterable[int] | None:

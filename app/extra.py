@@ -7,9 +7,10 @@ from spikemorph.train import DataTensors
 from spikemorph.train.data import MixedData
 from spikemorph.zoo import Samples, load_data
 
-from .evaluation import float_classes
+from .evaluation import float_answers
 from .models import Model, load_graph
 from .sampling import Read, fitting, values
+from .tasks import task_for
 
 
 @dataclass(frozen=True)
@@ -64,4 +65,4 @@ def extra_of(
 
 def _labelled(samples: Samples, model: Model) -> Samples:
     x = values(samples, model.graph.declared(f"labeller {model.name}").entry)
-    return replace(samples, y=float_classes(model.graph, x))
+    return replace(samples, y=float_answers(model.graph, x, task_for(model.graph, samples)))

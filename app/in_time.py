@@ -11,6 +11,7 @@ from torch import Tensor
 
 from spikemorph.graph import Graph, InputError
 from spikemorph.graph.saving import file_kind
+from spikemorph.graph.tasks import Kind, Task
 from spikemorph.prune import Lesson
 from spikemorph.prune.masked import learn_to_the_end
 from spikemorph.surrogate import Dynamics, SpikingModule
@@ -27,11 +28,12 @@ from spikemorph.surrogate.road import masks_kept, to_trainable
 from spikemorph.surrogate.thresholds import Calibration
 from spikemorph.surrogate.trained import KIND as TRAINED
 from spikemorph.surrogate.trained import load_trained
-from spikemorph.train import DataTensors, accuracy
+from spikemorph.train import DataTensors
+from spikemorph.train.measure import score
 
-from .evaluation import share
 from .pruning import meant_for
 from .recipe import TimeChoice
+from .tasks import task_with
 
 _BATCH = 50
 
@@ -64,10 +66,10 @@ def train_in_time(
     if choice.samples:
         lesson = replace(lesson, train=_some(lesson, choice.samples))
     module = started(graph, choice, _some(lesson, choice.calibration_samples).x, device)
-    before = None if validation is None else accuracy(module, validation)
+    before = None if validation is None else score(module, validation, lesson.task)
     learn_to_the_end(module, meant_for(lesson, f"through time, {choice}"), check=masks_kept(module))
     module.eval()
-    after = None if validation is None else accuracy(module, validation)
+    after = None if validation is None else score(module, validation, lesson.task)
     module.cpu()
     thresholds = {name: float(value.detach()) for name, value in module.thresholds.items()}
     return InTime(module, thresholds, before, after, round(time.perf_counter() - began, 1))
@@ -127,6 +129,7 @@ def measure_in_time(
     counted: int,
     shown: int = 0,
     steps: Sequence[int] | None = None,
+    task: Task | None = None,
 ) -> dict[str, Any]:
     """Accuracy over steps on the first `shown` samples, and at last on all; spikes and operations.
 
@@ -137,14 +140,20 @@ def measure_in_time(
     inference. Accuracies are None without labels.
     """
     counted, shown = (min(most or len(x), len(x)) for most in (counted, shown))
-    everything = _classes(network, x)
+    task = task or task_with(network.graph, y, "the data")
+    if task.kind is Kind.VALUES:
+        raise InputError(
+            "networks trained through time choose classes; their outputs are no numbers"
+        )
+    everything = _answers(network, x, task)
     chosen = (1, 2, 4, 8, 16, 32, 64) if steps is None else sorted(set(steps))
     curve = []
     for t in [*(t for t in chosen if t < network.steps), network.steps]:
         last = t == network.steps
         shorter = DeployedNetwork(network.graph, t)
-        classes = everything[:shown] if last else _classes(shorter, x[:shown])
-        curve.append({"steps": t, "accuracy": share(classes, None if y is None else y[:shown])})
+        answers = everything[:shown] if last else _answers(shorter, x[:shown], task)
+        right = task.share(answers, None if y is None else y[:shown])
+        curve.append({"steps": t, "accuracy": right})
     seen = [measure_activity(network, part) for part in x[:counted].split(_BATCH)]
     totals = {
         name: sum(float(one.sum()) for activity in seen for one in getattr(activity, name).values())
@@ -157,7 +166,7 @@ def measure_in_time(
         "steps": network.steps,
         "accuracy": curve[-1]["accuracy"],
         "curve": curve,
-        "whole": {"n": len(x), "accuracy": share(everything, y)},
+        "whole": {"n": len(x), "accuracy": task.share(everything, y)},
         "neurons": sum(seen[0].neurons.values()) if seen else None,
         "spikes_per_inference": totals["spikes"],
         "synops": totals["accumulates"],
@@ -165,5 +174,5 @@ def measure_in_time(
     }
 
 
-def _classes(network: DeployedNetwork, x: Tensor) -> Tensor:
-    return torch.cat([run_deployed(network, part).argmax(1) for part in x.split(_BATCH)])
+def _answers(network: DeployedNetwork, x: Tensor, task: Task) -> Tensor:
+    return torch.cat([task.answers(run_deployed(network, part)) for part in x.split(_BATCH)])

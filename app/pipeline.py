@@ -161,7 +161,9 @@ def run_recipe(
         If a file of an earlier run is damaged.
     """
     model = _model(recipe, tell)
-    train, test = read(recipe.data.train), read(recipe.data.test)
+    train, test = (
+        replace(read(name), task=recipe.data.task) for name in (recipe.data.train, recipe.data.test)
+    )
     extra = extra_of(recipe.data.extra, recipe.data.extra_share, recipe.data.labeller, read)
     hashes = origins(recipe, model, train, test, extra)
     first = Bench(

@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 
 from spikemorph.graph import Graph, InputError
 from spikemorph.graph.grid import UNIT
+from spikemorph.graph.tasks import Kind, Task
 from spikemorph.layers.masks import sparsity as zeros_of
 from spikemorph.prune import Lesson, PruneTask, layer_sparsities, prune_graph
 from spikemorph.prune.task import LayerSparsity, PhaseSettings
@@ -26,12 +27,12 @@ from spikemorph.train import (
     GraphModule,
     Objective,
     TrainSettings,
-    accuracy,
     hold_out,
 )
 from spikemorph.train.companion import Ending
 from spikemorph.train.loop import EpochRecord
-from spikemorph.train.objectives import Distillation
+from spikemorph.train.measure import score
+from spikemorph.train.objectives import Distillation, TaskLoss, TwoSided
 from spikemorph.zoo import Samples
 
 from . import choices
@@ -39,6 +40,7 @@ from .extra import Extra
 from .models import Model, load_graph
 from .recipe import TrainingChoice
 from .sampling import fitting
+from .tasks import task_for
 
 Adversarial = PgdTraining | FastAdversarial | Trades | Mart | RfgsmKl
 _STEPS = 10  # of an inner attack, as published for all that take several
@@ -59,6 +61,7 @@ class PruneResult:
     validation_after: float | None
     epochs: int
     seconds: float
+    unit: str = "%"  # of what was measured on held-out samples; "rmse" of numbers
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain data."""
@@ -94,17 +97,25 @@ def prune_model(
         zeros=zeros_of(pruned),
         weights_before=sum(weight.numel() for weight in task.weights().values()),
         layers=layer_sparsities(pruned),
-        validation_before=right(task.graph, validation),
-        validation_after=right(pruned, validation),
+        validation_before=right(task.graph, validation, task.lesson),
+        validation_after=right(pruned, validation, task.lesson),
         epochs=0 if task.lesson is None else task.lesson.settings.epochs,
         seconds=round(time.perf_counter() - began, 1),
+        unit=unit_of(task.lesson),
     )
     return pruned, result
 
 
-def right(graph: Graph, data: DataTensors | None) -> float | None:
-    """Per cent of the samples that a graph gets right; None without samples."""
-    return None if data is None else accuracy(GraphModule(graph).eval(), data)
+def right(graph: Graph, data: DataTensors | None, lesson: Lesson | None) -> float | None:
+    """Per cent of the samples that a graph gets right, or its error; None without samples."""
+    task = None if lesson is None else lesson.task
+    return None if data is None else score(GraphModule(graph).eval(), data, task)
+
+
+def unit_of(lesson: Lesson | None) -> str:
+    """What held-out samples are judged in."""
+    values = lesson is not None and lesson.task is not None and lesson.task.kind is Kind.VALUES
+    return "rmse" if values else "%"
 
 
 def lesson_of(
@@ -128,7 +139,8 @@ def lesson_of(
     """
     if samples.y is None:
         raise InputError(f"{samples.name}: no labels to learn from; give samples with labels")
-    train = DataTensors(fitting(samples, model.graph), samples.y)
+    task = task_for(model.graph, samples)
+    train = DataTensors(fitting(samples, model.graph), task.targets(samples.y))
     validation = None
     if choice.held_out:
         generator = torch.Generator().manual_seed(seed)
@@ -141,9 +153,28 @@ def lesson_of(
     vary = _variation(choice, model)
     arithmetic = choices.precision(choice.precision)
     fabric = _fabric(device, arithmetic)
-    objective = _objective(choice, model)
+    objective = _of_task(_objective(choice, model), choice, task)
     ending = _ending(choice, objective, validation, seed)
-    return Lesson(train, settings, objective, vary, checkpoint, tell, fabric, ending), validation
+    return Lesson(
+        train, settings, objective, vary, checkpoint, tell, fabric, ending, task
+    ), validation
+
+
+def _of_task(objective: Objective, choice: TrainingChoice, task: Task) -> Objective:
+    """The objective as it is for a task: made for classes, it sees one logit as two."""
+    if choice.objective != "clean" or choice.select:
+        task.one_class(f"objective {choice.objective}")
+    if task.kind is Kind.CLASSES:
+        return objective
+    if choice.select:
+        raise InputError("select: epochs are judged by classes; the network has one output")
+    if task.kind is Kind.BINARY:
+        return TwoSided(objective, task)
+    if choice.distil:
+        raise InputError(
+            "distil: a teacher's classes are learnt; the network's outputs are numbers"
+        )
+    return TaskLoss(task)
 
 
 def _fabric(device: torch.device, precision: Literal["32-true", "bf16-mixed"]) -> Fabric:

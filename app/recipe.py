@@ -19,7 +19,8 @@ class DataChoice:
     """Names of data: to learn and calibrate on, and to test on.
 
     Trainings give `extra_share` of every batch to `extra` samples; where these have no labels, the
-    network `labeller` gives them.
+    network `labeller` gives them. `task` (classes, binary, values) says what labels mean, where they do
+    not tell.
     """
 
     train: str
@@ -27,6 +28,7 @@ class DataChoice:
     extra: str | None = None
     extra_share: float = 0.5
     labeller: str | None = None
+    task: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from spikemorph.convert import Certificate
+from spikemorph.graph.tasks import Distance, Kind
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,8 @@ class CurvePoint:
     `mismatching_logits` counts integers that differ from the integer pass, over all samples and
     outputs. Accuracy is None where the data has no labels. A rate-coded network stands for no
     integer network: its agreement is with the float network, and no logits are compared (None).
+    Outputs that are numbers have no accuracy and no agreement: `error` is their distance from the
+    network that they would agree with, `target_error` that from the targets.
     """
 
     steps: int
@@ -22,6 +25,18 @@ class CurvePoint:
     agreement: float | None
     mismatching_logits: int | None
     spikes_per_inference: float
+    error: Distance | None = None
+    target_error: Distance | None = None
+
+
+@dataclass(frozen=True)
+class Errors:
+    """How far numbers lie apart, of a network whose outputs are numbers; None what was not measured."""
+
+    float_to_targets: Distance | None
+    integer_to_targets: Distance | None
+    integer_to_float: Distance | None
+    spiking_to_targets: Distance | None
 
 
 @dataclass(frozen=True)
@@ -61,11 +76,17 @@ class EvaluationResult:
     certificate: Certificate
     seconds: float
     exit: EarlyExit | None = None
+    task: str = Kind.CLASSES
+    error: Errors | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain data; the certificate by its three main facts."""
-        plain = asdict(self)
+        plain = asdict(self) | {"task": str(self.task)}
         plain["curve"] = [asdict(point) for point in self.curve]
+        if self.error is None:  # nothing of numbers where answers are classes
+            plain.pop("error")
+            for point in plain["curve"]:
+                del point["error"], point["target_error"]
         plain["certificate"] = short_certificate(self.certificate)
         return plain
 

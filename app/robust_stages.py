@@ -1,7 +1,6 @@
 """The stages of a recipe that train through time and attack."""
 
 import json
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +8,6 @@ from torch import Tensor
 
 from spikemorph.convert import canonical
 from spikemorph.graph.grid import Grid
-from spikemorph.graph.interpret import shapes
 from spikemorph.graph.saving import load_graph_file
 from spikemorph.quant.integers import prepared
 from spikemorph.quant.learning_steps import refuse_unlearnable
@@ -24,7 +22,7 @@ from spikemorph.surrogate.folding import fold
 from spikemorph.surrogate.trained import save_trained
 
 from .conversion import convert_graph
-from .evaluation import float_classes, share
+from .evaluation import float_answers
 from .in_time import measure_in_time, settings_of, started, train_in_time
 from .inspection import inspect_graph
 from .recipe import EXACT, IN_TIME, LEARNED, AttackChoice
@@ -32,6 +30,7 @@ from .robustness import Where, attack_model, check_attack, check_distance
 from .sampling import CALIBRATION_SAMPLES, drawn, labels_of, values
 from .stages import Bench, conversion_settings, fine_tuning_lesson, naming
 from .subjects import in_unit_range, on_device, open_file, open_float, weight_counts
+from .tasks import task_for
 
 _FEW = 8  # samples, where only their shape matters
 BLOCKS = "blocks"  # the folder of an attack's blocks, in a network's own
@@ -60,8 +59,8 @@ def check(bench: Bench) -> None:
             SpikingModule(graph, settings_of(recipe.time)[0])
         if recipe.attack is not None:
             check_distance(recipe.attack, graph.entry)
-            classes = math.prod(shapes(graph)[graph.outputs[0]])
-            check_attack(recipe.attack, classes, graph.entry)
+            task = task_for(graph, bench.test).one_class("attack")
+            check_attack(recipe.attack, task.classes, graph.entry)
             labels_of(bench.test)
             _check_paths(road, recipe.attack)
 
@@ -101,14 +100,15 @@ def measure(bench: Bench) -> None:
     graph = load_graph_file(bench.folder / "model.safetensors")
     x, y = bench.test_values(0)
     measured = bench.recipe.measure
-    found = measure_in_time(network, x, y, measured.energy, measured.spiking)
+    task = task_for(graph, bench.test)
+    found = measure_in_time(network, x, y, measured.energy, measured.spiking, task=task)
     weights, nonzero = weight_counts(graph)
-    classes, n = float_classes(graph, x), found["n"]
-    found["whole"]["float_accuracy"] = share(classes, y)
+    answers, n = float_answers(graph, x, task), found["n"]
+    found["whole"]["float_accuracy"] = task.share(answers, y)
     about = {
         "model": bench.network.name,
         "data": bench.test.name,
-        "float_accuracy": share(classes[:n], None if y is None else y[:n]),
+        "float_accuracy": task.share(answers[:n], None if y is None else y[:n]),
         "sparsity": 100 * (1 - nonzero / weights),
     }
     bench.write("timing", {**about, **found})

@@ -31,8 +31,9 @@ from . import choices
 from .attacking import Plan, attack_plan
 from .provenance import provenance
 from .recipe import AttackChoice
-from .sampling import labels_of, labels_within, values
+from .sampling import labels_of, values
 from .subjects import Opened
+from .tasks import task_for
 
 _POLL = 0.2  # seconds between looks at what other processes have done
 _LONG = 60.0  # seconds without a new block, after which to say what is waited for
@@ -83,11 +84,12 @@ def attack_model(
     """
     check_distance(choice, opened.entry)
     samples = data.take(min(choice.samples, len(data)))
-    x, y = opened.entry.interval.to_unit(values(samples, opened.entry)), labels_of(samples)
+    classes = task_for(opened.graph, samples).one_class("attack").classes
+    x, y = (
+        opened.entry.interval.to_unit(values(samples, opened.entry)),
+        labels_of(samples).flatten(),
+    )
     target = choose_paths(opened.target, choice.paths)
-    with torch.no_grad():
-        classes = target.logits(x[:1]).shape[1]
-    labels_within(samples, classes)
     corrupted = None
     if choice.corruptions:  # first, as not all images can be corrupted
         corrupted = corruption_accuracy(lambda x: target.logits(x).argmax(1), x, y, seed)

@@ -2,18 +2,17 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, Input, InputError
-from spikemorph.graph.interpret import shapes
 from spikemorph.zoo import Samples, load_data
 from spikemorph.zoo.datasets import npz_part
 
-from .evaluation import check_labels
+from .tasks import task_for
 
 Read = Callable[[str], Samples]
 
@@ -48,7 +47,7 @@ def _repair(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
 
 
 def labels_of(samples: Samples) -> Tensor:
-    """The samples' labels, int64.
+    """The samples' labels.
 
     Raises
     ------
@@ -57,7 +56,7 @@ def labels_of(samples: Samples) -> Tensor:
     """
     if samples.y is None:
         raise InputError(f"{samples.name}: no labels; give samples with labels")
-    return samples.y.to(torch.int64)
+    return samples.y
 
 
 def first(samples: Samples, most: int) -> Samples:
@@ -79,30 +78,11 @@ def fitting(samples: Samples, graph: Graph) -> Tensor:
     Raises
     ------
     InputError
-        As `values` does; or naming the first sample whose label is no class of the network.
+        As `values` and `task_for` do.
     """
     x = values(samples, graph.entry)
-    labels_fit(samples, graph)
+    task_for(graph, samples)
     return x
-
-
-def labels_fit(samples: Samples, graph: Graph) -> None:
-    """Refuse labels that are no class of a network, which are as many as it has outputs.
-
-    Raises
-    ------
-    InputError
-        Naming the first such sample.
-    """
-    labels_within(samples, math.prod(shapes(graph)[graph.outputs[0]]))
-
-
-def labels_within(samples: Samples, classes: int) -> None:
-    """As `labels_fit`, where the number of classes is known."""
-    try:
-        check_labels(samples.y, classes)
-    except InputError as error:
-        raise InputError(f"{samples.name}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -161,6 +141,4 @@ def _halves(samples: Samples, seed: int) -> DataPair:
 
 def _picked(samples: Samples, chosen: Tensor) -> Samples:
     y = None if samples.y is None else samples.y[chosen]
-    return Samples(
-        samples.name, samples.x[chosen], y, samples.classes, samples.licence, samples.source
-    )
+    return replace(samples, x=samples.x[chosen], y=y)

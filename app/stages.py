@@ -25,15 +25,16 @@ from . import choices
 from .activity import activity
 from .comparing import dense_network
 from .conversion import convert_graph
-from .evaluation import curve_steps, evaluate, float_classes, share, steps_of
+from .evaluation import curve_steps, evaluate, float_answers, steps_of
 from .extra import Extra
 from .inspection import inspect_graph
 from .models import Model
 from .pruning import lesson_of, prune_model, sparsity_rows
 from .quantised import train_converted
 from .recipe import LEARNED, TRAIN, ConvertChoice, NetworkChoice, Recipe
-from .sampling import drawn, labels_fit, values
+from .sampling import drawn, values
 from .subjects import CPU
+from .tasks import task_for
 from .training import train_model
 
 Tell = Callable[[str], None]
@@ -88,7 +89,7 @@ def check(bench: Bench) -> None:
         conversion_settings(bench.recipe.convert)
         for samples in (bench.train.take(1), bench.test.take(1)):
             values(samples, bench.model.entry)
-        labels_fit(bench.test, bench.model.graph)
+        task_for(bench.model.graph, bench.test)
         if bench.network.method is not None:
             if bench.network.method != TRAIN:
                 choices.method(bench.network.method)
@@ -199,12 +200,15 @@ def measure(bench: Bench) -> None:
     result = evaluate(
         network, DenseEngine(network, most_steps=max(steps)), certify(network, max(steps)), x, y,
         steps=steps, names=(bench.network.name, bench.test.name), float_graph=graph,
+        task=task_for(graph, bench.test),
     )  # fmt: skip
     whole, labels = bench.test_values(0)
+    task = task_for(graph, bench.test)
+    integers = task.answers(IntegerPass(network).outputs(whole))
     everything = {
         "n": len(whole),
-        "float_accuracy": share(float_classes(graph, whole), labels),
-        "integer_accuracy": share(IntegerPass(network).classes(whole), labels),
+        "float_accuracy": task.share(float_answers(graph, whole, task), labels),
+        "integer_accuracy": task.share(integers, labels),
     }
     bench.write("evaluation", result.to_dict() | {"whole": everything})
 

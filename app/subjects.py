@@ -1,5 +1,6 @@
 """Find a network of any kind by what the user calls it, and open it to attack."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,9 @@ from torch import Tensor
 from spikemorph.convert import load_certified
 from spikemorph.graph import Graph, Input, InputError
 from spikemorph.graph.grid import UNIT, Interval
+from spikemorph.graph.interpret import shapes
 from spikemorph.graph.saving import file_kind, graph_hash, read_header
+from spikemorph.graph.tasks import Kind
 from spikemorph.layers.masks import weight_of, weighted_nodes
 from spikemorph.robust import GradientPath, Target
 from spikemorph.robust.paths import spiking_target, training_path
@@ -25,6 +28,7 @@ from spikemorph.train import GraphModule
 from .conversion import normalised
 from .evaluation import steps_of
 from .models import load_graph, network_file, ranged
+from .tasks import task_with
 
 _Step = Callable[[Tensor], Tensor]
 ANN, EXACT, TIMED = "ann", "exact", "through time"
@@ -38,13 +42,14 @@ class Opened:
     Parameters
     ----------
     target : Target
-        Takes inputs in [0, 1], whatever the model's own range.
+        Takes inputs in [0, 1], whatever the model's own range; gives a logit for every class, also
+        where the network has one output for two classes.
     subject : Subject
         What is said of it; its data is not known yet.
     identity : str
         SHA-256 of the network.
-    entry : Input
-        One sample's shape, and the range of the model's own inputs.
+    graph : Graph
+        What it computes: samples' shape, the range of the model's own inputs, what its outputs are.
     trained : str, optional
         The gradient path that it was trained by.
     other_steps : tuple of Target
@@ -54,9 +59,14 @@ class Opened:
     target: Target
     subject: Subject
     identity: str
-    entry: Input
+    graph: Graph
     trained: str | None = None
     other_steps: tuple[Target, ...] = ()
+
+    @property
+    def entry(self) -> Input:
+        """Where samples enter."""
+        return self.graph.entry
 
 
 def open_subject(
@@ -136,15 +146,14 @@ def open_file(path: Path, device: torch.device = CPU) -> Opened:
         )
     if kind == TRAINED:
         module, _ = load_trained(path)
-        entry = module.graph.entry
         weights, nonzero = weight_counts(module.graph)
         subject = Subject(path.stem, "", TIMED, module.dynamics.steps, weights, nonzero)
         module.to(device)
         target, *others = (
-            in_unit_range(on_device(spiking_target(name, one), device), entry.interval)
+            seen(on_device(spiking_target(name, one), device), module.graph)
             for name, one in ((path.stem, module), *_other_lengths(module))
         )
-        facts = (read_header(path)["sha256"], entry, training_path(module))
+        facts = (read_header(path)["sha256"], module.graph, training_path(module))
         return Opened(target, subject, *facts, tuple(others))
     network, certificate, _ = load_certified(path)
     if certificate.level != "A":
@@ -156,9 +165,8 @@ def open_file(path: Path, device: torch.device = CPU) -> Opened:
     weights, nonzero = weight_counts(network.graph)
     steps = steps_of(certificate)
     subject = Subject(path.stem, "", EXACT, steps, weights, nonzero)
-    target = on_device(exact_target(path.stem, network), device)
-    target = in_unit_range(target, network.entry.interval)
-    return Opened(target, subject, certificate.network_hash, network.entry)
+    target = seen(on_device(exact_target(path.stem, network), device), network.graph)
+    return Opened(target, subject, certificate.network_hash, network.graph)
 
 
 def _other_lengths(module: SpikingModule) -> list[tuple[str, SpikingModule]]:
@@ -176,14 +184,25 @@ def open_float(name: str, graph: Graph, device: torch.device = CPU) -> Opened:
     weights, nonzero = weight_counts(graph)
     target = on_device(Target(name, logits, (GradientPath("gradients", logits),)), device)
     subject = Subject(name, "", ANN, None, weights, nonzero)
-    target = in_unit_range(target, graph.entry.interval)
-    return Opened(target, subject, graph_hash(graph), graph.entry)
+    return Opened(seen(target, graph), subject, graph_hash(graph), graph)
 
 
 def weight_counts(graph: Graph) -> tuple[int, int]:
     """How many weights a graph has, and how many are not zero."""
     weights = [weight_of(node) for node in weighted_nodes(graph)]
     return sum(w.numel() for w in weights), sum(int((w != 0).sum()) for w in weights)
+
+
+def seen(target: Target, graph: Graph) -> Target:
+    """A graph's target as attacks see it: inputs in [0, 1], a logit for every class."""
+    (last,) = graph.outputs
+    target = in_unit_range(target, graph.entry.interval)
+    if math.prod(shapes(graph)[last]) != 1:
+        return target
+    task = task_with(graph, None, target.name, Kind.BINARY)
+    return _between(
+        _as_it_is, target, lambda z: task.two_sided(z.reshape(-1, *task.shape)).flatten(1)
+    )
 
 
 def in_unit_range(target: Target, interval: Interval) -> Target:
@@ -217,5 +236,5 @@ def _between(before: _Step, target: Target, after: _Step) -> Target:
     )
 
 
-def _as_it_is(logits: Tensor) -> Tensor:
-    return logits
+def _as_it_is(x: Tensor) -> Tensor:
+    return x

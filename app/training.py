@@ -10,7 +10,7 @@ from spikemorph.prune.fresh import fresh
 from spikemorph.prune.masked import train_masked
 from spikemorph.train import DataTensors
 
-from .pruning import PruneResult, meant_for, right
+from .pruning import PruneResult, meant_for, right, unit_of
 from .recipe import TRAIN
 
 
@@ -39,9 +39,10 @@ def train_model(
         zeros=zeros_of(trained),
         weights_before=sum(weight.numel() for weight in task.weights().values()),
         layers=layer_sparsities(trained),
-        validation_before=right(graph, validation),
-        validation_after=right(trained, validation),
+        validation_before=right(graph, validation, task.lesson),
+        validation_after=right(trained, validation, task.lesson),
         epochs=task.lesson.settings.epochs,
         seconds=round(time.perf_counter() - began, 1),
+        unit=unit_of(task.lesson),
     )
     return trained, result

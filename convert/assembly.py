@@ -10,6 +10,7 @@ from torch import Tensor
 
 from spikemorph.graph import Graph, Input, InputError, Node, Op, Problem, UnsupportedError
 from spikemorph.graph.calls import Call, Edge, Pieces, Refusal
+from spikemorph.layers.shape import Identity, Reshape
 
 from .budget import TooLargeError, bounded_sample, require_sample
 
@@ -149,9 +150,11 @@ class Assembly:
 
     def _chain(self, wish: str, edges: tuple[Edge, ...], ops: tuple[Op, ...]) -> Edge:
         shapes = [tuple(edge.shape for edge in edges)]
+        kept = []
         for op in ops:
-            shapes.append((_shape_after(op, shapes[-1]),))
-        for index, (op, shape) in enumerate(zip(ops, shapes[1:], strict=True)):
+            kept.append(_with_features(op, shapes[-1]))
+            shapes.append((_shape_after(kept[-1], shapes[-1]),))
+        for index, (op, shape) in enumerate(zip(kept, shapes[1:], strict=True)):
             last = index == len(ops) - 1
             name = self._unique(wish if last else f"{wish}.{index}")
             self.nodes.append(Node(name, op, tuple(edge.name for edge in edges)))
@@ -166,6 +169,13 @@ class Assembly:
         self._counts[wish] = count
         self._names.add(name)
         return name
+
+
+def _with_features(op: Op, shapes: Sequence[tuple[int, ...]]) -> Op:
+    """An op that leaves a sample no axis, as one that leaves it one of a single feature."""
+    if not isinstance(op, Reshape) or op.shape:
+        return op
+    return Identity() if shapes[0] == (1,) else Reshape((1,))
 
 
 def _shape_after(op: Op, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from spikemorph.graph import Graph, GraphError, InputError
+from spikemorph.graph.tasks import Task
 from spikemorph.layers.masks import broken_masks, mask_hash, masks_of, weight_of, weighted_nodes
 from spikemorph.train import CrossEntropy, DataTensors, Objective, TrainSettings
 from spikemorph.train.companion import Ending
@@ -55,6 +56,7 @@ class Lesson:
     on_epoch: Callable[[EpochRecord], None] | None = None
     fabric: Fabric | None = None
     ending: Ending | None = None
+    task: Task | None = None  # what held-out samples are judged by; classes if none
 
     def phase(self, name: str, share: float = 1.0) -> "Lesson":
         """The lesson of one phase: a share of the epochs (at least one), a checkpoint of its own."""

@@ -48,10 +48,13 @@ class IntegerPass:
         (out,) = [output for node, output in edges if node.name == wanted]
         return out
 
+    def outputs(self, x: Tensor, batch: int = 100) -> Tensor:
+        """(sample, *output shape) float64 real outputs."""
+        return torch.cat([self.network.readout.real(self(part)) for part in x.split(batch)])
+
     def classes(self, x: Tensor, batch: int = 100) -> Tensor:
-        """(sample,) the class of every sample."""
-        parts = (self.network.readout.real(self(part)).flatten(1) for part in x.split(batch))
-        return torch.cat([part.argmax(1) for part in parts])
+        """(sample,) the largest output of every sample."""
+        return self.outputs(x, batch).flatten(1).argmax(1)
 
     def _node(self, node: Node, *inputs: Tensor) -> Tensor:
         kind = self._kinds.get(node.name, torch.int64)

@@ -7,6 +7,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from spikemorph.graph.tasks import Task
+
 
 class Objective(Protocol):
     """A scalar loss of one batch; random starts are drawn from `generator`, so runs resume."""
@@ -25,6 +27,42 @@ class CrossEntropy:
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
         """The mean over the batch."""
         return F.cross_entropy(model(x), y, label_smoothing=self.smoothing)
+
+
+@dataclass(frozen=True)
+class TaskLoss:
+    """The loss of a task's own answers; see `Task.loss`."""
+
+    task: Task
+    smoothing: float = 0.0
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
+        """The mean over the batch."""
+        return self.task.loss(model(x).float(), y, self.smoothing)
+
+
+@dataclass(frozen=True)
+class TwoSided:
+    """An objective of classes for a network of one logit, which it sees as two; see `Task`."""
+
+    objective: Objective
+    task: Task
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
+        """The mean over the batch."""
+        return self.objective(_TwoSidedModule(model, self.task), x, y, generator)
+
+
+class _TwoSidedModule(nn.Module):
+    """A module whose output has a logit for each class."""
+
+    def __init__(self, model: nn.Module, task: Task) -> None:
+        super().__init__()
+        self.model, self.task = model, task
+        self.training = model.training
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.task.two_sided(self.model(x))
 
 
 @dataclass(frozen=True)

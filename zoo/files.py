@@ -51,7 +51,7 @@ def read_npz(path: Path, count: int | None = None, most: int | None = None) -> S
         kind = torch.uint8 if header.kind == np.uint8 else torch.float32
         x = _gathered(path, archive, "x", header, kind, few)
         y = _labels(path, archive, whole, few) if "y" in names else None
-    top = -1 if y is None else int(y.max())
+    top = -1 if y is None or y.is_floating_point() else int(y.max())
     classes = tuple(str(label) for label in range(top + 1))
     return Samples(name=path.name, x=x, y=y, classes=classes, source=str(path))
 
@@ -67,17 +67,18 @@ def _header_of_inputs(path: Path, archive: ZipFile) -> npz.Header:
 
 
 def _labels(path: Path, archive: ZipFile, samples: int, few: int) -> Tensor:
-    """One whole number a sample, of the first few samples."""
+    """Whole numbers, or real targets, of the first few samples: one each, or one a position."""
     header = npz.header_of(path, archive, "y")
-    if header.kind.kind not in "iu":
+    if header.kind.kind not in "iuf":
         raise InputError(f"{path}: y is {header.kind}; give integers, as y.astype('int64')")
-    if len(header.shape) != 1:
-        raise InputError(f"{path}: y is of shape {header.shape}; give one integer a sample")
+    if not header.shape or math.prod(header.shape) == 0:
+        raise InputError(f"{path}: y is of shape {header.shape}; give one label a sample")
     if header.shape[0] != samples:
         raise InputError(
             f"{path}: {samples} samples but {header.shape[0]} labels; give one label a sample"
         )
-    return _gathered(path, archive, "y", header, torch.int64, few)
+    kind = torch.float32 if header.kind.kind == "f" else torch.int64
+    return _gathered(path, archive, "y", header, kind, few)
 
 
 def _gathered(

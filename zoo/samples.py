@@ -17,10 +17,11 @@ class Samples:
 
     name: str
     x: Tensor  # (sample, ...), uint8 or float32
-    y: Tensor | None = None  # (sample,), int64
+    y: Tensor | None = None  # (sample, *positions) int64 labels, or float32 targets
     classes: tuple[str, ...] = ()
     licence: str = "unknown"
     source: str = "unknown"
+    task: str | None = None  # what labels are said to mean (graph.tasks.Kind); else it is inferred
 
     def __post_init__(self) -> None:
         _check_inputs(self.name, self.x)
@@ -84,15 +85,21 @@ def _check_inputs(name: str, x: Tensor) -> None:
 
 
 def _check_labels(name: str, y: Tensor, samples: int, classes: int) -> None:
-    if y.dtype != torch.int64 or y.ndim != 1:
+    if y.dtype not in (torch.int64, torch.float32) or y.ndim < 1:
         kind = str(y.dtype).removeprefix("torch.")
         raise InputError(
-            f"{name}: y is {kind} of shape {tuple(y.shape)}; give one integer a sample"
+            f"{name}: y is {kind} of shape {tuple(y.shape)}; give integers, or float32 targets"
         )
     if len(y) != samples:
         raise InputError(f"{name}: {samples} samples but {len(y)} labels; give one label a sample")
+    if y.is_floating_point():
+        if not bool(torch.isfinite(y).all()):
+            place = _first(~torch.isfinite(y))
+            raise InputError(f"{name}: y at index {place} is {y[place].item()}; repair that target")
+        return
     wrong = y < 0 if classes == 0 else (y < 0) | (y >= classes)
     if wrong.any():
-        place = int(wrong.nonzero()[0])
+        place = _first(wrong)
         allowed = f"0..{classes - 1}" if classes else "0 or more"
-        raise InputError(f"{name}: y at index {place} is {int(y[place])}; labels must be {allowed}")
+        index = place[0] if len(place) == 1 else place
+        raise InputError(f"{name}: y at index {index} is {int(y[place])}; labels must be {allowed}")

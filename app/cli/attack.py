@@ -66,6 +66,7 @@ def attack(
     std: options.StdOption = None,
     input_shape: options.ShapeOption = None,
     weights: options.WeightsOption = None,
+    task: options.TaskOption = None,
     json_file: options.JsonOption = None,
     seed: Annotated[int, typer.Option("--seed", help="Of all draws.", min=0)] = 0,
     device: options.DeviceOption = "cpu",
@@ -98,7 +99,7 @@ def attack(
         trained=opened.trained,
     )
     result = attack_model(
-        opened, options.read_data(data, samples), choice, seed, companions=others, sources=sources,
+        opened, options.read_data(data, samples, task), choice, seed, companions=others, sources=sources,
         where=Where(folder, processes, options.tell, block),
         command=shlex.join(["spikemorph", *sys.argv[1:]]),
     ).to_dict()  # fmt: skip

@@ -22,6 +22,7 @@ def certify_network(
         Path | None, typer.Option("--out", help="Default: the network's name, .certificate.json")
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, dense or reference")] = "auto",
+    task: options.TaskOption = None,
     json_file: options.JsonOption = None,
     seed: options.SeedOption = 0,
     device: options.DeviceOption = "cpu",
@@ -37,7 +38,7 @@ def certify_network(
     differing = None
     if data is not None:
         steps = certificate.steps_used or 32
-        x = sampling.fitting(options.read_data(data), spiking.graph)
+        x = sampling.fitting(options.read_data(data, task=task), spiking.graph)
         with options.progress(len(x), "comparing") as watch:
             found = measure(spiking, choices.engine(engine, spiking, where, steps), x, steps, watch)
         differing = found.mismatches(steps)

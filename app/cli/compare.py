@@ -21,6 +21,7 @@ def compare(
     dense: DenseOption = None,
     samples: SamplesOption = 100,
     models: ModelsOption = "all",
+    task: options.TaskOption = None,
     json_file: options.JsonOption = None,
     seed: NoSeedOption = 0,
     device: options.DeviceOption = "cpu",
@@ -28,7 +29,7 @@ def compare(
     """Accuracy, spikes, operations, energy under every price list, memory; the verdict in a word."""
     where, lists = options.device(device), choices.price_lists(models)
     options.can_be_written(None, json_file, *networks, data, dense)
-    found = options.read_data(data)
+    found = options.read_data(data, task=task)
     with options.progress(len(networks) * len(found), "measuring") as watch:
         result, costs = compare_networks(
             [network_file(n) for n in networks], found,

@@ -40,6 +40,7 @@ def convert(
         typer.Option(help="To compare, the classical way: layer=100, layer=99.9, channel=99.9"),
     ] = None,
     bias_correction: Annotated[bool, typer.Option(help="Correct mean errors.")] = True,
+    task: options.TaskOption = None,
     input_range: options.RangeOption = None,
     input_bits: Annotated[int, typer.Option(help="Bits of the input grid.")] = 8,
     mean: options.MeanOption = None,
@@ -58,7 +59,7 @@ def convert(
     found = options.load(model, input_shape, weights, mean, std)
     found, granted = options.declared(found, input_range)
     grid = Grid.over(found.entry.interval, input_bits)
-    pair = sampling.split_data(data, calibration, seed, options.read_data)
+    pair = sampling.split_data(data, calibration, seed, options.reader(task))
     x = sampling.values(pair.calibration, found.entry)
     if rate_coded is None:
         result = convert_graph(

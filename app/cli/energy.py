@@ -39,6 +39,7 @@ def estimate(
         int | None, typer.Option(help="Default: what the certificate requires.")
     ] = None,
     models: ModelsOption = "all",
+    task: options.TaskOption = None,
     json_file: options.JsonOption = None,
     seed: NoSeedOption = 0,
     device: options.DeviceOption = "cpu",
@@ -51,7 +52,7 @@ def estimate(
         raise InputError(f"--steps {steps}: give a whole number above zero, 100000 at most")
     spiking, certificate, notes = certified(network)
     other, own_steps = dense_network(None if dense is None else network_file(dense))
-    found = sampling.first(options.read_data(data, max(samples, 1)), samples)
+    found = sampling.first(options.read_data(data, max(samples, 1), task), samples)
     x = sampling.fitting(found, spiking.graph)
     result = estimate_energy(
         spiking, x, steps or max(curve_steps(certificate)), dense=other,

@@ -9,12 +9,14 @@ import typer
 from spikemorph.convert import canonical, certify
 from spikemorph.graph import InputError
 from spikemorph.surrogate.deployed import DeployedNetwork
+from spikemorph.zoo import Samples
 
 from .. import choices, sampling
 from ..evaluation import curve_steps, evaluate, parsed_steps
 from ..in_time import measure_in_time, open_in_time
 from ..models import certified, load_graph, named_source, network_file
 from ..report import curve_table, in_time_lines, in_time_table, plain_certificate, summary_lines
+from ..tasks import task_for
 from . import options
 
 
@@ -35,6 +37,7 @@ def evaluate_network(
         str | None,
         typer.Option("--model", help="The float model, to measure it too; known for zoo:NAME."),
     ] = None,
+    task: options.TaskOption = None,
     json_file: options.JsonOption = None,
     seed: options.SeedOption = 0,
     device: options.DeviceOption = "cpu",
@@ -47,13 +50,13 @@ def evaluate_network(
         given = {"--exit": rule, "--calibration": calibration, "--model": model}
         given["--engine"] = None if engine == "auto" else engine
         _refuse_of_converted(network, given)
-        _in_time(network, timed, data, wanted, json_file)
+        _in_time(network, timed, options.read_data(data, task=task), wanted, json_file)
         return
     spiking, certificate, notes = certified(network)
     points = curve_steps(certificate) if wanted is None else list(wanted)
     certificate = certify(spiking, max(points))
-    samples = options.read_data(data)
-    x = sampling.fitting(samples, spiking.graph)
+    samples = options.read_data(data, task=task)
+    x, asked = sampling.fitting(samples, spiking.graph), task_for(spiking.graph, samples)
     held = None
     if calibration is not None:
         drawn = sampling.drawn(options.read_data(calibration), seed)
@@ -66,7 +69,7 @@ def evaluate_network(
         result = evaluate(
             spiking, choices.engine(engine, spiking, where, max(points)), certificate, x, samples.y,
             steps=points, names=(str(notes.get("model", network.stem)), data), float_graph=floats,
-            exit_rule=rule, exit_calibration=held, watch=watch,
+            exit_rule=rule, exit_calibration=held, watch=watch, task=asked,
         )  # fmt: skip
     options.write_json(json_file, result.to_dict())
     options.show(curve_table(result))
@@ -85,7 +88,7 @@ def _refuse_of_converted(network: Path, given: Mapping[str, object]) -> None:
 def _in_time(
     network: Path,
     timed: tuple[DeployedNetwork, Mapping[str, Any]],
-    data: str,
+    samples: Samples,
     steps: Iterable[int] | None,
     json_file: Path | None,
 ) -> None:
@@ -94,11 +97,10 @@ def _in_time(
     chosen = None if steps is None else tuple(steps)
     if chosen is not None and max(chosen) > folded.steps:
         raise InputError(f"--steps {max(chosen)}: {network} was trained for {folded.steps} steps")
-    samples = options.read_data(data)
-    x = sampling.fitting(samples, folded.graph)
-    found = measure_in_time(folded, x, samples.y, 0, steps=chosen)
+    x, task = sampling.fitting(samples, folded.graph), task_for(folded.graph, samples)
+    found = measure_in_time(folded, x, samples.y, 0, steps=chosen, task=task)
     name = str(notes.get("model", network.stem))
-    options.write_json(json_file, {"model": name, "data": data, **found})
-    options.say(f"{name} (trained through time) on {data}, {found['n']} samples")
+    options.write_json(json_file, {"model": name, "data": samples.name, **found})
+    options.say(f"{name} (trained through time) on {samples.name}, {found['n']} samples")
     options.show(in_time_table(found))
     options.say(*in_time_lines(found))

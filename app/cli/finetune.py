@@ -19,11 +19,10 @@ from spikemorph.surrogate.trained import save_trained
 from spikemorph.train import DataTensors
 
 from .. import choices, sampling
-from ..evaluation import share
 from ..extra import extra_of
 from ..in_time import train_in_time
 from ..models import Model
-from ..pruning import lesson_of, right
+from ..pruning import lesson_of, right, unit_of
 from ..quantised import train_converted
 from ..recipe import IN_TIME, LEARNED, TimeChoice, TrainingChoice
 from ..report import plain_certificate
@@ -101,6 +100,7 @@ def finetune(
     std: options.StdOption = None,
     input_shape: options.ShapeOption = None,
     weights: options.WeightsOption = None,
+    task: options.TaskOption = None,
     json_file: options.JsonOption = None,
     seed: training.Seed = 0,
     device: options.DeviceOption = "cpu",
@@ -119,7 +119,7 @@ def finetune(
         objective=objective, eps=eps, attack_steps=attack_steps, beta=beta, average=average,
         select=select,
     )  # fmt: skip
-    train = options.read_data(data)
+    train = options.read_data(data, task=task)
     lesson, validation = lesson_of(
         numbers, train, found, seed,
         extra=extra_of(extra, extra_share, labeller, options.read_data),
@@ -173,7 +173,7 @@ def _through_time(job: _Job, choice: TimeChoice) -> Told:
     before, after = done.validation_before, done.validation_after
     told = f"thresholds: {', '.join(f'{v:.3g}' for v in done.thresholds.values())}"
     result = {"thresholds": done.thresholds, "validation": [before, after]}
-    return result | {"seconds": done.seconds}, [*_gained(before, after), told]
+    return result | {"seconds": done.seconds}, [*_gained(before, after, job.lesson), told]
 
 
 def _on_integers(job: _Job, shown: Tensor, grid: Grid, how: Quantisation) -> Told:
@@ -183,22 +183,29 @@ def _on_integers(job: _Job, shown: Tensor, grid: Grid, how: Quantisation) -> Tol
         schedule=choices.schedule("free"),
     )  # fmt: skip
     job.save(save_network, made.network, made.notes(**job.notes))
-    before, after = right(job.model.graph, job.validation), None
+    before, after = right(job.model.graph, job.validation, job.lesson), None
     if job.validation is not None:
-        x, y = job.validation.x, job.validation.y
-        after = share(IntegerPass(made.network).classes(x), y)
+        (x, y), task = (job.validation.x, job.validation.y), job.lesson.task
+        assert task is not None
+        answers = task.answers(IntegerPass(made.network).outputs(x))
+        error = task.error(answers, y)
+        after = task.share(answers, y) if error is None else error.rmse
     result = {"certificate": made.certificate.to_dict(), "validation": [before, after]}
-    return result, [*_gained(before, after), *plain_certificate(made.certificate)]
+    return result, [*_gained(before, after, job.lesson), *plain_certificate(made.certificate)]
 
 
 def _on_floats(job: _Job, seed: int) -> Told:
     task = PruneTask(job.model.graph, 0.0, lesson=job.lesson, seed=seed)
     graph, trained = train_model(job.model.name, task, job.validation)
     job.save(save_graph, graph)
-    return trained.to_dict(), _gained(trained.validation_before, trained.validation_after)
+    return trained.to_dict(), _gained(
+        trained.validation_before, trained.validation_after, job.lesson
+    )
 
 
-def _gained(before: float | None, after: float | None) -> list[str]:
+def _gained(before: float | None, after: float | None, lesson: Lesson) -> list[str]:
     if before is None or after is None:
         return ["accuracy was not measured: keep samples back with --held-out"]
+    if unit_of(lesson) == "rmse":
+        return [f"held-out samples: root mean square error {before:.4g} -> {after:.4g}"]
     return [f"held-out samples: {before:.2f} % -> {after:.2f} %"]

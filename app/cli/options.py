@@ -56,6 +56,10 @@ MeanOption = Annotated[
 StdOption = Annotated[
     str | None, typer.Option("--std", help="Normalisation, put inside the model.")
 ]
+TaskOption = Annotated[
+    str | None,
+    typer.Option("--task", help="classes, binary or values, where labels do not tell."),
+]
 RangeOption = Annotated[
     str | None,
     typer.Option(
@@ -265,10 +269,18 @@ def tell_epoch(record: EpochRecord) -> None:
         tell(f"epoch {record.epoch}: loss {record.loss:.4f} ({record.seconds:.1f} s)")
 
 
-def read_data(spec: str, most: int | None = None) -> Samples:
-    """Samples, of which the first `most` are looked at; meanwhile says what is fetched."""
+def read_data(spec: str, most: int | None = None, task: str | None = None) -> Samples:
+    """Samples, of which the first `most` are looked at; meanwhile says what is fetched.
+
+    `task` is what the user says their labels mean.
+    """
     with waiting() as say_what:
-        return load_data(spec, most=most, tell=say_what)
+        return replace(load_data(spec, most=most, tell=say_what), task=task)
+
+
+def reader(task: str | None) -> Callable[[str], Samples]:
+    """Reads samples whose labels mean what the user says."""
+    return lambda spec: read_data(spec, task=task)
 
 
 @contextmanager

@@ -59,6 +59,7 @@ def prune(
     std: options.StdOption = None,
     input_shape: options.ShapeOption = None,
     weights: options.WeightsOption = None,
+    task: options.TaskOption = None,
     json_file: options.JsonOption = None,
     seed: training.Seed = 0,
     device: options.DeviceOption = "cpu",
@@ -83,12 +84,12 @@ def prune(
             average=average, select=select,
         )  # fmt: skip
         lesson, validation = lesson_of(
-            numbers, options.read_data(data), found, seed,
+            numbers, options.read_data(data, task=task), found, seed,
             extra=extra_of(extra, extra_share, labeller, options.read_data),
             checkpoint=checkpoint, device=where, tell=options.tell_epoch,
         )  # fmt: skip
-    task = PruneTask(found.graph, sparsity, spread, lesson, seed, allow_empty)
-    graph, result = prune_model(found.name, chosen, task, validation)
+    job = PruneTask(found.graph, sparsity, spread, lesson, seed, allow_empty)
+    graph, result = prune_model(found.name, chosen, job, validation)
     if options.is_follower():
         return
     save_graph(out, graph)

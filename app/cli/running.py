@@ -8,6 +8,7 @@ from .. import choices, sampling
 from ..conversion import Conversion
 from ..evaluation import curve_steps, evaluate
 from ..results import EvaluationResult
+from ..tasks import task_for
 from . import options
 
 
@@ -25,4 +26,5 @@ def evaluated(
         return evaluate(
             result.network, engine, result.certificate, x, test.y, steps=steps,
             names=(name, test.name), float_graph=result.float_graph, watch=watch,
+            task=task_for(result.float_graph, test),
         )  # fmt: skip

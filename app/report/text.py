@@ -7,9 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from spikemorph.convert import Certificate
+from spikemorph.graph.tasks import Distance
 
 from ..pruning import PruneResult
-from ..results import EvaluationResult, Inspection
+from ..results import Errors, EvaluationResult, Inspection
 
 
 def curve_table(result: EvaluationResult) -> Table:
@@ -19,13 +20,18 @@ def curve_table(result: EvaluationResult) -> Table:
             f"{result.model} ({result.neuron} neurons) on {result.data}, {result.n} samples"
         )
     )
-    for heading in ("T", "accuracy %", "agreement %", "mismatching logits", "spikes / inference"):
+    told = ("accuracy %", "agreement %")
+    if result.error is not None:
+        whom = "float" if result.settled.mismatching_logits is None else "integer"
+        told = ("rmse to targets", f"rmse to {whom}")
+    for heading in ("T", *told, "mismatching logits", "spikes / inference"):
         table.add_column(heading, justify="right")
     for point in result.curve:
+        numbers = result.error is not None
         table.add_row(
             str(point.steps),
-            _percent(point.accuracy),
-            _percent(point.agreement),
+            _apart(point.target_error) if numbers else _percent(point.accuracy),
+            _apart(point.error) if numbers else _percent(point.agreement),
             _mismatches(point.mismatching_logits, result),
             f"{point.spikes_per_inference:.1f}",
         )
@@ -60,6 +66,8 @@ def _mismatches(count: int | None, result: EvaluationResult) -> Text:
 
 def summary_lines(result: EvaluationResult) -> list[str]:
     """The two gaps, apart; when it settled; what an early exit gave."""
+    if result.error is not None:
+        return _lines_of_numbers(result, result.error)
     last, settled = result.curve[-1], result.settled
     lines = []
     if result.integer_accuracy is None and settled.mismatching_logits is None:
@@ -92,6 +100,38 @@ def summary_lines(result: EvaluationResult) -> list[str]:
             f"{_percent(result.exit.accuracy)} %, agreement {_percent(result.exit.agreement)} %"
         )
     return lines
+
+
+def _lines_of_numbers(result: EvaluationResult, errors: Errors) -> list[str]:
+    """The two gaps of a network whose outputs are numbers, apart."""
+    last, settled = result.curve[-1], result.settled
+    rows = (
+        ("float against targets", errors.float_to_targets),
+        ("integer against targets", errors.integer_to_targets),
+        ("integer against float", errors.integer_to_float),
+        ("spiking against targets", errors.spiking_to_targets),
+    )
+    lines = [
+        f"{name}: root mean square error {found.rmse:.4g}, mean absolute error {found.mae:.4g}"
+        + ("" if found.r2 is None else f", R2 {found.r2:.4f}")
+        for name, found in rows
+        if found is not None
+    ]
+    proved = {"A": "proved zero for all inputs", "B": "zero where a silent step was seen"}
+    kind = proved.get(result.certificate.level or "", "measured")
+    lines.append(f"integer -> spiking: rmse {_apart(last.error)} at T = {last.steps} ({kind})")
+    if settled.mismatching_logits is not None:
+        lines.append(
+            f"settled after {settled.steps_mean:.2f} steps on average, {settled.steps_max} at most; "
+            f"{settled.mismatching_logits} mismatching outputs; {result.seconds:.1f} s"
+        )
+    if errors.integer_to_targets is None and errors.float_to_targets is None:
+        lines.append("no targets: outputs are compared as numbers (--task says otherwise)")
+    return lines
+
+
+def _apart(found: Distance | None) -> str:
+    return "-" if found is None else f"{found.rmse:.4g}"
 
 
 def plain_certificate(certificate: Certificate) -> list[str]:
@@ -176,6 +216,12 @@ def prune_lines(result: PruneResult) -> list[str]:
         )
     if result.validation_after is not None:
         change = _difference(result.validation_after, result.validation_before)
+        if result.unit == "rmse":
+            lines.append(
+                f"held-out root mean square error: {result.validation_before or 0:.4g} -> "
+                f"{result.validation_after:.4g}, {result.seconds:.0f} s"
+            )
+            return lines
         lines.append(
             f"held-out accuracy: {_percent(result.validation_before)} % -> "
             f"{_percent(result.validation_after)} % ({change}), {result.seconds:.0f} s"

@@ -18,7 +18,9 @@ def main() -> int:
     given = parser.parse_args()
     os.nice(10)
     chosen = loaders_named(LOADERS, given.loaders)
-    standing = carry_out(chosen, given.inputs, given.seed, given.folder, lambda line: print(line, flush=True))
+    standing = carry_out(
+        chosen, given.inputs, given.seed, given.folder, lambda line: print(line, flush=True)
+    )
     print("\n".join(table_of(standing)))
     count = sum(standing.findings.values())
     print(f"{count} findings of {len(standing.findings)} kinds in {standing.seconds:.0f} s")

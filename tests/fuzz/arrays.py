@@ -57,7 +57,11 @@ def _described(content: bytes, rng: Random) -> bytes:
         text = rng.choice((text[:-1], text + text, "(" * 200, "{" + "'a':" * 9, "\0" * 8, "x", "__import__('fuzz_canary')",
                            "[" * 5000, text.replace("False", "1/0"), "'" + "a" * 9000 + "'"))  # fmt: skip
     text = text.encode("latin1", "replace").decode("latin1")
-    version = rng.choice((content[6:8], b"\2\0", b"\3\0", b"\x09\0")) if rng.random() < 0.1 else content[6:8]
+    version = (
+        rng.choice((content[6:8], b"\2\0", b"\3\0", b"\x09\0"))
+        if rng.random() < 0.1
+        else content[6:8]
+    )
     width = 2 if version[0] == 1 else 4
     body = text.encode("latin1") + b"\n"
     return content[:6] + version + len(body).to_bytes(width, "little") + body + content[10 + size :]
@@ -71,7 +75,23 @@ def with_other_arrays(data: bytes, rng: Random) -> bytes:
     array = arrays[name]
     how = rng.randrange(8)
     if how == 0:
-        kinds = ("f2", "f4", "f8", "g", "i1", "i8", "u1", "u8", "?", "c8", "O", "U3", "S2", "M8[s]", "V4")
+        kinds = (
+            "f2",
+            "f4",
+            "f8",
+            "g",
+            "i1",
+            "i8",
+            "u1",
+            "u8",
+            "?",
+            "c8",
+            "O",
+            "U3",
+            "S2",
+            "M8[s]",
+            "V4",
+        )
         arrays[name] = array.astype("O" if name == "y" else "f8").astype(rng.choice(kinds[:11]))
         if rng.random() < 0.3:
             arrays[name] = np.zeros(array.shape, rng.choice(kinds))
@@ -84,7 +104,21 @@ def with_other_arrays(data: bytes, rng: Random) -> bytes:
         arrays[rng.choice(("x", "y", "z", "arr_0"))] = array
     else:
         array = array.copy()
-        odd = (-1, 0, 1, 10, 255, 2**31, -(2**40), 2**62, float("nan"), float("inf"), -float("inf"), 1e300, 1e-300)
+        odd = (
+            -1,
+            0,
+            1,
+            10,
+            255,
+            2**31,
+            -(2**40),
+            2**62,
+            float("nan"),
+            float("inf"),
+            -float("inf"),
+            1e300,
+            1e-300,
+        )
         place = slice(None) if rng.random() < 0.2 else rng.randrange(array.size)
         value: Any = rng.choice(odd)
         if array.dtype.kind in "iu" and not abs(value) < 2**60:
@@ -97,4 +131,6 @@ def with_other_arrays(data: bytes, rng: Random) -> bytes:
 
 def with_other_zip(data: bytes, rng: Random) -> bytes:
     """Another archive around the same arrays."""
-    return zipped(forged_archive(unzipped(data), rng, (b"x.npy", b"y.npy", b"x", b"x.npy\0", b"X.npy")))
+    return zipped(
+        forged_archive(unzipped(data), rng, (b"x.npy", b"y.npy", b"x", b"x.npy\0", b"X.npy"))
+    )

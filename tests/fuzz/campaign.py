@@ -36,7 +36,9 @@ class Standing:
             return cls(seed)
         plain = json.loads(path.read_text())
         if plain["seed"] != seed:
-            raise SystemExit(f"{path}: is a campaign of seed {plain['seed']}; give it, or another folder")
+            raise SystemExit(
+                f"{path}: is a campaign of seed {plain['seed']}; give it, or another folder"
+            )
         ends = {k: Counter(v) for k, v in plain["ends"].items()}
         return cls(seed, Counter(plain["done"]), ends, Counter(plain["findings"]), plain["seconds"])
 
@@ -84,7 +86,13 @@ def _keep(
     put(files, place)
     words = table[recipe.loader].commands[command]
     said = words if isinstance(words, tuple) else words.__name__
-    told = {"loader": recipe.loader, "command": said, "seed": standing.seed, "index": number, **vars(end)}
+    told = {
+        "loader": recipe.loader,
+        "command": said,
+        "seed": standing.seed,
+        "index": number,
+        **vars(end),
+    }
     (place / "finding.json").write_text(json.dumps(told, indent=1))
     tell(f"{place}: {key}\n{end.text[-1500:]}")
 

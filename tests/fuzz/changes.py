@@ -16,17 +16,56 @@ from .trees import forged, json_of, places, toml_of
 from .zips import forged_archive, unzipped, zipped
 
 _OPERATORS = (
-    *("Conv", "Relu", "Gemm", "MatMul", "Add", "Mul", "Reshape", "Expand", "Range", "Tile", "Einsum"),
+    *(
+        "Conv",
+        "Relu",
+        "Gemm",
+        "MatMul",
+        "Add",
+        "Mul",
+        "Reshape",
+        "Expand",
+        "Range",
+        "Tile",
+        "Einsum",
+    ),
     *("ConstantOfShape", "Constant", "Shape", "Size", "Gather", "Concat", "Pad", "Clip", "Softmax"),
-    *("Loop", "If", "Scan", "Resize", "OneHot", "NonZero", "Where", "Cast", "Split", "Slice", "Pow"),
+    *(
+        "Loop",
+        "If",
+        "Scan",
+        "Resize",
+        "OneHot",
+        "NonZero",
+        "Where",
+        "Cast",
+        "Split",
+        "Slice",
+        "Pow",
+    ),
     *("RandomNormal", "Transpose", "Squeeze", "LSTM", "BatchNormalization", "MaxPool", "Flatten"),
     *("StringNormalizer", "Twice", "Often", "own", "ai.onnx", "location", "offset", "length"),
 )
 _CALLS = (
-    *("torch.ops.aten.relu.default", "torch.ops.aten.from_file.default", "torch.ops.aten.expand.default"),
-    *("torch.ops.aten.zeros.default", "torch.ops.aten.repeat.default", "_operator.getitem", "math.pow"),
+    *(
+        "torch.ops.aten.relu.default",
+        "torch.ops.aten.from_file.default",
+        "torch.ops.aten.expand.default",
+    ),
+    *(
+        "torch.ops.aten.zeros.default",
+        "torch.ops.aten.repeat.default",
+        "_operator.getitem",
+        "math.pow",
+    ),
     *("torch.ops.aten.full.default", "torch.ops.aten.mm.default", "os.system", "builtins.eval"),
-    *("torch.ops.aten.conv2d.default", "torch.ops.aten.einsum.default", "torch.sym_max", "s0", "Symbol('s0')"),
+    *(
+        "torch.ops.aten.conv2d.default",
+        "torch.ops.aten.einsum.default",
+        "torch.sym_max",
+        "s0",
+        "Symbol('s0')",
+    ),
 )
 
 
@@ -46,7 +85,9 @@ def with_other_shapes(data: bytes, rng: Random) -> bytes:
     if item.data_type == onnx.TensorProto.INT64 and item.raw_data and rng.random() < 0.7:
         k = 8 * rng.randrange(len(item.raw_data) // 8)
         number = rng.choice((0, 1, -1, 2, 7, 4096, 2**20, 2**31, 2**40, 2**62, -(2**63)))
-        item.raw_data = item.raw_data[:k] + number.to_bytes(8, "little", signed=True) + item.raw_data[k + 8 :]
+        item.raw_data = (
+            item.raw_data[:k] + number.to_bytes(8, "little", signed=True) + item.raw_data[k + 8 :]
+        )
     elif item.dims:
         item.dims[rng.randrange(len(item.dims))] = rng.choice((0, 1, 2, -1, 3, 2**20, 2**40, 2**62))
     values = [m for m in found if isinstance(m, onnx.TensorShapeProto.Dimension)]
@@ -62,7 +103,9 @@ def with_extreme_weights(data: bytes, rng: Random) -> bytes:
     item = rng.choice(floats)
     values = onnx.numpy_helper.to_array(item).copy().reshape(-1)
     place = slice(None) if rng.random() < 0.3 else rng.randrange(len(values))
-    values[place] = rng.choice((0, 1e-16, 1e16, 1e-38, 3e38, -3e38, 1e-45, float("nan"), float("inf"), -1, 1e6))
+    values[place] = rng.choice(
+        (0, 1e-16, 1e16, 1e-38, 3e38, -3e38, 1e-45, float("nan"), float("inf"), -1, 1e6)
+    )
     item.raw_data = values.tobytes()
     return model.SerializeToString()
 
@@ -76,7 +119,12 @@ def with_other_archive(data: bytes, rng: Random) -> bytes:
     """A zip archive with one lie in it; members that torch would unpickle or evaluate among them."""
     archive = unzipped(data)
     top = archive.members[0].name.partition(b"/")[0]
-    names = (top + b"/models/model.json", top + b"/models/model.json\0", top + b"/data.pkl", top + b"/version")
+    names = (
+        top + b"/models/model.json",
+        top + b"/models/model.json\0",
+        top + b"/data.pkl",
+        top + b"/version",
+    )
     return zipped(forged_archive(archive, rng, names))
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from .watch import Ring, Trespass, Watch, children, warnings_into, watched
 
-_MEMORY = re.compile(r"not enough memory|can't allocate|unable to allocate|bad_alloc|MemoryError", re.I)
+_MEMORY = re.compile(
+    r"not enough memory|can't allocate|unable to allocate|bad_alloc|MemoryError", re.I
+)
 _LONGEST = 2000  # characters of one line of error
 WORKED, REFUSED = "worked", "refused"
 

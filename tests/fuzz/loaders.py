@@ -124,7 +124,9 @@ def _read_card(folder: Path) -> object:
         return bool(cards.load_model_card(path.stem).to_dict())
 
     shipped = lambda file: (folder / file).read_bytes()  # noqa: E731
-    return replaced(made, "_folder", lambda: folder, lambda: replaced(cards, "_shipped", shipped, read))
+    return replaced(
+        made, "_folder", lambda: folder, lambda: replaced(cards, "_shipped", shipped, read)
+    )
 
 
 def _check_recipe(folder: Path) -> object:
@@ -133,7 +135,9 @@ def _check_recipe(folder: Path) -> object:
     samples = load_data("x.npz")
     model = load_graph("graph.safetensors")
     for network in recipe.network:
-        bench = Bench(recipe, network, model, samples, samples, folder / "run", None, lambda _: None)
+        bench = Bench(
+            recipe, network, model, samples, samples, folder / "run", None, lambda _: None
+        )
         stages.check(bench)
         robust_stages.check(bench)
     return recipe
@@ -144,8 +148,14 @@ def _parts() -> Mapping[str, Files]:
     """The plain data of runs, which their report is made of."""
     found = {}
     for road in ("dense", "timed"):
-        files = {k.rpartition("/")[2]: v for k, v in seeds.run().items() if k.startswith(f"run/{road}/")}
-        plain = {k: v for k, v in files.items() if k.endswith(".json") and k not in ("stages.json", "identity.json")}
+        files = {
+            k.rpartition("/")[2]: v for k, v in seeds.run().items() if k.startswith(f"run/{road}/")
+        }
+        plain = {
+            k: v
+            for k, v in files.items()
+            if k.endswith(".json") and k not in ("stages.json", "identity.json")
+        }
         found[road] = {f"r/{k}": _smaller(v) for k, v in plain.items() if k != "report.json"}
     return found
 

@@ -32,7 +32,9 @@ def _model(nodes: list[Any], weights: list[Any], batch: int | str = "n", **more:
 
 def convolutional() -> bytes:
     """Convolution, batch norm, ReLU, pool, convolution, ReLU, average, linear."""
-    weights = _weights(0, w1=(4, 1, 3, 3), b1=(4,), g=(4,), h=(4,), m=(4,), w2=(4, 4, 3, 3), w3=(4, 3), b3=(3,))
+    weights = _weights(
+        0, w1=(4, 1, 3, 3), b1=(4,), g=(4,), h=(4,), m=(4,), w2=(4, 4, 3, 3), w3=(4, 3), b3=(3,)
+    )
     weights.append(numpy_helper.from_array(np.full(4, 0.5, np.float32), "v"))
     n = helper.make_node
     nodes = [
@@ -102,7 +104,9 @@ def computed() -> bytes:
     scalars = {"start": 0, "stop": 3, "step": 1}
     weights += [numpy_helper.from_array(np.array(v, np.int64), k) for k, v in scalars.items()]
     weights += [_ints("zero", 0), _ints("rest", -1)]
-    weights += [numpy_helper.from_array(np.array(v, np.float32), k) for k, v in (("low", 0), ("high", 6))]
+    weights += [
+        numpy_helper.from_array(np.array(v, np.float32), k) for k, v in (("low", 0), ("high", 6))
+    ]
     return _model(nodes, weights, functions=[twice, often])
 
 
@@ -114,7 +118,9 @@ def outside() -> dict[str, bytes]:
     for item in weights:
         size = len(item.raw_data)
         facts = {"location": "weights.bin", "offset": str(place), "length": str(size)}
-        item.external_data.extend(onnx.StringStringEntryProto(key=k, value=v) for k, v in facts.items())
+        item.external_data.extend(
+            onnx.StringStringEntryProto(key=k, value=v) for k, v in facts.items()
+        )
         item.data_location = TensorProto.EXTERNAL
         item.ClearField("raw_data")
         place += size

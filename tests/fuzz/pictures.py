@@ -49,7 +49,11 @@ def with_other_chunks(data: bytes, rng: Random) -> bytes:
             content = content[: 4 * field] + size + content[4 * field + 4 :]
         else:
             spot = 6 + field
-            content = content[:spot] + bytes([rng.choice((0, 1, 2, 3, 4, 6, 8, 16, 255))]) + content[spot + 1 :]
+            content = (
+                content[:spot]
+                + bytes([rng.choice((0, 1, 2, 3, 4, 6, 8, 16, 255))])
+                + content[spot + 1 :]
+            )
         chunks[0] = (kind, content)
     elif how == 3:
         chunks[k] = (kind, damaged(content, rng))

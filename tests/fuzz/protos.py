@@ -35,7 +35,9 @@ def forge(root: Any, rng: Random, words: tuple[str, ...]) -> None:
             return
 
 
-def _change(message: Any, field: Any, rng: Random, words: tuple[str, ...], found: list[Any]) -> bool:
+def _change(
+    message: Any, field: Any, rng: Random, words: tuple[str, ...], found: list[Any]
+) -> bool:
     if field.is_repeated:
         return _change_list(getattr(message, field.name), field, rng, words, found)
     if rng.random() < 0.15:
@@ -56,7 +58,11 @@ def _change_list(
     elif len(items) and how == 1:  # twice, or in another order
         kept = list(items)
         kept = kept + [rng.choice(kept)] if rng.random() < 0.6 else rng.sample(kept, len(kept))
-        copies = [type(k).FromString(k.SerializeToString()) for k in kept] if field.message_type else kept
+        copies = (
+            [type(k).FromString(k.SerializeToString()) for k in kept]
+            if field.message_type
+            else kept
+        )
         del items[:]
         items.extend(copies)
     elif field.message_type is not None:
@@ -99,5 +105,7 @@ def _value(field: Any, rng: Random, words: tuple[str, ...], before: Any) -> Any:
         return rng.choice([value.number for value in field.enum_type.values])
     if field.type == field.TYPE_BYTES:
         data = bytes(before or b"")
-        return rng.choice((b"", data[:-1], data + data, rng.randbytes(len(data)), b"\xff" * len(data)))
+        return rng.choice(
+            (b"", data[:-1], data + data, rng.randbytes(len(data)), b"\xff" * len(data))
+        )
     return rng.choice((*words, *words, *_TEXT))

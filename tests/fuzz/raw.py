@@ -20,7 +20,9 @@ def _flip(data: bytes, rng: Random) -> bytes:
 
 def _byte(data: bytes, rng: Random) -> bytes:
     changed = bytearray(data)
-    changed[rng.randrange(len(data))] = rng.choice((0, 1, 0x20, 0x7F, 0x80, 0xFF, rng.randrange(256)))
+    changed[rng.randrange(len(data))] = rng.choice(
+        (0, 1, 0x20, 0x7F, 0x80, 0xFF, rng.randrange(256))
+    )
     return bytes(changed)
 
 

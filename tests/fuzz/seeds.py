@@ -173,8 +173,32 @@ def networks() -> Mapping[str, bytes]:
         _must("prune", "m.onnx", "--method", "magnitude", "--sparsity", "0.5", "--data", "x.npz",
               "--epochs", "1", "--batch", "4", "--out", "graph.safetensors")  # fmt: skip
         _must("convert", "m.onnx", "--data", "x.npz", "--out", "net.safetensors")
-        _must("convert", "j.onnx", "--data", "x.npz", "--levels", "4", "--neuron", "few-spikes", "--schedule", "wait", "--out", "few.safetensors")
-        _must("convert", "m.onnx", "--data", "x.npz", "--rate-coded", "layer=99.9", "--neuron", "if", "--out", "rated.safetensors")
+        _must(
+            "convert",
+            "j.onnx",
+            "--data",
+            "x.npz",
+            "--levels",
+            "4",
+            "--neuron",
+            "few-spikes",
+            "--schedule",
+            "wait",
+            "--out",
+            "few.safetensors",
+        )
+        _must(
+            "convert",
+            "m.onnx",
+            "--data",
+            "x.npz",
+            "--rate-coded",
+            "layer=99.9",
+            "--neuron",
+            "if",
+            "--out",
+            "rated.safetensors",
+        )
         _must("finetune", "m.onnx", "--data", "x.npz", "--epochs", "1", "--batch", "4", "--held-out",
               "0", "--road", "through-time", "--steps", "2", "--out", "timed.safetensors")  # fmt: skip
         module, notes = load_trained(folder / "timed.safetensors")

@@ -39,7 +39,9 @@ def with_header(data: bytes, rng: Random) -> bytes:
 
 def with_content(data: bytes, rng: Random) -> bytes:
     """Other structure or tensors, under a hash that is right."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(
+        dir="/dev/shm" if Path("/dev/shm").is_dir() else None
+    ) as folder:
         path = Path(folder) / "file.safetensors"
         path.write_bytes(data)
         kind = file_kind(path)
@@ -63,7 +65,9 @@ def _other_tensors(tensors: dict[str, Tensor], rng: Random) -> dict[str, Tensor]
     elif how == 1:
         changed[key] = changed[rng.choice(sorted(changed))].clone()
     elif how == 2:
-        changed[key + rng.choice(("", "_", "\0"))] = torch.zeros(rng.choice(((), (0,), (1,), (3, 2))))
+        changed[key + rng.choice(("", "_", "\0"))] = torch.zeros(
+            rng.choice(((), (0,), (1,), (3, 2)))
+        )
     else:
         changed[key] = other_tensor(changed[key], rng)
     return changed
@@ -108,5 +112,3 @@ def _reshaped(tensor: Tensor, rng: Random) -> Tensor:
             tensor.transpose(0, -1) if tensor.dim() > 1 else tensor,
         )
     )
-
-

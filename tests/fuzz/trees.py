@@ -13,7 +13,20 @@ ODD: tuple[Any, ...] = (
     *(10**30, -(10**30), 0.0, -0.0, 0.5, 1e-320, 1e-30, 1e30, 1e308),
     *(float("nan"), float("inf"), -float("inf")),
     *("", "x", "0", "nan", "1e400", "1/0", "1e999999999", "a" * 300, "\0", "é\n", "../canary.bin"),
-    *(PAYLOAD, "canary.bin", [], {}, [[]], [0], [1, 2, 3], {"": 0}, [None], {"x": []}, [-1], [2**40]),
+    *(
+        PAYLOAD,
+        "canary.bin",
+        [],
+        {},
+        [[]],
+        [0],
+        [1, 2, 3],
+        {"": 0},
+        [None],
+        {"x": []},
+        [-1],
+        [2**40],
+    ),
 )
 _DEEP = 3000  # levels: more than parsers and recursion take
 
@@ -27,7 +40,9 @@ def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
     stack = [tree]
     while stack:
         item = stack.pop()
-        keys = item if isinstance(item, dict) else range(len(item)) if isinstance(item, list) else ()
+        keys = (
+            item if isinstance(item, dict) else range(len(item)) if isinstance(item, list) else ()
+        )
         for key in keys:
             yield item, key
             stack.append(item[key])
@@ -69,7 +84,9 @@ def _near(value: Any, rng: Random) -> Any:
     if isinstance(value, int):
         return rng.choice((value + 1, value - 1, -value, value * 2, value * 1000, value + 2**32))
     if isinstance(value, float):
-        return rng.choice((-value, value * 2, value * 1e-9, value * 1e9, value + 1, 1 / (value or 1)))
+        return rng.choice(
+            (-value, value * 2, value * 1e-9, value * 1e9, value + 1, 1 / (value or 1))
+        )
     if isinstance(value, str):
         cut = rng.randrange(len(value) + 1)
         return rng.choice((value[:cut], value + value, value[::-1], value.upper(), " " + value))

@@ -46,7 +46,9 @@ def files_of(table: Table, item: Item) -> Files:
 
 def _task(table: Table) -> Callable[[Item, Path], Callable[[], int]]:
     def prepare(item: Item, folder: Path) -> Callable[[], int]:
-        name, number = (item.loader, item.command) if isinstance(item, Recipe) else (item[0], item[2])
+        name, number = (
+            (item.loader, item.command) if isinstance(item, Recipe) else (item[0], item[2])
+        )
         loader = table[name]
         put(loader.beside(), folder)
         put(files_of(table, item), folder)
@@ -68,7 +70,9 @@ def _status(command: Callable[[Path], object], folder: Path) -> int:
     return 0
 
 
-def tried(table: Table, items: Iterable[Item], budget: Budget = BUDGET) -> Iterator[tuple[Item, End]]:
+def tried(
+    table: Table, items: Iterable[Item], budget: Budget = BUDGET
+) -> Iterator[tuple[Item, End]]:
     """Every input with its end; a finding is tried again alone, and is none where it does not come back."""
     for item, end in ends_of(_task(table), items, budget, _settle):
         if not end.allowed:

@@ -106,9 +106,7 @@ def _followed(child: int, source: int, count: int, budget: Budget, ring: Path) -
 
 def _is_over(child: int, begun: tuple[float, float], budget: Budget) -> bool:
     cpu, clock = begun
-    return (
-        _seconds_of(child) - cpu > budget.seconds or time.monotonic() - clock > budget.clock
-    )
+    return _seconds_of(child) - cpu > budget.seconds or time.monotonic() - clock > budget.clock
 
 
 def _seconds_of(process: int) -> float:

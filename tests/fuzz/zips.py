@@ -39,7 +39,9 @@ def unzipped(data: bytes) -> Archive:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         return Archive(
             tuple(
-                Member(i.filename.encode(), archive.read(i), i.compress_type == zipfile.ZIP_DEFLATED)
+                Member(
+                    i.filename.encode(), archive.read(i), i.compress_type == zipfile.ZIP_DEFLATED
+                )
                 for i in archive.infolist()
             )
         )
@@ -108,7 +110,9 @@ def forged_archive(archive: Archive, rng: Random, names: tuple[bytes, ...] = ())
     if how == 0:
         members[k] = replace(chosen, name=_name(chosen.name, rng, names))
     elif how == 1:  # the same name twice, other content
-        members.insert(rng.randrange(len(members) + 1), replace(chosen, content=damaged(chosen.content, rng)))
+        members.insert(
+            rng.randrange(len(members) + 1), replace(chosen, content=damaged(chosen.content, rng))
+        )
     elif how == 2:
         del members[k]
     elif how == 3:
@@ -121,7 +125,9 @@ def forged_archive(archive: Archive, rng: Random, names: tuple[bytes, ...] = ())
     elif how == 5:
         members[k] = replace(chosen, deflated=not chosen.deflated)
     elif how == 6:  # unfolds to much more than it takes
-        members[k] = replace(chosen, deflated=True, content=chosen.content + bytes(rng.choice((10**5, 3 * 10**8))))
+        members[k] = replace(
+            chosen, deflated=True, content=chosen.content + bytes(rng.choice((10**5, 3 * 10**8)))
+        )
     elif how == 7:
         members[k] = replace(chosen, central={"offset": rng.choice((1, -1, 30, -4000, 2**31))})
     elif how == 8:
@@ -129,14 +135,20 @@ def forged_archive(archive: Archive, rng: Random, names: tuple[bytes, ...] = ())
         return replace(archive, end=lie)
     elif how == 9:
         part = rng.choice(("before", "behind", "comment"))
-        return replace(archive, **{part: rng.choice((b"\0" * 22, b"PK\5\6" + bytes(18), rng.randbytes(40)))})
+        return replace(
+            archive, **{part: rng.choice((b"\0" * 22, b"PK\5\6" + bytes(18), rng.randbytes(40)))}
+        )
     elif how == 10:
         return replace(archive, hidden=(replace(chosen, content=damaged(chosen.content, rng)),))
     elif how == 11:
         other = rng.choice(members)
         members[k] = replace(chosen, content=other.content)
     else:
-        side = {"extra": rng.choice((b"\1\0\x10\0" + b"\xff" * 16, rng.randbytes(7), b"up\5\0\1" + bytes(9)))}
+        side = {
+            "extra": rng.choice(
+                (b"\1\0\x10\0" + b"\xff" * 16, rng.randbytes(7), b"up\5\0\1" + bytes(9))
+            )
+        }
         members[k] = replace(chosen, **{rng.choice(("local", "central")): side})
     return replace(archive, members=tuple(members))
 
@@ -147,6 +159,13 @@ def _name(name: bytes, rng: Random, names: tuple[bytes, ...]) -> bytes:
         (
             *(name + b"\0", name + b"\0x", b"/" + name, b"../" + name, name.replace(b"/", b"\\")),
             *(name.upper(), name + b"/", b"", top + b"//" + inner, b"./" + name, b"\xff" + name),
-            *(inner or name, b"../canary.bin", PAYLOAD.encode(), top + b"/data.pkl", top + b"/x", *names),
+            *(
+                inner or name,
+                b"../canary.bin",
+                PAYLOAD.encode(),
+                top + b"/data.pkl",
+                top + b"/x",
+                *names,
+            ),
         )
     )

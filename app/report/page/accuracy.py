@@ -7,12 +7,15 @@ from ..blocks import Block, Cell, Figure, Group, Prose, Table
 from ..plots_curves import Curves, Series, curves
 from ..shapes import NUMBER, TEXT, WHOLE, ListOf, Maybe, Plain, Shape
 
+_DISTANCE: Shape = {"rmse": NUMBER, "mae": NUMBER, "r2": Maybe(NUMBER)}
 _POINT: Shape = {
     "steps": WHOLE,
     "accuracy": Maybe(NUMBER),
     "agreement": Maybe(NUMBER),
     "mismatching_logits": Maybe(WHOLE),
     "spikes_per_inference": NUMBER,
+    "error?": Maybe(_DISTANCE),
+    "target_error?": Maybe(_DISTANCE),
 }
 SHAPE: Shape = {
     "model": TEXT,
@@ -31,6 +34,15 @@ SHAPE: Shape = {
         "silent_share": NUMBER,
     },
     "certificate": {"level": Maybe(TEXT), "steps_required": Maybe(WHOLE)},
+    "task?": TEXT,
+    "error?": Maybe(
+        {
+            "float_to_targets": Maybe(_DISTANCE),
+            "integer_to_targets": Maybe(_DISTANCE),
+            "integer_to_float": Maybe(_DISTANCE),
+            "spiking_to_targets": Maybe(_DISTANCE),
+        }
+    ),
     "exit?": Maybe(
         {
             "rule": TEXT,
@@ -45,12 +57,45 @@ SHAPE: Shape = {
 def accuracy(parts: Mapping[str, Plain]) -> list[Block]:
     """The two gaps, apart; the curves; the numbers."""
     part = parts["evaluation"]
+    if part.get("error"):
+        return [Prose(_distances(part["error"]), "lead"), Prose(_end(part)), _error_table(part)]
     blocks: list[Block] = [Prose(_gaps(part), "lead"), Prose(_end(part))]
     if part["curve"]:
         blocks += [Group((_over_time(part), _mismatches(part))), _table(part)]
     if part.get("exit"):
         blocks.append(Prose(_early(part["exit"]), "note"))
     return blocks
+
+
+def _distances(errors: Plain) -> str:
+    """How far numbers lie apart, where outputs are no classes."""
+    found = [
+        f"{name.replace('_to_', ' against ')} {formats.significant(error['rmse'])}"
+        for name, error in errors.items()
+        if error is not None
+    ]
+    start = "The outputs are numbers, so nothing is right or wrong. Root mean square errors: "
+    return start + (", ".join(found) or "there is nothing to compare with") + "."
+
+
+def _error_table(part: Plain) -> Table:
+    total = part["n"] * part["outputs"]
+    rows = tuple(
+        (
+            str(point["steps"]), _rmse(point.get("target_error")), _rmse(point.get("error")),
+            f"{formats.count(point['mismatching_logits'] or 0)} of {formats.count(total)}",
+            formats.count(point["spikes_per_inference"]),
+        )
+        for point in part["curve"]
+    )  # fmt: skip
+    headings = ("<Steps", "RMSE to targets", "RMSE to the integer network")
+    return Table(
+        "Errors over time steps", (*headings, "Mismatching outputs", "Spikes per inference"), rows
+    )
+
+
+def _rmse(found: Plain) -> str:
+    return "–" if found is None else formats.significant(found["rmse"])
 
 
 def _gaps(part: Plain) -> str:

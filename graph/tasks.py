@@ -1,0 +1,234 @@
+"""What a network's outputs answer: a class, yes or no, or numbers; once a sample, or at each position.
+
+One `Task` decides what is counted as right, what agrees, what is confident and what a training makes
+small, so that no two places read the same outputs differently.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .errors import InputError
+
+
+class Kind(StrEnum):
+    """What one answer is."""
+
+    CLASSES = "classes"  # the largest of K outputs
+    BINARY = "binary"  # one output: 1 where it lies above a threshold, else 0
+    VALUES = "values"  # real numbers, as they are
+
+
+@dataclass(frozen=True)
+class Task:
+    """How outputs (sample, *shape) are read.
+
+    Parameters
+    ----------
+    kind : Kind
+        What one answer is.
+    shape : tuple of int
+        One sample's outputs: (K, *positions) for classes, (1, *positions) for yes or no, any for
+        numbers. A network without an axis of features gives one output a sample.
+    threshold : float
+        Above which output the answer of a binary task is 1: 0, or 0.5 behind a sigmoid.
+    """
+
+    kind: Kind
+    shape: tuple[int, ...]
+    threshold: float = 0.0
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """The axes of a sample at each place of which there is an answer; () for one a sample."""
+        return () if self.kind is Kind.VALUES else self.shape[1:]
+
+    @property
+    def classes(self) -> int:
+        """How many answers there are to choose from; 0 for numbers."""
+        return {Kind.CLASSES: self.shape[0], Kind.BINARY: 2, Kind.VALUES: 0}[self.kind]
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """The answers in outputs (..., sample, *shape): int64 (..., sample, *positions), or numbers."""
+        found = self._shaped(outputs)
+        axis = found.dim() - len(self.shape)
+        if self.kind is Kind.CLASSES:
+            return found.argmax(axis)
+        if self.kind is Kind.BINARY:
+            return (found.select(axis, 0) > self.threshold).to(torch.int64)
+        return found
+
+    def two_sided(self, outputs: Tensor) -> Tensor:
+        """Outputs with one for every class: those of a binary task as ``[-z / 2, z / 2]``.
+
+        Their softmax is the sigmoid of z, so that cross-entropies, margins and confidences of classes
+        are those of the one logit z. Behind a sigmoid, z is the logit of its output.
+        """
+        found = self._shaped(outputs)
+        if self.kind is not Kind.BINARY:
+            return found
+        z = torch.logit(found, _LEAST) if self.threshold else found
+        return torch.cat([-z / 2, z / 2], found.dim() - len(self.shape))
+
+    def one_class(self, purpose: str) -> "Task":
+        """The task itself, if it chooses one class a sample.
+
+        Raises
+        ------
+        InputError
+            If it does not, so that `purpose` makes no sense.
+        """
+        if self.kind is Kind.VALUES:
+            raise InputError(f"{purpose}: the network's outputs are numbers, not classes")
+        if math.prod(self.positions) != 1:
+            raise InputError(
+                f"{purpose}: the network answers at {math.prod(self.positions)} positions; give one that "
+                "answers once a sample"
+            )
+        return self
+
+    def loss(self, outputs: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
+        """The mean cross-entropy, or the mean squared error of numbers."""
+        if self.kind is Kind.VALUES:
+            return F.mse_loss(self._shaped(outputs), self.targets(y).to(outputs))
+        return F.cross_entropy(self.two_sided(outputs), self.targets(y), label_smoothing=smoothing)
+
+    def targets(self, y: Tensor) -> Tensor:
+        """Labels (sample, *positions) or numbers (sample, *shape), one axis for each."""
+        wanted = self.shape if self.kind is Kind.VALUES else self.positions
+        return y.reshape(len(y), *wanted)
+
+    def share(self, answers: Tensor, wanted: Tensor | None) -> float | None:
+        """Per cent of answers that are the wanted ones; None without any, and for numbers."""
+        if wanted is None or self.kind is Kind.VALUES:
+            return None
+        same = answers == self.targets(wanted)
+        return 100 * int(same.sum()) / same.numel()
+
+    def error(self, answers: Tensor, wanted: Tensor | None) -> "Distance | None":
+        """How far numbers lie from the wanted ones; None without any, and for classes."""
+        if wanted is None or self.kind is not Kind.VALUES:
+            return None
+        return Distance.between(answers.double(), self.targets(wanted).double())
+
+    def require(self, y: Tensor | None, where: str) -> None:
+        """Refuse labels that the task does not have, naming the first.
+
+        Raises
+        ------
+        InputError
+            With the sample's index.
+        """
+        if y is None:
+            return
+        wanted = self.shape if self.kind is Kind.VALUES else self.positions
+        if math.prod(y.shape[1:]) != math.prod(wanted) or (y.dim() > 1 and y.shape[1:] != wanted):
+            raise InputError(
+                f"{where}: labels of shape {tuple(y.shape[1:])} a sample, the network answers in shape "
+                f"{wanted}; give {'one label' if not wanted else 'labels of that shape'} a sample"
+            )
+        if self.kind is Kind.VALUES:
+            if not bool(torch.isfinite(y).all()):
+                index = int((~torch.isfinite(y)).nonzero()[0][0])
+                raise InputError(f"{where}: sample {index} has a target that is no finite number")
+            return
+        self._require_classes(y, where)
+
+    def _require_classes(self, y: Tensor, where: str) -> None:
+        if y.is_floating_point():
+            raise InputError(f"{where}: labels are real numbers; give whole ones, or --task values")
+        bad = ((y < 0) | (y >= self.classes)).nonzero()
+        if not len(bad):
+            return
+        index = tuple(int(i) for i in bad[0])
+        counted = int(y.min()) == 1 and int(y.max()) == self.classes
+        place = f"sample {index[0]}" + (f", position {index[1:]}," if index[1:] else "")
+        repair = "give the data set the network was trained for"
+        raise InputError(
+            f"{where}: {place} has label {int(y[index])}, the network has classes "
+            f"0..{self.classes - 1}; {'labels are counted from 0: subtract one' if counted else repair}"
+        )
+
+    def _shaped(self, outputs: Tensor) -> Tensor:
+        """Outputs with the task's axes, which a network without an axis of features lacks."""
+        if self.shape == (1,) and (outputs.dim() == 1 or outputs.shape[-1] != 1):
+            return outputs[..., None]
+        return outputs
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far numbers are from others: root mean square, mean absolute, and share explained.
+
+    `r2` is ``1 - sum (a - b)^2 / sum (b - mean b)^2``; None where the others are all the same.
+    """
+
+    rmse: float
+    mae: float
+    r2: float | None
+
+    @classmethod
+    def between(cls, found: Tensor, wanted: Tensor) -> "Distance":
+        """Over all samples and outputs."""
+        apart = found - wanted
+        spread = float((wanted - wanted.mean(0)).square().sum())
+        r2 = None if spread == 0 else 1 - float(apart.square().sum()) / spread
+        return cls(float(apart.square().mean().sqrt()), float(apart.abs().mean()), r2)
+
+
+_LEAST = 1e-6  # of a probability, whose logit is a number
+_KINDS = ", ".join(Kind)
+
+
+def task_of(
+    shape: tuple[int, ...], y: Tensor | None, *, sigmoid: bool = False, said: str | None = None
+) -> Task:
+    """What a network with such outputs answers, by its labels, or as it is said to.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        One sample's outputs.
+    y : Tensor or None
+        Labels or targets, sample first.
+    sigmoid : bool
+        Whether the network ends in a sigmoid.
+    said : str, optional
+        The name of a `Kind`, where it cannot be inferred.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown, or contradicts the outputs; if nothing decides between two.
+    """
+    shape = shape or (1,)
+    if said is not None and said not in list(Kind):
+        raise InputError(f"task {said!r}: choose one of {_KINDS}")
+    kind = _inferred(shape, y, sigmoid) if said is None else Kind(said)
+    if kind is Kind.BINARY and shape[0] != 1:
+        raise InputError(f"task binary: the network has outputs of shape {shape}, one is expected")
+    if kind is Kind.CLASSES and shape[0] == 1:
+        raise InputError(
+            f"task classes: the network has outputs of shape {shape}, two or more are expected; "
+            "one output is binary, or values"
+        )
+    return Task(kind, shape, 0.5 if sigmoid and kind is Kind.BINARY else 0.0)
+
+
+def _inferred(shape: tuple[int, ...], y: Tensor | None, sigmoid: bool) -> Kind:
+    if shape[0] > 1:
+        return Kind.VALUES if y is not None and y.is_floating_point() else Kind.CLASSES
+    if y is None:
+        return Kind.BINARY if sigmoid else Kind.VALUES
+    if y.is_floating_point():
+        return Kind.VALUES
+    if bool(((y == 0) | (y == 1)).all()):
+        return Kind.BINARY
+    raise InputError(
+        f"the network has one output and labels run from {int(y.min())} to {int(y.max())}: if it tells "
+        "numbers, say so with --task values; binary labels are 0 and 1"
+    )
