@@ -147,7 +147,7 @@ def test_numbers_that_leave_nothing(spikemorph: Run, tmp_path: Path) -> None:
     refused(spikemorph(*CONVERT, *out, "--std", "1e-320"), "--std")
     np.savez(tmp_path / "big.npz", x=np.zeros((2, 1, 8, 8), np.uint8), y=np.array([1, 3 * 10**8]))
     data = ["--data", tmp_path / "big.npz"]
-    refused(spikemorph(*CONVERT[:2], *data, *out), "label 300000000 of sample 1")
+    refused(spikemorph(*CONVERT[:2], *data, *out), "label 300000000 is no class")
     refused(spikemorph("inspect", "x" * 300 + ".onnx"), "too long")
 
 

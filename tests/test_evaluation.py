@@ -9,9 +9,10 @@ from torch import Tensor
 from spikemorph import convert_graph, evaluate
 from spikemorph.conversion import Conversion, normalised
 from spikemorph.convert import read_torch
-from spikemorph.evaluation import batch_size, check_labels, curve_steps, measure, parsed_steps
+from spikemorph.evaluation import batch_size, curve_steps, measure, parsed_steps
 from spikemorph.graph import InputError, run
 from spikemorph.graph.grid import Grid
+from spikemorph.graph.tasks import task_of
 from spikemorph.quant import Quantisation
 from spikemorph.spiking import DenseEngine, ReferenceEngine, Trace
 from spikemorph.spiking.exits import NEVER, confidence, conformal_threshold, exit_steps
@@ -97,9 +98,10 @@ def test_accuracy_is_the_share_of_right_classes(converted: Conversion, samples: 
 
 
 def test_labels_that_are_no_class_are_named() -> None:
+    seven = task_of((7,), None)
     with pytest.raises(InputError, match="sample 2 has label 7"):
-        check_labels(torch.tensor([0, 3, 7]), 7)
-    check_labels(torch.tensor([0, 3, 6]), 7)
+        seven.require(torch.tensor([0, 3, 7]), "data")
+    seven.require(torch.tensor([0, 3, 6]), "data")
 
 
 @pytest.mark.parametrize(("text", "steps"), [("auto", None), ("4", [4]), ("1,2,8", [1, 2, 8])])
