@@ -1,11 +1,19 @@
-"""Turn trained networks into certified sparse spiking networks."""
+"""Turn trained networks into certified sparse spiking networks.
 
-from spikemorph.convert import certify, to_spiking
+What is public is loaded when it is first asked for, so that the command line can listen to Ctrl-C
+before torch is there.
+"""
 
-from .conversion import Conversion, convert_graph
-from .evaluation import evaluate
-from .models import load_graph
-from .results import EvaluationResult
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spikemorph.convert import certify, to_spiking
+
+    from .conversion import Conversion, convert_graph
+    from .evaluation import evaluate
+    from .models import load_graph
+    from .results import EvaluationResult
 
 __all__ = [
     "Conversion",
@@ -17,3 +25,21 @@ __all__ = [
     "to_spiking",
 ]
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Conversion": "conversion",
+    "EvaluationResult": "results",
+    "certify": "convert",
+    "convert_graph": "conversion",
+    "evaluate": "evaluation",
+    "load_graph": "models",
+    "to_spiking": "convert",
+}
+
+
+if not TYPE_CHECKING:  # so that types are known of these names alone
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,5 +1,5 @@
 """``python -m spikemorph``."""
 
-from .cli import main
+from .start import main
 
 raise SystemExit(main())

@@ -24,6 +24,7 @@ from . import (
     run,
     zoo,
 )
+from .shortage import shortage
 
 # typer carries its own click or uses the installed one; either way this is the base of usage errors
 USAGE: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -81,6 +82,11 @@ def main() -> int:
         return 3
     except SpikemorphError as error:
         typer.echo(f"error: {error}", err=True)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if (line := shortage(error)) is None:
+            raise
+        typer.echo(f"error: {line}", err=True)
         return 2
     except OSError as error:  # what no command foresaw: a name too long, a folder that is closed
         place = "" if error.filename is None else f"{error.filename}: "

@@ -1,0 +1,32 @@
+"""How the command starts: Ctrl-C is heard from here on, so while modules load it ends in one line, too."""
+
+import os
+import signal
+from importlib import import_module
+from types import FrameType
+
+STOPPED = 130  # the exit status of what a user stopped
+_LINE = "stopped; nothing was half-written"
+
+
+def main() -> int:
+    """Load the program and run it; the exit status."""
+    heard = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN  # as in the background of a shell
+    if heard:
+        signal.signal(signal.SIGINT, _leave)
+    program = import_module("spikemorph.cli.program")
+    if not heard:
+        return int(program.main())
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        status = int(program.main())
+    except KeyboardInterrupt:  # a second one, while the first was answered
+        status = STOPPED
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done; only modules are put away
+    return status
+
+
+def _leave(signum: int, frame: FrameType | None) -> None:
+    """End at once: nothing is open yet, and what is half loaded would turn an exception into another."""
+    os.write(2, f"{_LINE}\n".encode())
+    os._exit(STOPPED)
