@@ -7,7 +7,9 @@ _ASKED = re.compile(
 )  # torch, numpy and CUDA all say it like this
 _SHORT = re.compile(r"not enough memory|can't allocate memory|out of memory", re.IGNORECASE)
 _UNITS = {"kib": 10, "mib": 20, "gib": 30, "tib": 40, "pib": 50, "bytes": 0}  # powers of two
-_REPAIR = "give fewer samples (NAME:SPLIT:N), fewer --steps or a smaller --batch, or end other programs"
+_REPAIR = (
+    "give fewer samples (NAME:SPLIT:N), fewer --steps or a smaller --batch, or end other programs"
+)
 
 
 def shortage(error: BaseException) -> str | None:

@@ -13,6 +13,9 @@ from .watch import Ring, Trespass, Watch, children, warnings_into, watched
 _MEMORY = re.compile(
     r"not enough memory|can't allocate|unable to allocate|bad_alloc|MemoryError", re.I
 )
+_PROGRESS = re.compile(  # lines beside the output: how far a command is, and what it takes for granted
+    r"([\w-]+: )?epoch \d+: .*|[\w-]+: [\w-]+( was done before)?|[\w-]+: inputs are taken to lie in .*"
+)
 _LONGEST = 2000  # characters of one line of error
 WORKED, REFUSED = "worked", "refused"
 
@@ -82,12 +85,14 @@ def _judged(status: int, error: BaseException | None, told: str) -> End:
         return End(kind, "\n".join(lines), f"{type(error).__name__} {_place(error)}")
     if _MEMORY.search(told):
         return End("memory", told[-_LONGEST:], _shape(told))
+    lines = [line for line in told.splitlines() if line.strip() and not _PROGRESS.fullmatch(line)]
     if status == 0:
-        return End(WORKED) if not told.strip() else End("noise", told[-_LONGEST:], _shape(told))
+        return End("noise", told[-_LONGEST:], _shape(told)) if lines else End(WORKED)
     if status not in (2, 3):
         return End("status", f"exit status {status}: {told[-_LONGEST:]}", str(status))
-    lines = told.strip().splitlines()
-    one = len(lines) <= 1 or (status == 3 and all(x.startswith("  ") for x in lines[1:]))
+    one = len(lines) == 1 and lines[0].startswith("error: ")
+    if status == 3 and not one:  # what cannot be converted is a list; tables go to standard output
+        one = all(line.startswith(("error: ", "  ")) for line in lines)
     if not one or len(told) > _LONGEST * max(1, len(lines)):
         return End("unclear", told[:_LONGEST], _shape(told))
     return End(REFUSED, told[:_LONGEST], _shape(told))

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from functools import cache
 from random import Random
 
 import numpy as np
@@ -11,6 +12,11 @@ from PIL import Image
 from .raw import damaged
 
 _SIZES = (0, 1, 7, 8, 9, 16, 32, 5000, 60000, 2**31 - 1, 2**32 - 1)
+
+
+@cache
+def _folded(zeros: int) -> bytes:
+    return zlib.compress(bytes(zeros))
 
 
 def picture(size: tuple[int, int], mode: str = "L", form: str = "PNG", seed: int = 0) -> bytes:
@@ -61,9 +67,9 @@ def with_other_chunks(data: bytes, rng: Random) -> bytes:
         chunks.insert(k, rng.choice(chunks))
     else:
         made = rng.choice((
-            (b"iCCP", b"x\0\0" + zlib.compress(bytes(10**7))), (b"tEXt", b"a\0" + b"x" * 500),
-            (b"zTXt", b"a\0\0" + zlib.compress(bytes(3 * 10**7))), (b"acTL", bytes(8)), (b"tRNS", bytes(2)),
-            (b"PLTE", bytes(9)), (b"IDAT", zlib.compress(bytes(10**6))), (b"eXIf", rng.randbytes(30)),
+            (b"iCCP", b"x\0\0" + _folded(10**7)), (b"tEXt", b"a\0" + b"x" * 500),
+            (b"zTXt", b"a\0\0" + _folded(3 * 10**7)), (b"acTL", bytes(8)), (b"tRNS", bytes(2)),
+            (b"PLTE", bytes(9)), (b"IDAT", _folded(10**6)), (b"eXIf", rng.randbytes(30)),
         ))  # fmt: skip
         chunks.insert(rng.randrange(1, len(chunks)), made)
     out = data[:8]

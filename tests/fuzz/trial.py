@@ -80,7 +80,7 @@ def tried(
         yield item, end
 
 
-def reduced(table: Table, recipe: Recipe, end: End, most: int = 40) -> tuple[Files, int]:
+def reduced(table: Table, recipe: Recipe, end: End, most: int = 12) -> tuple[Files, int]:
     """Fewer steps and shorter files that end alike; and the command."""
 
     def same(item: Item) -> bool:

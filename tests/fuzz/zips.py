@@ -5,6 +5,7 @@ import struct
 import zipfile
 import zlib
 from dataclasses import dataclass, field, replace
+from functools import cache
 from random import Random
 
 from .raw import damaged
@@ -18,6 +19,7 @@ class Member:
     name: bytes
     content: bytes
     deflated: bool = False
+    zeros: int = 0  # megabytes of them, in few bytes, in place of the content
     local: dict[str, int | bytes] = field(default_factory=dict)
     central: dict[str, int | bytes] = field(default_factory=dict)
 
@@ -37,6 +39,8 @@ class Archive:
 def unzipped(data: bytes) -> Archive:
     """The entries of an honest archive."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if sum(i.file_size for i in archive.infolist()) > _MOST:
+            raise ValueError("too large to be forged again")
         return Archive(
             tuple(
                 Member(
@@ -67,11 +71,41 @@ def zipped(archive: Archive) -> bytes:
     return bytes(out + directory + tail + archive.comment + archive.behind)
 
 
+_ZEROS = bytes(1 << 20)
+_MOST = 1 << 23  # bytes of an archive's contents
+
+
+@cache
+def _folded_zeros() -> bytes:
+    """A megabyte of zeros, so that it can stand in any deflated stream."""
+    folder = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return folder.compress(_ZEROS) + folder.flush(zlib.Z_FULL_FLUSH)
+
+
+@cache
+def _check_of_zeros(count: int) -> int:
+    check = 0
+    for _ in range(count):
+        check = zlib.crc32(_ZEROS, check)
+    return check
+
+
+def _packed(member: Member) -> bytes:
+    if member.zeros:
+        return _folded_zeros() * member.zeros + b"\x03\x00"
+    if not member.deflated:
+        return member.content
+    folder = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return folder.compress(member.content) + folder.flush()
+
+
 def _facts(member: Member) -> dict[str, int | bytes]:
-    packed = zlib.compress(member.content, 9)[2:-4] if member.deflated else member.content
+    packed = _packed(member)
+    check = _check_of_zeros(member.zeros) if member.zeros else zlib.crc32(member.content)
+    size = member.zeros * len(_ZEROS) or len(member.content)
     return {
-        "name": member.name, "flags": 0, "method": 8 if member.deflated else 0,
-        "crc": zlib.crc32(member.content), "packed": len(packed), "size": len(member.content),
+        "name": member.name, "flags": 0, "method": 8 if member.deflated or member.zeros else 0,
+        "crc": check, "packed": len(packed), "size": size,
         "extra": b"", "data": packed, "offset": 0, "attributes": 0,
     }  # fmt: skip
 
@@ -125,9 +159,7 @@ def forged_archive(archive: Archive, rng: Random, names: tuple[bytes, ...] = ())
     elif how == 5:
         members[k] = replace(chosen, deflated=not chosen.deflated)
     elif how == 6:  # unfolds to much more than it takes
-        members[k] = replace(
-            chosen, deflated=True, content=chosen.content + bytes(rng.choice((10**5, 3 * 10**8)))
-        )
+        members[k] = replace(chosen, zeros=rng.choice((1, 1, 1, 2000)))
     elif how == 7:
         members[k] = replace(chosen, central={"offset": rng.choice((1, -1, 30, -4000, 2**31))})
     elif how == 8:
