@@ -6,13 +6,20 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 PYTEST ?= -m 'not slow'
 
-.PHONY: demo test check clean
+INPUTS ?= 3000
+SEED ?= 0
+FOLDER ?= build/fuzz
+
+.PHONY: demo test check fuzz clean
 
 demo: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/spikemorph demo --out demo
 
 test: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) $(PYTEST)
+
+fuzz: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz --inputs $(INPUTS) --seed $(SEED) --folder $(FOLDER)
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .

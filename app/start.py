@@ -1,4 +1,4 @@
-"""How the command starts: Ctrl-C is heard from here on, so while modules load it ends in one line, too."""
+"""How the command starts: Ctrl-C is heard from here on, and ends it in one line while modules load."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Damaged and forged files for every loader end well, or in one line: a few thousand here, more in a campaign."""
+"""Damaged and forged files for every loader end well, or in one line: a few thousand of them here."""
 
 import json
 from pathlib import Path

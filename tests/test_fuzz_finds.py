@@ -1,4 +1,4 @@
-"""The fuzz harness can find: commands that do what no file may make them do are caught, each by its kind."""
+"""The fuzz harness can find: what no file may make a command do is caught, each by its kind."""
 
 import contextlib
 import os
@@ -190,7 +190,7 @@ def test_a_finding_is_made_small() -> None:
 
 
 def test_every_loader_has_its_share() -> None:
-    table = {**row(works), "other": Loader("other", lambda: {}, (), (works,), 3)}
+    table = {**row(works), "other": Loader("other", dict, (), (works,), 3)}
     assert shares(table, 100) == {"it": 25, "other": 75}
 
 

@@ -2,10 +2,17 @@
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from .campaign import carry_out, loaders_named, table_of
 from .loaders import LOADERS
+
+
+def tell(line: str) -> None:
+    """A line, at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def main() -> int:
@@ -18,14 +25,12 @@ def main() -> int:
     given = parser.parse_args()
     os.nice(10)
     chosen = loaders_named(LOADERS, given.loaders)
-    standing = carry_out(
-        chosen, given.inputs, given.seed, given.folder, lambda line: print(line, flush=True)
-    )
-    print("\n".join(table_of(standing)))
+    standing = carry_out(chosen, given.inputs, given.seed, given.folder, tell)
+    tell("\n".join(table_of(standing)))
     count = sum(standing.findings.values())
-    print(f"{count} findings of {len(standing.findings)} kinds in {standing.seconds:.0f} s")
+    tell(f"{count} findings of {len(standing.findings)} kinds in {standing.seconds:.0f} s")
     for key, times in standing.findings.most_common():
-        print(f"{times:6} {key}")
+        tell(f"{times:6} {key}")
     return int(count > 0)
 
 

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from .trees import ODD
+from .watch import PAYLOAD
 from .zips import Archive, Member, forged_archive, unzipped, zipped
 
 _TYPES = ("<f4", "<f8", "<f2", ">f4", "<i8", "<u8", "|u1", "|b1", "<c8", "<U3", "|S3", "|V4", "|O",
-          "<M8[s]", "<m8[s]", "<f16", "[('a','<f4')]", "<f4,<f4", "f", "x", "|u0", "<U0", "<f4\0")  # fmt: skip
+          "<M8[s]", "<m8[s]", "<f16",
+          "[('a','<f4')]", "<f4,<f4", "f", "x", "|u0", "<U0", "<f4\0")  # fmt: skip
 _SHAPES = ((), (0,), (1,), (2,), (2**31,), (2**62, 4), (-1,), (2**63,), (1, 0, 8, 8), (6, 1, 8, 8),
            (2**20, 2**20), (3, True), (10**30,), (2.0,), ("x",), [6], 6, None)  # fmt: skip
 
@@ -52,7 +54,7 @@ def _described(content: bytes, rng: Random) -> bytes:
         said[rng.choice(("fortran_order", "descr", "shape"))] = rng.choice(ODD)
     text = repr(said)
     if how == 5:
-        text = rng.choice((text[:-1], text + text, "(" * 200, "{" + "'a':" * 9, "\0" * 8, "x", "__import__('fuzz_canary')",
+        text = rng.choice((text[:-1], text + text, "(" * 200, "{" + "'a':" * 9, "\0" * 8, "x", PAYLOAD,
                            "[" * 5000, text.replace("False", "1/0"), "'" + "a" * 9000 + "'"))  # fmt: skip
     text = text.encode("latin1", "replace").decode("latin1")
     version = (

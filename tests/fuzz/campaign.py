@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .ends import End
 from .inputs import Loader, Recipe, drawn, put
-from .trial import Table, files_of, reduced, tried, warm
+from .trial import Table, reduced, tried, warm
 
 _ALIKE = 2  # findings of one signature that are kept
 _PIECE = 400  # inputs between two notes of where a campaign stands

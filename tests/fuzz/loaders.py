@@ -77,14 +77,28 @@ def _read_weights(folder: Path) -> object:
 @cache
 def _pictures() -> Mapping[str, Files]:
     draw = pictures.picture
-    mixed = {f"images/{k}.{form.lower()}": draw((4, 4), mode, form, k) for k, (mode, form) in enumerate(
-        (("L", "BMP"), ("RGB", "JPEG"), ("P", "GIF"), ("1", "PNG"), ("RGB", "WEBP"), ("L", "TIFF")))}  # fmt: skip
+    kinds = (
+        ("L", "BMP"),
+        ("RGB", "JPEG"),
+        ("P", "GIF"),
+        ("1", "PNG"),
+        ("RGB", "WEBP"),
+        ("L", "TIFF"),
+    )
+    mixed = {
+        f"images/{k}.{form.lower()}": draw((4, 4), mode, form, k)
+        for k, (mode, form) in enumerate(kinds)
+    }
     return {"mixed": mixed}
 
 
 @cache
 def _grey() -> Mapping[str, Files]:
     return {"grey": {f"images/c{k}/{k}.png": pictures.picture((4, 4), seed=k) for k in range(3)}}
+
+
+def _read_samples(folder: Path) -> object:
+    return load_data(str(folder / "x.npz")).values()
 
 
 def _read_pictures(folder: Path) -> object:
@@ -184,70 +198,106 @@ def _blocks() -> Mapping[str, Files]:
 _JSON = (changes.with_other_json,)
 _STORE = (stores.with_content, stores.with_content, stores.with_header)
 _ZIP = (changes.with_other_archive, changes.with_other_member)
-LOADERS: Mapping[str, Loader] = {
-    row.name: row
-    for row in (
-        Loader(
-            "onnx", _onnx,
-            (changes.with_other_message,) * 3 + (changes.with_other_shapes, changes.with_extreme_weights),
-            (("inspect", "m.onnx"),) * 3 + (("convert", "m.onnx", *_DATA, *_OUT),),
-            16, _beside("x.npz"), (".onnx", ".bin"),
-        ),
-        Loader(
-            "pt2", _pt2, (*_ZIP, *(changes.with_other_program,) * 3),
-            (("inspect", "m.pt2"),) * 4 + (("convert", "m.pt2", *_DATA, *_OUT),), 5, _beside("x.npz"),
-        ),
-        Loader("weights", _weights, (*_ZIP, stores.with_header), (_read_weights,), 8),
-        Loader(
-            "graph", _one("g.safetensors", graph=_network("graph.safetensors")), _STORE,
-            (("inspect", "g.safetensors"), ("convert", "g.safetensors", *_DATA, *_OUT),
-             ("attack", "g.safetensors", *_DATA, *_PGD)), 10, _beside("x.npz"),
-        ),
-        Loader(
-            "network",
-            _one("n.safetensors", **{k: _network(f"{k}.safetensors") for k in ("net", "few")}), _STORE,
-            (("evaluate", "n.safetensors", *_DATA), ("certify", "n.safetensors", "--out", "c.json"),
-             ("energy", "n.safetensors", *_DATA), ("attack", "n.safetensors", *_DATA, *_PGD),
-             ("compare", "n.safetensors", "net.safetensors", *_DATA)), 12, _beside("x.npz", "net.safetensors"),
-        ),
-        Loader(
-            "rated", _one("n.safetensors", rated=_network("rated.safetensors")), _STORE,
-            (("evaluate", "n.safetensors", *_DATA),), 2, _beside("x.npz"),
-        ),
-        Loader(
-            "timed", _one("t.safetensors", timed=_network("timed.safetensors")), _STORE,
-            (("evaluate", "t.safetensors", *_DATA), ("attack", "t.safetensors", *_DATA, *_PGD)), 6,
-            _beside("x.npz"),
-        ),
-        Loader(
-            "deployed", _one("d.safetensors", folded=_network("folded.safetensors")), _STORE,
-            (("evaluate", "d.safetensors", *_DATA),), 6, _beside("x.npz"),
-        ),
-        Loader(
-            "npz", _one("x.npz", data=seeds.data),
-            (arrays.with_other_header, arrays.with_other_arrays, arrays.with_other_zip),
-            (("evaluate", "net.safetensors", *_DATA),) * 4
-            + (("certify", "net.safetensors", *_DATA, "--out", "c.json"), ("energy", "net.safetensors", *_DATA),
-               ("convert", "graph.safetensors", *_DATA, *_OUT), ("attack", "timed.safetensors", *_DATA, *_PGD)),
-            16, _beside("net.safetensors", "graph.safetensors", "timed.safetensors"),
-        ),
-        Loader(
-            "images", _grey, (pictures.with_other_chunks,),
-            (("evaluate", "net.safetensors", "--data", "images"),), 6, _beside("net.safetensors"),
-        ),
-        Loader("pictures", _pictures, (pictures.with_other_chunks,), (_read_pictures,), 8, bytewise=0.6),
-        Loader("kept", _kept, (pictures.with_other_chunks,), (_read_kept,), 12, bytewise=0.6),
-        Loader("cards", _cards, _JSON, (_read_card,), 20),
-        Loader("recipe", _one("recipe.toml", small=seeds.RECIPE.encode, full=seeds.FULL.encode), (changes.with_other_toml,) * 3, (_check_recipe,), 20,
-               _beside("x.npz", "graph.safetensors")),
-        Loader("parts", _parts, _JSON, (("report", "r"),) , 12, changed=(".json",), bytewise=0.1),
-        Loader("report", _reports, _JSON, (("report", "report.json", "--out", "r.html"),), 4, bytewise=0.1),
-        Loader("run", _runs, _JSON, (("run", "recipe.toml", "--out", "run"),), 1, seeds.inputs_of_run,
-               ("stages.json", "comparison.json", "evaluation.json", "energy.json", "timing.json",
-                "robust.json", "robustness.json", "reproduce.json", "identity.json", "sparsity.json"), 0.1),
-        Loader("blocks", _blocks, (*_STORE, *_STORE), (seeds.ATTACK,), 4, _beside("net.safetensors", "x.npz"),
-               (".safetensors",)),
-        Loader("checkpoint", _one("ck", stopped=seeds.checkpoint), (*_ZIP, *(changes.with_other_state,) * 3),
-               (seeds.FINETUNE,), 6, _beside("graph.safetensors", "x.npz")),
+_ONNX = (
+    *(changes.with_other_message,) * 3,
+    *(changes.with_other_shapes, changes.with_extreme_weights),
+)
+_NPZ = (arrays.with_other_header, arrays.with_other_arrays, arrays.with_other_zip)
+_PARTS_OF_A_RUN = tuple(
+    f"{name}.json"
+    for name in (
+        *("stages", "comparison", "evaluation", "energy", "timing", "robust", "robustness"),
+        *("reproduce", "identity", "sparsity"),
     )
-}  # fmt: skip
+)
+# A row: name, seeds, changes, commands, share of a campaign (cheap ones get more), files beside.
+_ROWS = (
+    Loader(
+        "onnx", _onnx, _ONNX,
+        (("inspect", "m.onnx"),) * 3 + (("convert", "m.onnx", *_DATA, *_OUT),),
+        16, _beside("x.npz"), (".onnx", ".bin"),
+    ),
+    Loader(
+        "pt2", _pt2, (*_ZIP, *(changes.with_other_program,) * 3),
+        (("inspect", "m.pt2"),) * 4 + (("convert", "m.pt2", *_DATA, *_OUT),),
+        3, _beside("x.npz"),
+    ),
+    Loader("weights", _weights, (*_ZIP, stores.with_header), (_read_weights,), 24),
+    Loader(
+        "graph", _one("g.safetensors", graph=_network("graph.safetensors")), _STORE,
+        (
+            ("inspect", "g.safetensors"),
+            ("convert", "g.safetensors", *_DATA, *_OUT),
+            ("attack", "g.safetensors", *_DATA, *_PGD),
+        ),
+        8, _beside("x.npz"),
+    ),
+    Loader(
+        "network",
+        _one("n.safetensors", **{k: _network(f"{k}.safetensors") for k in ("net", "few")}),
+        _STORE,
+        (
+            ("evaluate", "n.safetensors", *_DATA),
+            ("certify", "n.safetensors", "--out", "c.json"),
+            ("energy", "n.safetensors", *_DATA),
+            ("attack", "n.safetensors", *_DATA, *_PGD),
+            ("compare", "n.safetensors", "net.safetensors", *_DATA),
+        ),
+        6, _beside("x.npz", "net.safetensors"),
+    ),
+    Loader(
+        "rated", _one("n.safetensors", rated=_network("rated.safetensors")), _STORE,
+        (("evaluate", "n.safetensors", *_DATA),), 2, _beside("x.npz"),
+    ),
+    Loader(
+        "timed", _one("t.safetensors", timed=_network("timed.safetensors")), _STORE,
+        (("evaluate", "t.safetensors", *_DATA), ("attack", "t.safetensors", *_DATA, *_PGD)),
+        4, _beside("x.npz"),
+    ),
+    Loader(
+        "deployed", _one("d.safetensors", folded=_network("folded.safetensors")), _STORE,
+        (("evaluate", "d.safetensors", *_DATA),), 10, _beside("x.npz"),
+    ),
+    Loader("npz", _one("x.npz", data=seeds.data), _NPZ, (_read_samples,), 24),
+    Loader(
+        "samples", _one("x.npz", data=seeds.data), _NPZ,
+        (
+            ("evaluate", "net.safetensors", *_DATA),
+            ("certify", "net.safetensors", *_DATA, "--out", "c.json"),
+            ("energy", "net.safetensors", *_DATA),
+            ("convert", "graph.safetensors", *_DATA, *_OUT),
+            ("attack", "timed.safetensors", *_DATA, *_PGD),
+        ),
+        4, _beside("net.safetensors", "graph.safetensors", "timed.safetensors"),
+    ),
+    Loader("pictures", _pictures, (pictures.with_other_chunks,), (_read_pictures,), 20, bytewise=0.6),
+    Loader(
+        "images", _grey, (pictures.with_other_chunks,),
+        (("evaluate", "net.safetensors", "--data", "images"),), 2, _beside("net.safetensors"),
+    ),
+    Loader("kept", _kept, (pictures.with_other_chunks,), (_read_kept,), 24, bytewise=0.6),
+    Loader("cards", _cards, _JSON, (_read_card,), 30),
+    Loader(
+        "recipe", _one("recipe.toml", small=seeds.RECIPE.encode, full=seeds.FULL.encode),
+        (changes.with_other_toml,), (_check_recipe,), 24, _beside("x.npz", "graph.safetensors"),
+        bytewise=0.1,
+    ),
+    Loader("parts", _parts, _JSON, (("report", "r"),), 4, changed=(".json",), bytewise=0.1),
+    Loader(
+        "report", _reports, _JSON, (("report", "report.json", "--out", "r.html"),), 2, bytewise=0.1
+    ),
+    Loader(
+        "run", _runs, _JSON, (("run", "recipe.toml", "--out", "run"),), 1, seeds.inputs_of_run,
+        _PARTS_OF_A_RUN, 0.1,
+    ),
+    Loader(
+        "blocks", _blocks, _STORE, (seeds.ATTACK,), 2, _beside("net.safetensors", "x.npz"),
+        (".safetensors",),
+    ),
+    Loader(
+        "checkpoint", _one("ck", stopped=seeds.checkpoint),
+        (*_ZIP, *(changes.with_other_state,) * 3), (seeds.FINETUNE,), 4,
+        _beside("graph.safetensors", "x.npz"),
+    ),
+)  # fmt: skip
+LOADERS: Mapping[str, Loader] = {row.name: row for row in _ROWS}

@@ -1,4 +1,4 @@
-"""Forged safetensors files: the header alone; or structure and tensors, written again with a right hash."""
+"""Forged safetensors files: the header alone; or structure and tensors, under a hash that is right."""
 
 import json
 import tempfile

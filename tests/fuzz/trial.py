@@ -11,9 +11,9 @@ import torch
 from spikemorph.graph import SpikemorphError
 
 from .commands import call
-from .seeds import bench
 from .ends import End
 from .inputs import Files, Loader, Recipe, made, put
+from .seeds import bench
 from .workers import Budget, ends_of
 
 Table = Mapping[str, Loader]
@@ -65,7 +65,7 @@ def _status(command: Callable[[Path], object], folder: Path) -> int:
     try:
         command(folder)
     except SpikemorphError as error:
-        print(f"error: {error}", file=sys.stderr)
+        sys.stderr.write(f"error: {error}\n")
         return 2
     return 0
 
@@ -73,7 +73,7 @@ def _status(command: Callable[[Path], object], folder: Path) -> int:
 def tried(
     table: Table, items: Iterable[Item], budget: Budget = BUDGET
 ) -> Iterator[tuple[Item, End]]:
-    """Every input with its end; a finding is tried again alone, and is none where it does not come back."""
+    """Every input with its end; a finding is tried again alone: one that does not come back is none."""
     for item, end in ends_of(_task(table), items, budget, _settle):
         if not end.allowed:
             ((_, end),) = ends_of(_task(table), [item], budget, _settle)
