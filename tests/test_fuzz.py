@@ -44,6 +44,7 @@ def kept(folder: Path) -> tuple[str, Files, int]:
 def test_what_was_found_ends_well_now(name: str) -> None:
     """The corpus: what once hung, burst, ran, or ended in a traceback."""
     folders = [folder for folder in KEPT if folder.parent.name == name]
+    warm({name: LOADERS[name]})
     ends = tried(LOADERS, [kept(folder) for folder in folders])
     found = [
         f"{f.name}: {end.kind}: {end.text}"

@@ -88,7 +88,8 @@ def _keep(
     said = words if isinstance(words, tuple) else words.__name__
     told = {
         "loader": recipe.loader,
-        "command": said,
+        "command": command,
+        "words": said,
         "seed": standing.seed,
         "index": number,
         **vars(end),

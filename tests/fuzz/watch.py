@@ -10,7 +10,7 @@ import resource
 import struct
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ _PATHS = {  # which arguments are paths that are written or looked at
     **dict.fromkeys(("os.rename", "os.link", "os.symlink"), 2),
     **dict.fromkeys(("os.listdir", "os.scandir", "glob.glob"), -1),
 }  # fmt: skip
+_SOUGHT = {"olefile", "z3"}  # what Pillow and torch use if it is installed
 _KNOWN_WARNINGS = ("isinstance(treespec, LeafSpec)", "Using padding='same'")  # as in setup.cfg
 
 
@@ -56,9 +57,8 @@ class Watch:
     def __init__(self, folder: Path) -> None:
         self.folder = os.path.realpath(folder)
         self.seen: list[str] = []
-        self.modules = {name.partition(".")[0] for name in sys.modules} | set(
-            sys.stdlib_module_names
-        )
+        loaded = {name.partition(".")[0] for name in sys.modules}
+        self.modules = loaded | set(sys.stdlib_module_names) | _SOUGHT
 
     def refuse(self, what: str) -> None:
         self.seen.append(what)
@@ -183,6 +183,3 @@ def warnings_into(seen: list[str]) -> Iterator[None]:
         warnings.simplefilter("always")
         warnings.showwarning = note
         yield
-
-
-Act = Callable[[], object]
