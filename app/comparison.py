@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from spikemorph.graph import InputError
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -76,7 +78,16 @@ def in_time_row(name: str, timing: Mapping[str, Any]) -> Compared:
     """The row of a network trained through time, from the plain result of `measure_in_time`.
 
     It has no certificate, and no integer network that its logits could be compared with.
+
+    Raises
+    ------
+    InputError
+        If it is of `evaluate`, not of a recipe.
     """
+    if "sparsity" not in timing:
+        raise InputError(
+            f"network {name!r}: timing.json has no key 'sparsity'; delete it and run again"
+        )
     return Compared(
         name=name,
         kind="SNN, trained through time",
@@ -91,7 +102,7 @@ def in_time_row(name: str, timing: Mapping[str, Any]) -> Compared:
         storage_bits=None,
         verdict=None,
         energy={},
-        float_accuracy=timing["float_accuracy"],
+        float_accuracy=timing.get("float_accuracy"),
     )
 
 

@@ -186,7 +186,10 @@ def run_recipe(
     result = side_by_side(test.name, rows, shown)
     if recipe.attack is not None:
         attacked = filter(_is_attacked, benches.values())
-        robust = [robust_stages.table_row(bench) for bench in attacked]
+        names = ("robustness", "robustness_ann")
+        robust = [
+            robust_stages.table_row(bench, *_parts(bench.folder, *names)) for bench in attacked
+        ]
         _write(out / ROBUST, {"data": test.name, "networks": robust})
     else:
         (out / ROBUST).unlink(missing_ok=True)
@@ -285,12 +288,16 @@ def _stamps(folder: Path) -> dict[str, str]:
 
 def _row(bench: Bench) -> Compared:
     if bench.network.road == IN_TIME:
-        return in_time_row(bench.network.name, _json(bench.folder / "timing.json"))
-    names = ("evaluation", "energy")
-    parts = {name: _json(bench.folder / f"{name}.json") for name in names}
-    with _naming(bench.folder):
-        checked = Report(parts).parts
-    return compared(bench.network.name, *(checked[name] for name in names))
+        return in_time_row(bench.network.name, *_parts(bench.folder, "timing"))
+    return compared(bench.network.name, *_parts(bench.folder, "evaluation", "energy"))
+
+
+def _parts(folder: Path, *names: str) -> tuple[Any, ...]:
+    """Parts of one network's run, checked."""
+    found = {name: _json(folder / f"{name}.json") for name in names}
+    with _naming(folder):
+        checked = Report(found).parts
+    return tuple(checked[name] for name in names)
 
 
 def _report(bench: Bench, result: Comparison, command: str, hashes: Hashes) -> None:
@@ -298,9 +305,8 @@ def _report(bench: Bench, result: Comparison, command: str, hashes: Hashes) -> N
     if bench.network.road == IN_TIME:
         network = read_header(folder / "deployed.safetensors")["sha256"]
     else:
-        certificate = {"certificate": _json(folder / "certificate.json")}
-        with _naming(folder):
-            network = Report(certificate).parts["certificate"]["network_hash"]
+        (certificate,) = _parts(folder, "certificate")
+        network = certificate["network_hash"]
     found = provenance(command, {"recipe": bench.recipe.seed}, {**hashes, "network": network})
     _write(folder / "reproduce.json", found.to_dict())
     _write(folder / "comparison.json", result.to_dict())

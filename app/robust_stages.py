@@ -1,12 +1,13 @@
 """The stages of a recipe that train through time and attack."""
 
-import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from spikemorph.convert import canonical
+from spikemorph.graph import InputError
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.saving import load_graph_file
 from spikemorph.quant.integers import prepared
@@ -168,13 +169,21 @@ def undefended(bench: Bench) -> Target | None:
     return in_unit_range(on_device(target, bench.device), entry.interval)
 
 
-def table_row(bench: Bench) -> dict[str, Any]:
-    """What the table of robust networks says of one: clean, worst case by eps, flags; per cent."""
-    plain, ann = (
-        json.loads((bench.folder / f"{part}.json").read_text())
-        for part in ("robustness", "robustness_ann")
-    )
+def table_row(bench: Bench, plain: Mapping[str, Any], ann: Mapping[str, Any]) -> dict[str, Any]:
+    """What the table of robust networks says of one: clean, worst case by eps, flags; per cent.
+
+    `plain` and `ann` are its checked parts, of the spiking network and of its float twin.
+
+    Raises
+    ------
+    InputError
+        If they count no weights.
+    """
     weights, nonzero = plain["sparsity"]["weights"], plain["sparsity"]["nonzero"]
+    if not weights or nonzero is None:
+        raise InputError(
+            f"{bench.folder}: robustness.json counts no weights; delete it and run again"
+        )
     return {
         "name": bench.network.name,
         "road": bench.network.road,

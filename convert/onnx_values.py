@@ -89,10 +89,14 @@ def attribute(item: onnx.AttributeProto) -> Any:
     Floats are stored in single precision; the shortest decimal that rounds to one is what was
     meant, so that an eps of 1e-5 is 1e-5, as it is in torch.
     """
-    value = helper.get_attribute_value(item)
-    if item.type == onnx.AttributeProto.FLOAT:
-        return float(str(np.float32(value)))
-    return value.decode() if isinstance(value, bytes) else value
+    try:
+        value = helper.get_attribute_value(item)
+        if item.type == onnx.AttributeProto.FLOAT:
+            return float(str(np.float32(value)))
+        return value.decode() if isinstance(value, bytes) else value
+    except ValueError as error:  # of a function's caller, or no text
+        reason = f"its attribute {item.name!r} has no value ({first_line(error)})"
+        raise Refusal(reason, "export the model again") from error
 
 
 def sizes(node: onnx.NodeProto, shape: Sequence[int]) -> Tensor:

@@ -304,7 +304,7 @@ def _said(value: object) -> str:
         return f"a tensor of {value.dtype} and shape {tuple(value.shape)}"
     if is_dataclass(value):
         return f"a {type(value).__name__}"
-    text = ascii(value)
+    text = " ".join(ascii(value).split())
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -14,10 +14,11 @@ from torch import Generator, Tensor, nn
 from torch.optim import SGD
 
 from spikemorph.graph.errors import InputError, SpikemorphError
+from spikemorph.graph.fields import filled
 from spikemorph.graph.saving import content_hash
 
 from .averaging import Average
-from .checkpoint import State, is_begun, load_checkpoint, save_checkpoint
+from .checkpoint import State, alike, is_begun, load_checkpoint, momenta, save_checkpoint
 from .companion import Companion, Companions, Moment, kept_modules
 from .data import DataTensors
 from .objectives import CrossEntropy, Objective
@@ -133,16 +134,20 @@ class _Run:
                     "ask for the same or delete it to start over"
                 )
         try:
-            self.model.load_state_dict(state["model"])
-            for module, kept in zip(self.plugged.kept(), state.get("companions", ()), strict=True):
-                module.load_state_dict(kept)
-        except (RuntimeError, ValueError) as error:
+            parts = ((self.model, state["model"]),)
+            kept = zip(self.plugged.kept(), state.get("companions", ()), strict=True)
+            for module, stored in (*parts, *kept):
+                if not alike(stored, module.state_dict()):
+                    raise ValueError("other tensors")
+                module.load_state_dict(stored)
+            self.optimizer.load_state_dict(momenta(state["optimizer"], self.optimizer))
+            self.generator.set_state(state["generator"])
+        except (RuntimeError, ValueError, TypeError) as error:
             raise InputError(
                 f"checkpoint {path}: made by another network or average; delete it to start over"
             ) from error
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"])
-        records = [EpochRecord(**record) for record in state["records"]]
+        where = f"checkpoint {path}, records"
+        records = [filled(EpochRecord, record, where) for record in state["records"]]
         return records, len(records) >= self.settings.epochs or state.get("ended", False)
 
     def epoch(self, number: int) -> EpochRecord:

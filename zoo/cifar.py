@@ -1,6 +1,7 @@
 """CIFAR-10: small colour photographs, kept in lossless images that hold one sample a row."""
 
 import json
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -46,8 +47,10 @@ def _read_strips(images: tuple[str, ...], labels: str, folder: Path) -> tuple[Te
 def _read_strip(path: Path) -> Tensor:
     """One sample a row: the row's 1024 pixels are the 32 rows of the sample, one after another."""
     try:
-        with Image.open(path, formats=("PNG",)) as image:
-            pixels = np.array(image.convert("RGB")).reshape(-1, _SIDE, _SIDE, 3)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata, on the user's error stream
+            with Image.open(path, formats=("PNG",)) as image:
+                pixels = np.array(image.convert("RGB")).reshape(-1, _SIDE, _SIDE, 3)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: cannot be read ({reason(error)}); fetch it again") from error
     return torch.from_numpy(pixels).movedim(-1, 1).contiguous()
