@@ -96,5 +96,6 @@ def momenta(found: State, optimizer: Optimizer) -> State:
 def _alike(found: object, wanted: object) -> bool:
     if not isinstance(wanted, Tensor):
         return type(found) is type(wanted)
-    plain = isinstance(found, Tensor) and found.layout is torch.strided
-    return plain and (found.dtype, found.shape) == (wanted.dtype, wanted.shape)
+    if not isinstance(found, Tensor) or found.layout is not torch.strided:
+        return False
+    return (found.dtype, found.shape) == (wanted.dtype, wanted.shape)

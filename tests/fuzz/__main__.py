@@ -1,7 +1,6 @@
 """``python -m fuzz --inputs 200000 --folder FOLDER``: a campaign; go on by the same command."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -23,7 +22,6 @@ def main() -> int:
     parser.add_argument("--loaders", help="names with commas between them; all by default")
     parser.add_argument("--folder", type=Path, required=True, help="where it stands, what it found")
     given = parser.parse_args()
-    os.nice(10)
     chosen = loaders_named(LOADERS, given.loaders)
     standing = carry_out(chosen, given.inputs, given.seed, given.folder, tell)
     tell("\n".join(table_of(standing)))
