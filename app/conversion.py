@@ -11,7 +11,8 @@ from spikemorph.graph import Graph, Input, InputError, Node
 from spikemorph.graph.grid import Grid
 from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.ladder import Ladder
-from spikemorph.quant import Quantisation, RateCoding, quantise_graph, rate_graph
+from spikemorph.quant import Quantisation, RateCoding, rate_graph
+from spikemorph.quant.integers import Quantised, quantised
 from spikemorph.quant.prepare import relay_sums, require_neurons, split_analog
 from spikemorph.spiking import AnalogFirstStep, Coding, Neuron, Schedule, SpikingNetwork
 from spikemorph.spiking.coding import Constant
@@ -24,11 +25,15 @@ _DEFAULT = pow2()
 
 @dataclass(frozen=True)
 class Conversion:
-    """A spiking network, the float graph it stands for, and what is proved of it."""
+    """A spiking network, the float graph it stands for, and what is proved of it.
+
+    `quantised` is how the integer network came about, None where it was trained or is rate-coded.
+    """
 
     float_graph: Graph
     network: SpikingNetwork
     certificate: Certificate
+    quantised: Quantised | None = None
 
     def notes(self, **more: Any) -> dict[str, Any]:
         """What is saved beside the network."""
@@ -70,14 +75,14 @@ def convert_graph(
     """
     folded = canonical(graph)
     require_neurons(relay_sums(split_analog(folded)[0]))
-    integers = quantise_graph(folded, calibration, grid, quantisation)
-    if not any(isinstance(node.op, Ladder) for node in integers.nodes):
+    made = quantised(folded, calibration, grid, quantisation)
+    if not any(isinstance(node.op, Ladder) for node in made.graph.nodes):
         raise InputError(
             "the model has no activation, so nothing would spike; give a network with ReLUs, "
             "or run it as it is"
         )
-    network = to_spiking(integers, neuron, coding, schedule)
-    return Conversion(folded, network, certify(network))
+    network = to_spiking(made.graph, neuron, coding, schedule)
+    return Conversion(folded, network, certify(network), made)
 
 
 def convert_rate_coded(

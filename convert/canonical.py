@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from spikemorph.graph import Graph, Node, Op
 from spikemorph.graph.interpret import shapes
@@ -20,6 +21,7 @@ from spikemorph.layers.windows import added, pairs
 from .scales import fold_once
 
 Pass = Callable[[Graph], Graph]
+_MOVERS = (MaxPool, GlobalMax, Transpose)
 _SUMS = (Convolution, Linear, Add, ScaleShift, SumPool, MaxPool, GlobalMax)
 
 
@@ -123,10 +125,11 @@ def open_linears(graph: Graph) -> Graph:
     return graph if graph is before else fold_scales(graph)
 
 
-def activate_before_pool(graph: Graph) -> Graph:
-    """Put max-pools of sums behind the activation, so that they pool spikes.
+def activate_early(graph: Graph) -> Graph:
+    """Put activations before max-pools and transposes of sums, so that these move spikes.
 
-    A maximum commutes with every non-decreasing function: ``f(max x) = max f(x)``.
+    A maximum commutes with every non-decreasing function, ``f(max x) = max f(x)``, and a transpose with
+    any function of single numbers; before it, channels are still on axis 1.
     """
     while (changed := _activate_one(graph)) is not graph:
         graph = changed
@@ -134,17 +137,87 @@ def activate_before_pool(graph: Graph) -> Graph:
 
 
 def _activate_one(graph: Graph) -> Graph:
-    """Swap one activation with the max-pool before it; the same graph where there is none."""
+    """Swap one activation with the node before it; the same graph where there is none to swap."""
     for node in graph.nodes:
-        pool = graph[node.inputs[0]] if isinstance(node.op, Activation) else node
-        if not isinstance(pool.op, MaxPool | GlobalMax) or graph.only_user(pool.name) is not node:
+        mover = graph[node.inputs[0]] if isinstance(node.op, Activation) else node
+        if not isinstance(mover.op, _MOVERS) or graph.only_user(mover.name) is not node:
             continue
-        if isinstance(graph[pool.inputs[0]].op, _SUMS):
+        if isinstance(graph[mover.inputs[0]].op, _SUMS):
             name = graph.fresh(f"{node.name}.early")
-            early, late = Node(name, node.op, pool.inputs), Node(node.name, pool.op, (name,))
+            early, late = Node(name, node.op, mover.inputs), Node(node.name, mover.op, (name,))
             graph = graph.substitute(node.name, early, late)
-            return graph.with_nodes(n for n in graph.nodes if n.name != pool.name)
+            return graph.with_nodes(n for n in graph.nodes if n.name != mover.name)
     return graph
+
+
+def join_transposes(graph: Graph) -> Graph:
+    """Make one transpose of two in a row, and nothing of one that moves nothing."""
+    for node in graph.nodes:
+        if not isinstance(node.op, Transpose):
+            continue
+        order, (source,) = node.op.order, graph[node.name].inputs
+        before = graph[source]
+        if isinstance(before.op, Transpose):
+            order = tuple(before.op.order[axis] for axis in order)
+            (source,) = before.inputs
+        if order == tuple(range(len(order))):
+            graph = graph.rename(node.name, source)
+        elif source != before.name:
+            graph = graph.substitute(node.name, Node(node.name, Transpose(order), (source,)))
+    return drop_dead(graph)
+
+
+def settle_constants(graph: Graph) -> Graph:
+    """Move what channels without weights say all the time into the biases behind them.
+
+    Such a channel is its activation's value at its bias, whatever the input. The layers that read it
+    get weights of zero for it, so it decides no scale and sends nothing. Where a value cannot be
+    folded away, it stays.
+    """
+    for node in graph.nodes:
+        if not isinstance(node.op, Activation) or node.name in graph.outputs:
+            continue
+        source = graph[node.inputs[0]]
+        shift = _constants(source.op, node.op)
+        if shift is None or graph.only_user(source.name) is not node:
+            continue
+        scale = graph.fresh(f"{node.name}.constants")
+        wide = shift.reshape(-1, *[1] * (len(shapes(graph)[node.name]) - 1))
+        behind = Node(scale, ScaleShift((wide == 0).double(), wide), (node.name,))
+        silent = replace(source, op=_silenced(source.op, shift))
+        own = {source.name: (silent,), node.name: (graph[node.name], behind)}
+        trial = graph.with_nodes(
+            new
+            for old in graph.nodes
+            for new in own.get(old.name, (_reading(old, node.name, scale),))
+        )
+        trial = fold_scales(trial)
+        if _count_scales(trial) == _count_scales(graph):
+            graph = trial
+    return graph
+
+
+def _reading(node: Node, old: str, new: str) -> Node:
+    """The node with another name in place of one that it reads."""
+    return replace(node, inputs=tuple(new if name == old else name for name in node.inputs))
+
+
+def _constants(op: Op, activation: Activation) -> Tensor | None:
+    """(channel,) the value of each channel that has no weights, 0 for all others; None if all are 0."""
+    if not isinstance(op, Convolution | Linear) or op.bias is None or op.bias.dim() != 1:
+        return None
+    still = (op.weight == 0).flatten(1).all(1)
+    values = torch.where(still, activation(op.bias.double()), 0.0)
+    return values if bool((values != 0).any()) and not bool(still.all()) else None
+
+
+def _silenced(op: Op, constants: Tensor) -> Op:
+    assert isinstance(op, Convolution | Linear) and op.bias is not None
+    return replace(op, bias=torch.where(constants == 0, op.bias.double(), 0.0))
+
+
+def _count_scales(graph: Graph) -> int:
+    return sum(isinstance(node.op, ScaleShift) for node in graph.nodes)
 
 
 PASSES: tuple[Pass, ...] = (
@@ -154,7 +227,9 @@ PASSES: tuple[Pass, ...] = (
     open_averages,
     fold_scales,
     open_linears,
-    activate_before_pool,
+    activate_early,
+    join_transposes,
+    settle_constants,
 )
 
 

@@ -107,9 +107,9 @@ def past(op: Op, scale: ScaleShift, source: Shape) -> ScaleShift | None:
 
 
 def rises(scale: ScaleShift) -> bool:
-    """Whether the scale is one rising line per channel, which commutes with a maximum."""
+    """Whether the scale is one line per channel that never falls, which commutes with a maximum."""
     gain, shift = per_channel(scale.gain), per_channel(scale.shift)
-    return gain is not None and shift is not None and bool((gain > 0).all())
+    return gain is not None and shift is not None and bool((gain >= 0).all())
 
 
 def past_concat(

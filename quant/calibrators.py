@@ -1,4 +1,4 @@
-"""Choose the real value of one level of an activation from samples of it."""
+"""Choose the real value of one level of an activation, channel by channel, from samples of it."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,19 +10,27 @@ from spikemorph.graph import InputError
 
 
 class Calibrator(Protocol):
-    """Chooses a unit; frozen, without state."""
+    """Chooses units; frozen, without state.
 
-    def unit(self, values: Tensor, smin: int, smax: int) -> float:
-        """The real value of one level, for levels `smin` to `smax`; `values` is (n,), not all zero."""
+    A row that is multiplied by a positive number gets a unit that is, too: scales decide nothing.
+    """
+
+    def units(self, rows: Tensor, smin: int, smax: int) -> Tensor:
+        """(row,) float64: the real value of one of the levels `smin` to `smax`, for every row.
+
+        `rows` is (row, n); none is all zero.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Max:
-    """The largest value seen is the top level: nothing is clipped."""
+    """The largest value seen is the top level: nothing on the side of the levels is clipped."""
 
-    def unit(self, values: Tensor, smin: int, smax: int) -> float:
-        return _span(float(values.min()), float(values.max()), smin, smax)
+    def units(self, rows: Tensor, smin: int, smax: int) -> Tensor:
+        low, high = rows.amin(1).double(), rows.amax(1).double()
+        unit = _reaching(low, high, smin, smax)
+        return torch.where(unit > 0, unit, torch.maximum(-low, high) / (smax - smin))
 
 
 @dataclass(frozen=True)
@@ -43,12 +51,15 @@ class Percentile:
                 f"a percentile of {100 * self.share:g} %: choose above 50 and up to 100"
             )
 
-    def unit(self, values: Tensor, smin: int, smax: int) -> float:
-        ordered = values[values != 0].sort().values
-        top = ordered[min(len(ordered) - 1, int(self.share * len(ordered)))]
-        bottom = ordered[int((1 - self.share) * len(ordered))]
-        found = _span(float(bottom), float(top), smin, smax)
-        return found or Max().unit(values, smin, smax)  # no value there on the side of the levels
+    def units(self, rows: Tensor, smin: int, smax: int) -> Tensor:
+        ends = torch.stack([self._ends(row[row != 0].sort().values) for row in rows], 1)
+        unit = _reaching(ends[0], ends[1], smin, smax)
+        return torch.where(unit > 0, unit, Max().units(rows, smin, smax))
+
+    def _ends(self, ordered: Tensor) -> Tensor:
+        last = len(ordered) - 1
+        bottom, top = int((1 - self.share) * len(ordered)), int(self.share * len(ordered))
+        return ordered[torch.tensor([bottom, min(last, top)])]
 
 
 @dataclass(frozen=True)
@@ -57,17 +68,18 @@ class MSE:
 
     candidates: int = 100
 
-    def unit(self, values: Tensor, smin: int, smax: int) -> float:
-        widest = Max().unit(values, smin, smax)
+    def units(self, rows: Tensor, smin: int, smax: int) -> Tensor:
+        widest = Max().units(rows, smin, smax)
         shares = torch.linspace(1 / self.candidates, 1, self.candidates, dtype=torch.float64)
-        values = values.double()
-        errors = []
-        for unit in (shares * widest).tolist():
-            levels = torch.floor(values / unit + 0.5).clamp(smin, smax)
-            errors.append(float((levels * unit - values).square().mean()))
-        return float(shares[int(torch.tensor(errors).argmin())]) * widest
+        rows, errors = rows.double(), []
+        for share in shares:
+            unit = (share * widest)[:, None]
+            levels = torch.floor(rows / unit + 0.5).clamp(smin, smax)
+            errors.append((levels * unit - rows).square().mean(1))
+        return shares[torch.stack(errors).argmin(0)] * widest
 
 
-def _span(low: float, high: float, smin: int, smax: int) -> float:
-    """The least unit whose levels reach from `low` to `high`."""
-    return max(high / smax if smax else 0.0, low / smin if smin else 0.0)
+def _reaching(low: Tensor, high: Tensor, smin: int, smax: int) -> Tensor:
+    """The least units whose levels reach from `low` to `high`, float64; 0 where no level is needed."""
+    sides = [end.double() / level for end, level in ((low, smin), (high, smax)) if level]
+    return torch.stack(sides).amax(0).clamp(min=0)

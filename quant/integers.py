@@ -7,26 +7,24 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, Input, Node, Op
-from spikemorph.graph.fields import LARGEST
 from spikemorph.graph.grid import Grid
-from spikemorph.graph.interpret import integer_compute, on_reals, shapes, walk
+from spikemorph.graph.interpret import shapes
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift, per_channel
 from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.joining import Add, Concat
-from spikemorph.layers.ladder import along_channels
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.readout import Analog, Readout
 
+from .correction import correct_biases
 from .ladders import build_ladder
 from .observe import choose_steps
 from .plan import Plan, plain_ratio
 from .prepare import WEIGHTED, relay_sums, split_analog, whole_factors
 from .rates import RATE_WEIGHTS, RateCoding, rate_steps
 from .settings import Quantisation
-from .units import Scale, as_factors, as_reals, common, naming, widened
+from .units import Scale, as_factors, as_reals, common, naming, narrow, widened
 
-CORRECTION_SAMPLES = 256
 _FINER = 64  # a shift folded into a ladder is kept to this share of an accumulator's unit
 
 
@@ -55,13 +53,43 @@ def quantise_graph(graph: Graph, calibration: Tensor, grid: Grid, settings: Quan
     UnsupportedError
         Naming every node without integer meaning.
     """
+    return quantised(graph, calibration, grid, settings).graph
+
+
+@dataclass(frozen=True, eq=False)
+class Quantised:
+    """An integer graph, and what it was made of.
+
+    Parameters
+    ----------
+    graph : Graph
+        The integer graph.
+    body : Graph
+        The prepared float graph, node by node the same up to aligning nodes and the `Readout`.
+    plan : Plan
+        The scale of every edge of `body`.
+    grid : Grid
+        The integers that inputs lie on.
+    samples : Tensor
+        The calibration samples, as the grid has them.
+    """
+
+    graph: Graph
+    body: Graph
+    plan: Plan
+    grid: Grid
+    samples: Tensor
+
+
+def quantised(graph: Graph, calibration: Tensor, grid: Grid, settings: Quantisation) -> Quantised:
+    """As `quantise_graph`, with what the integer graph was made of."""
     body, analog, x = prepared(graph, calibration, grid)
     steps = choose_steps(body, x, settings)
     plan = Plan(body, shapes(body), grid.step, steps, settings.largest_weight)
     built = Builder(body, plan, grid).build(analog)
-    if not settings.bias_correction:
-        return built
-    return correct_biases(body, built, plan, x[:CORRECTION_SAMPLES], grid)
+    if settings.bias_correction:
+        built = correct_biases(body, built, plan, x, grid)
+    return Quantised(built, body, plan, grid, x)
 
 
 def rate_graph(graph: Graph, calibration: Tensor, grid: Grid, settings: RateCoding) -> Graph:
@@ -231,55 +259,6 @@ class Builder:
                 source = aligned
             inputs.append(source)
         self.nodes.append(Node(node.name, node.op, tuple(inputs)))
-
-
-def correct_biases(body: Graph, integer: Graph, plan: Plan, x: Tensor, grid: Grid) -> Graph:
-    """Put each weighted layer's mean error on samples `x` into its bias, from input to output.
-
-    Layers before it are already corrected when a layer is measured (as in light calibration,
-    Li et al., ICML 2021).
-    """
-    wanted = {node.name for node in body.nodes if isinstance(node.op, WEIGHTED)}
-    compute = integer_compute(integer)
-    corrected: dict[str, Op] = {}
-
-    def measure(node: Node, *inputs: Tensor) -> Tensor:
-        if node.name not in wanted:
-            return compute(node, *inputs)
-        _, real = next(reals)
-        found = compute(node, *inputs)
-        unit = _wide(as_reals(plan.scale(node.name)), found.dim() - 1)
-        missing = (real.double() / unit - found).transpose(0, 1).flatten(1).mean(1)
-        with naming(node.name):
-            step = narrow(missing + 0.5).to(torch.int64)
-        op = node.op
-        assert isinstance(op, Convolution | Linear) and op.bias is not None
-        shaped = step.reshape(-1, *[1] * (op.bias.dim() - 1))
-        corrected[node.name] = replace(op, bias=narrow(op.bias + shaped))
-        return found + along_channels(step, found)
-
-    with torch.no_grad():
-        reals = ((node, value) for node, value in walk(body, x, on_reals) if node.name in wanted)
-        for _ in walk(integer, grid.to_integers(x), measure):
-            pass
-    return integer.map(lambda node: replace(node, op=corrected.get(node.name, node.op)))
-
-
-def narrow(values: Tensor) -> Tensor:
-    """Integers in the smallest type that holds them; reals are rounded down first.
-
-    OverflowError where a real is no number, or of more than 62 bits.
-    """
-    if values.is_floating_point():
-        if not bool((values.abs() <= LARGEST).all()):
-            raise OverflowError("a weight, bias or factor needs more than 62 bits")
-        values = torch.floor(values).to(torch.int64)
-    low, high = (int(values.min()), int(values.max())) if values.numel() else (0, 0)
-    for kind in (torch.int8, torch.int16, torch.int32):
-        info = torch.iinfo(kind)
-        if info.min <= low and high <= info.max:
-            return values.to(kind)
-    return values.to(torch.int64)
 
 
 def _wide(values: Tensor, rank: int) -> Tensor:

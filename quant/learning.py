@@ -17,14 +17,15 @@ from spikemorph.layers.masks import Weighted, weighted_nodes
 from spikemorph.train import DataTensors, Objective, TrainSettings, fit
 from spikemorph.train.loop import Augment, EpochRecord
 
-from .integers import CORRECTION_SAMPLES, Builder, correct_biases, prepared
+from .correction import CORRECTION_SAMPLES, correct_biases
+from .integers import Builder, prepared
 from .learning_pass import LearningPass
 from .learning_scales import Planned, soft_scales
 from .learning_steps import LearntStep, fitted, limit_of, loudness, refuse_unlearnable
 from .observe import choose_steps
 from .plan import Plan
 from .settings import Quantisation
-from .units import Scale, as_factors, as_reals, common, snapped
+from .units import Scale, as_factors, as_reals, collapsed, common, snapped
 from .whole import Products, through
 
 
@@ -34,9 +35,10 @@ class QuantisedModule(nn.Module):
     All edges carry whole numbers in floats that hold them exactly; so `forward` equals the exported
     graph bit for bit: ``module(x) == readout.real(run_integers(graph, grid.to_integers(x)))``. What is
     learnt: weights (gradients are masked where the graph has masks), biases, one step for each
-    activation, one for each output channel of weights. Roundings let gradients straight through,
-    clipping stops them (learned step size quantisation, Esser et al., ICLR 2020); gradients reach the
-    input too. Layers that share tensors in `graph` each learn their own.
+    activation (its channels' steps keep their ratios), one for each output channel of weights.
+    Roundings let gradients straight through, clipping stops them (learned step size quantisation, Esser
+    et al., ICLR 2020); gradients reach the input too. Layers that share tensors in `graph` each learn
+    their own.
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ class QuantisedModule(nn.Module):
         steps = choose_steps(body, x, settings)
         plan = Plan(body, shapes(body), grid.step, steps, settings.largest_weight)
         if settings.bias_correction:
-            body = _corrected(body, plan, x[:CORRECTION_SAMPLES], grid)
+            body = _corrected(body, plan, x, grid)
         self._body, self._grid = body, grid
         self._sizes, self._largest = plan.sizes, plan.largest
         self._ends = {
@@ -84,9 +86,9 @@ class QuantisedModule(nn.Module):
     def _learn(self, node: Node, plan: Plan) -> None:
         op, index = node.op, self._index[node.name]
         if isinstance(op, Activation):
-            (unit,) = plan.steps[node.name].unit
-            first = torch.tensor([float(unit)], dtype=torch.float64)
-            self.steps[index] = LearntStep(first, limit_of(op, plan.steps[node.name]))
+            steps = plan.steps[node.name]
+            first = as_reals(steps.unit)
+            self.steps[index] = LearntStep(first, limit_of(op, steps), together=True)
         elif isinstance(op, Weighted):
             coarsest = float(max(plan.scale(node.inputs[0])))
             first = as_reals(plan.ideal(node)).expand(len(op.weight)) / coarsest
@@ -150,7 +152,7 @@ class QuantisedModule(nn.Module):
         return out
 
     def _learnt(self) -> dict[str, Tensor]:
-        """Every step as it stands, by node: (1,) of activations, (out,) of weights."""
+        """Every step as it stands, by node: (channel,) or (1,) of activations, (out,) of weights."""
         return {name: self.steps[i]() for name, i in self._index.items() if i in self.steps}
 
     def _planned(self, learnt: dict[str, Tensor], device: torch.device) -> Planned:
@@ -174,7 +176,7 @@ class QuantisedModule(nn.Module):
         steps = {}
         for node in body.nodes:
             if isinstance(node.op, Activation):
-                unit = snapped(known[node.name][0])
+                unit = collapsed([snapped(step) for step in known[node.name]])
                 steps[node.name] = fitted(node.op, self._ends[node.name], unit)
         weights = {name: step for name, step in known.items() if name not in steps}
         return Plan(body, self._sizes, self._grid.step, steps, self._largest, weights)

@@ -21,7 +21,7 @@ from .ladders import even_line
 from .observe import Steps
 from .plan import Plan
 from .prepare import PASSES_SPIKES, WEIGHTED
-from .units import Scale, as_factors, as_reals, channel_sources
+from .units import Scale, as_factors, as_reals, channel_sources, widened
 from .whole import carrier, fits, through
 
 
@@ -101,9 +101,11 @@ def _lines(plan: Plan, device: torch.device, before: Planned | None) -> dict[str
             if before is not None and _stays(before.plan, node, source, steps):
                 lines[node.name] = before.lines[node.name]
                 continue
-            kinds = list(dict.fromkeys(source))  # few: scales have short mantissas
-            line = even_line(steps.start, [(s, Fraction(0), steps.unit[0]) for s in kinds])
-            rows = torch.tensor([kinds.index(s) for s in source])
+            size = max(len(source), len(steps.unit))
+            pairs = list(zip(widened(source, size), widened(steps.unit, size), strict=True))
+            kinds = {pair: k for k, pair in enumerate(dict.fromkeys(pairs))}  # few: short mantissas
+            line = even_line(steps.start, [(s, Fraction(0), unit) for s, unit in kinds])
+            rows = torch.tensor([kinds[pair] for pair in pairs])
             parts = (t[rows].to(device) for t in (line.threshold, line.scale, line.start))
             lines[node.name] = Line(*parts)
     return lines
@@ -143,9 +145,10 @@ def _bound(node: Node, plan: Plan, terms: list[float], ends: Mapping[str, float]
 def soft_scales(planned: Planned, learnt: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Every node's scale as planned, bit for bit, with the gradient in the steps it was made of.
 
-    `learnt` has the step of every activation, (1,), and of every weighted layer's weights, (out,), as
-    shares of the weights at the input's coarsest scale; all float64. At a join the unit is taken as
-    given: its terms carry the gradients, since ``sum(scale_i C_i)`` does not depend on it.
+    `learnt` has the step of every activation, (channel,) or (1,), and of every weighted layer's
+    weights, (out,), as shares of the weights at the input's coarsest scale; all float64. At a join the
+    unit is taken as given: its terms carry the gradients, since ``sum(scale_i C_i)`` does not depend
+    on it.
     """
     found: dict[str, Tensor] = {}
     plan = planned.plan
@@ -153,7 +156,7 @@ def soft_scales(planned: Planned, learnt: Mapping[str, Tensor]) -> dict[str, Ten
         op, exact = node.op, planned.scales[node.name]
         sources = [found[name] for name in node.inputs]
         if isinstance(op, Activation):
-            found[node.name] = through(exact, learnt[node.name])
+            found[node.name] = through(exact.expand_as(learnt[node.name]), learnt[node.name])
         elif isinstance(op, WEIGHTED):
             ideal = learnt[node.name] * sources[0].max()
             exact = exact.expand(len(ideal))

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +14,9 @@ from spikemorph.layers.masks import Weighted
 from spikemorph.layers.readout import Softmax
 from spikemorph.train.loop import DivergenceError
 
-from .observe import Steps
+from .observe import Steps, within
 from .plan import plain_ratio
+from .units import Scale
 
 _FARTHEST = math.log(1000)
 _LEARNABLE = (ReLU, Clip, Relay)
@@ -36,14 +36,16 @@ class LearntStep(nn.Module):
         (channel,) or (1,), above zero.
     limit : float
         The step grows no larger.
+    together : bool
+        Whether one number is learnt for all channels, which keep their ratios.
     """
 
     initial: Tensor
 
-    def __init__(self, initial: Tensor, limit: float = math.inf) -> None:
+    def __init__(self, initial: Tensor, limit: float = math.inf, *, together: bool = False) -> None:
         super().__init__()
         self.register_buffer("initial", initial.double())
-        self.theta = nn.Parameter(torch.zeros(len(initial)))
+        self.theta = nn.Parameter(torch.zeros(1 if together else len(initial)))
         self.limit = limit
 
     def forward(self) -> Tensor:
@@ -62,17 +64,11 @@ class LearntStep(nn.Module):
         return (self.initial * self.theta.double().exp()).clamp(max=self.limit)
 
 
-def fitted(op: Activation, steps: Steps, unit: Fraction) -> Steps:
+def fitted(op: Activation, steps: Steps, unit: Scale) -> Steps:
     """The levels at another unit: none beyond what the function reaches."""
-    low, high = op.bounds
-    smin, smax = steps.smin, steps.smax
-    assert smax is not None
-    if low is not None:
-        smin = max(smin, math.floor(low / unit + Fraction(1, 2)))
-    if high is not None:
-        smax = min(smax, math.floor(high / unit + Fraction(1, 2)))
-    smin = min(smin, 0)
-    return replace(steps, smin=smin, smax=max(smax, smin + 1, 0), unit=(unit,))
+    assert steps.smax is not None
+    smin, smax = within(op, steps.smin, steps.smax, unit)
+    return replace(steps, smin=smin, smax=smax, unit=unit)
 
 
 def limit_of(op: Activation, steps: Steps) -> float:

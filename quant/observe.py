@@ -7,13 +7,14 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from spikemorph.graph import Graph, InputError
-from spikemorph.graph.interpret import on_reals, walk
+from spikemorph.graph import Graph, InputError, Node
+from spikemorph.graph.interpret import on_reals, shapes, walk
 from spikemorph.layers.activation import Activation
 
 from .calibrators import Max
+from .meeting import meeting
 from .settings import Quantisation
-from .units import Scale, naming, snapped
+from .units import Scale, collapsed, naming, snapped
 
 KEPT = 400_000  # values of one activation that are kept for calibration
 _BATCH = 100
@@ -24,13 +25,15 @@ class Steps:
     """The levels of one ladder.
 
     Levels run from `smin` to `smax` (None: no end), each worth `unit` (per channel, or one for all);
-    level k is reached at the real value ``(k - start) * unit``.
+    level k is reached at the real value ``(k - start) * unit``. `heard` says, per channel or for all,
+    whether calibration samples ever left zero.
     """
 
     smin: int
     smax: int | None
     unit: Scale
     start: Fraction = Fraction(1, 2)
+    heard: tuple[bool, ...] = (True,)
 
 
 @dataclass(frozen=True)
@@ -38,15 +41,22 @@ class Seen:
     """What one activation did on all samples.
 
     `values` is (channel, n), thinned evenly, so that shares and quantiles of them are those of all;
-    `ends` is (channel, 2), the least and the greatest of all values, thinned out or not.
+    `ends` is (channel, 2), the least and the greatest of all values, thinned out or not; `given` is
+    the same of what the activation was given.
     """
 
     values: Tensor
     ends: Tensor
+    given: Tensor
 
-    def layer(self) -> Tensor:
-        """(n,) the values of all channels with the layer's two ends among them."""
-        return torch.cat([self.values.flatten(), self.ends.amin()[None], self.ends.amax()[None]])
+    def rows(self) -> Tensor:
+        """(channel, n + 2) the values of each channel with its two ends among them."""
+        return torch.cat([self.values, self.ends], 1)
+
+    @property
+    def silent(self) -> Tensor:
+        """(channel,) whether the channel is zero on all samples."""
+        return (self.ends == 0).all(1)
 
 
 def observe(graph: Graph, x: Tensor) -> dict[str, Seen]:
@@ -59,45 +69,65 @@ def observe(graph: Graph, x: Tensor) -> dict[str, Seen]:
     """
     if not len(x):
         raise InputError("calibration data is empty: give at least one sample")
-    kept: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    kept: dict[str, list[Seen]] = {}
     share = max(1, KEPT // -(-len(x) // _BATCH))
+
+    def watch(node: Node, *inputs: Tensor) -> Tensor:
+        value = on_reals(node, *inputs)
+        if isinstance(node.op, Activation):
+            rows = value.transpose(0, 1).flatten(1)
+            stride = max(1, rows.numel() // share)
+            stride += stride % 2 == 0  # an odd stride does not stay in step with the maps
+            part = Seen(rows[:, ::stride].clone(), _ends(value), _ends(inputs[0]))
+            kept.setdefault(node.name, []).append(part)
+        return value
+
     with torch.no_grad():
         for batch in x.split(_BATCH):
-            for node, value in walk(graph, batch, on_reals):
+            for node, value in walk(graph, batch, watch):
                 if not bool(torch.isfinite(value).all()):
                     raise InputError(
                         f"node {node.name!r} gives numbers that are not finite on calibration samples; "
                         "repair or rescale its weights"
                     )
-                if isinstance(node.op, Activation):
-                    rows = value.transpose(0, 1).flatten(1)
-                    stride = max(1, rows.numel() // share)
-                    stride += stride % 2 == 0  # an odd stride does not stay in step with the maps
-                    ends = torch.stack([rows.amin(1), rows.amax(1)], 1)
-                    kept.setdefault(node.name, []).append((rows[:, ::stride].clone(), ends))
     return {name: _joined(parts) for name, parts in kept.items()}
 
 
-def _joined(parts: list[tuple[Tensor, Tensor]]) -> Seen:
-    ends = torch.stack([ends for _, ends in parts])
-    both = torch.stack([ends[..., 0].amin(0), ends[..., 1].amax(0)], 1)
-    return Seen(torch.cat([values for values, _ in parts], 1), both)
+def _ends(value: Tensor) -> Tensor:
+    rows = value.transpose(0, 1).flatten(1)
+    return torch.stack([rows.amin(1), rows.amax(1)], 1)
+
+
+def _joined(parts: list[Seen]) -> Seen:
+    ends, given = (
+        torch.stack([low.amin(1), high.amax(1)], 1)
+        for low, high in (
+            torch.stack([getattr(part, name) for part in parts], 1).unbind(2)
+            for name in ("ends", "given")
+        )
+    )
+    return Seen(torch.cat([part.values for part in parts], 1), ends, given)
 
 
 def choose_steps(graph: Graph, x: Tensor, settings: Quantisation) -> dict[str, Steps]:
-    """The levels of every activation's ladder.
+    """The levels of every activation's ladder: a unit for each channel, by what it did on `x`.
+
+    So the scale of a channel, which the layers before and behind can trade, decides nothing. One unit
+    serves all channels of a function whose ends are fixed, and of channels that meet at one place.
 
     Raises
     ------
     InputError
         If there are no samples, or they leave an activation silent; it is named.
     """
-    seen = heard(graph, x)
+    seen, tied = heard(graph, x), meeting(graph, shapes(graph))
     found = {}
     for node in graph.nodes:
         if isinstance(node.op, Activation):
             with naming(node.name):
-                found[node.name] = _steps(node.op, seen[node.name].layer(), settings)
+                found[node.name] = _steps(
+                    node.op, seen[node.name], settings, whole=node.name in tied
+                )
     return found
 
 
@@ -105,7 +135,7 @@ def heard(graph: Graph, x: Tensor) -> dict[str, Seen]:
     """As `observe`, refusing activations that are zero on all samples."""
     seen = observe(graph, x)
     for name, found in seen.items():
-        if not bool((found.ends != 0).any()):
+        if bool(found.silent.all()):
             raise InputError(
                 f"node {name!r} is silent on all {len(x)} calibration samples; calibrate on more "
                 "samples, like those the network will see"
@@ -113,17 +143,42 @@ def heard(graph: Graph, x: Tensor) -> dict[str, Seen]:
     return seen
 
 
-def _steps(op: Activation, values: Tensor, settings: Quantisation) -> Steps:
+def _steps(op: Activation, seen: Seen, settings: Quantisation, *, whole: bool) -> Steps:
     low, high = op.bounds
-    least, most = min(0.0, float(values.min())), max(0.0, float(values.max()))
-    gaps = settings.levels - 1
-    below = 0 if low is not None and low >= 0 else round(gaps * -least / (most - least))
-    wish = settings.calibrator.unit(values, -below, gaps - below)
-    unit = snapped(wish, up=isinstance(settings.calibrator, Max))  # which clips nothing
-    smin, smax = -below, gaps - below
+    gaps, rows, silent = settings.levels - 1, seen.rows(), seen.silent
+    wishes = _spans(seen.given) / gaps  # of silent channels: coarse enough for what might come
+    if whole or high is not None or low not in (None, 0):
+        rows, silent, wishes = rows.reshape(1, -1), torch.tensor([False]), wishes[:1]
+    below = 0 if low is not None and low >= 0 else round(gaps * _negative_share(rows[~silent]))
+    wishes[~silent] = settings.calibrator.units(rows[~silent], -below, gaps - below)
+    up = isinstance(settings.calibrator, Max)  # which clips nothing
+    units = collapsed([snapped(wish, up=up) for wish in wishes.tolist()])
+    smin, smax = within(op, -below, gaps - below, units)
+    return Steps(smin, smax, units, heard=collapsed((~silent).tolist()))
+
+
+def within(op: Activation, smin: int, smax: int, units: Scale) -> tuple[int, int]:
+    """The levels that the function reaches; zero, where a tracer starts, and one more at least.
+
+    Where it has an end apart from zero, there is one unit for all channels.
+    """
+    low, high = op.bounds
     if high is not None:
-        smax = min(smax, math.floor(high / unit + Fraction(1, 2)))
+        smax = min(smax, math.floor(high / units[0] + Fraction(1, 2)))
     if low is not None:
-        smin = max(smin, math.floor(low / unit + Fraction(1, 2)))
-    smin, smax = min(smin, 0), max(smax, 0)  # a tracer starts at zero, whatever the function's ends
-    return Steps(smin, max(smax, smin + 1), (unit,))
+        smin = max(smin, math.floor(low / units[0] + Fraction(1, 2)))
+    smin = min(smin, 0)
+    return smin, max(smax, smin + 1, 0)
+
+
+def _negative_share(rows: Tensor) -> float:
+    """How much of their range lies below zero, as a mean over rows."""
+    least, most = rows.amin(1).double().clamp(max=0), rows.amax(1).double().clamp(min=0)
+    return float((-least / (most - least)).mean())
+
+
+def _spans(ends: Tensor) -> Tensor:
+    """(row,) how far values reach from least to greatest, or from zero where they are one; not 0."""
+    low, high = ends.double().unbind(1)
+    span = torch.where(high > low, high - low, high.abs())
+    return torch.where(span > 0, span, 1.0)

@@ -19,7 +19,7 @@ from spikemorph.layers.joining import Add, Concat
 from spikemorph.layers.linear import Linear
 
 from .observe import Steps
-from .prepare import WEIGHTED, carries_spikes
+from .prepare import PASSES_SPIKES, WEIGHTED, carries_spikes
 from .units import Scale, as_reals, collapsed, common, moved, naming, simple, snapped, widened
 
 FINEST = 8  # how many pieces a fixed term's unit is cut into to fit a coarser elastic layer
@@ -110,10 +110,36 @@ class Plan:
             coarsest = float(max(self.scale(node.inputs[0])))
             return tuple(snapped(step * coarsest) for step in self.learnt[node.name])
         weights = self.weights(node).flatten(1)
-        peaks = weights.abs().amax(1)
+        peaks = self._heard_weights(node).flatten(1).abs().amax(1)
         spare = float(peaks.max()) or float(as_reals(self.scale(node.inputs[0])).max())
         scale = tuple(snapped((float(p) or spare) / self.largest, up=True) for p in peaks)
         return clipped_scale(weights, scale, self.largest) if self.largest <= FEW else scale
+
+    def _heard_weights(self, node: Node) -> Tensor:
+        """As `weights`, 0 for channels that calibration never heard; all of a row that reads no other.
+
+        A channel that is all but never above zero often has large weights behind it (a folded norm made
+        its tiny variance large): these are clipped rather than that all others are rounded away.
+        """
+        op, (source,) = node.op, node.inputs
+        assert isinstance(op, Convolution | Linear)
+        heard = torch.tensor(self._heard(source), dtype=torch.float64)
+        every = self.weights(node)
+        some = in_units(op, as_reals(self.scale(source)) * heard)
+        silent = (some == 0).flatten(1).all(1)
+        return torch.where(silent.reshape(-1, *[1] * (every.dim() - 1)), every, some)
+
+    def _heard(self, name: str) -> tuple[bool, ...]:
+        """Which channels of an edge calibration samples ever moved from zero."""
+        node = self.graph[name]
+        if isinstance(node.op, Activation):
+            return self.steps[name].heard
+        if not isinstance(node.op, PASSES_SPIKES):
+            return (True,)
+        parts = [widened(self._heard(i), self.sizes[i][0]) for i in node.inputs]
+        if isinstance(node.op, Concat):
+            return sum(parts, start=()) if node.op.axis == 1 else (True,)
+        return moved(node.op, parts[0], self.sizes[node.inputs[0]]) or (True,)
 
     def _diagonal(self, node: Node, op: ScaleShift) -> Scale:
         source, gain = self.scale(node.inputs[0]), per_channel(op.gain)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from spikemorph.graph.fields import LARGEST
 from spikemorph.layers.pooling import SumPool
 
 Scale = tuple[Fraction, ...]  # one for each channel (axis 1), or one for all
+Each = TypeVar("Each")  # what there is one of for each channel, or one for all
 MANTISSA_BITS = 6  # a scale is m * 2**e with m below 2**6: at most 3 % coarser than asked for
 
 
@@ -36,6 +37,23 @@ def whole_tensor(numbers: Sequence[Any]) -> Tensor:
     if max(abs(n) for n in found.flat) > LARGEST:
         raise OverflowError("a whole number has more than 62 bits")
     return torch.from_numpy(found.astype(np.int64))
+
+
+def narrow(values: Tensor) -> Tensor:
+    """Integers in the smallest type that holds them; reals are rounded down first.
+
+    OverflowError where a real is no number, or of more than 62 bits.
+    """
+    if values.is_floating_point():
+        if not bool((values.abs() <= LARGEST).all()):
+            raise OverflowError("a weight, bias or factor needs more than 62 bits")
+        values = torch.floor(values).to(torch.int64)
+    low, high = (int(values.min()), int(values.max())) if values.numel() else (0, 0)
+    for kind in (torch.int8, torch.int16, torch.int32):
+        info = torch.iinfo(kind)
+        if info.min <= low and high <= info.max:
+            return values.to(kind)
+    return values.to(torch.int64)
 
 
 def snapped(value: float, *, up: bool = False) -> Fraction:
@@ -74,13 +92,13 @@ def common(scales: Iterable[Fraction]) -> Fraction:
     return result
 
 
-def widened(scale: Scale, channels: int) -> Scale:
-    """The scale with one entry for every channel."""
+def widened(scale: tuple[Each, ...], channels: int) -> tuple[Each, ...]:
+    """A value per channel, with one entry for every channel."""
     return scale * channels if len(scale) == 1 else scale
 
 
-def collapsed(scale: Sequence[Fraction]) -> Scale:
-    """The scale with one entry for all channels where they agree."""
+def collapsed(scale: Sequence[Each]) -> tuple[Each, ...]:
+    """A value per channel, a scale for example, with one entry for all where they agree."""
     return (scale[0],) if len(set(scale)) == 1 else tuple(scale)
 
 
@@ -105,8 +123,8 @@ def as_factors(scale: Scale, unit: Scale, rank: int) -> Tensor:
     return factors.reshape(()) if size == 1 else factors.reshape(-1, *[1] * (rank - 1))
 
 
-def moved(op: Op, scale: Scale, shape: tuple[int, ...]) -> Scale | None:
-    """The scale after an op that moves numbers; None where channels mix at one place.
+def moved(op: Op, scale: tuple[Each, ...], shape: tuple[int, ...]) -> tuple[Each, ...] | None:
+    """A value per channel after an op that moves numbers; None where channels mix at one place.
 
     A sum over cells of one channel keeps that channel's scale.
 
@@ -121,9 +139,12 @@ def moved(op: Op, scale: Scale, shape: tuple[int, ...]) -> Scale | None:
 def channel_sources(op: Op, shape: tuple[int, ...]) -> Tensor | None:
     """The input channel that every output channel is made of; None where some mix.
 
-    `shape` is one sample's shape before the op.
+    Zeros that an op adds have no scale: they mix with nothing, and a channel of zeros alone is as good
+    as the first. `shape` is one sample's shape before the op.
     """
-    index = torch.arange(shape[0]).reshape(-1, *[1] * (len(shape) - 1)).expand(shape)
+    index = torch.arange(1, shape[0] + 1).reshape(-1, *[1] * (len(shape) - 1)).expand(shape)
     out = op(index[None])[0]
     flat = out.reshape(len(out), -1)
-    return flat[:, 0] if bool((flat == flat[:, :1]).all()) else None
+    source = flat.amax(1, keepdim=True)
+    alone = bool(((flat == source) | (flat == 0)).all())
+    return (source[:, 0] - 1).clamp(min=0) if alone else None

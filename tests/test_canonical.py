@@ -10,12 +10,14 @@ from torch import Tensor
 
 from spikemorph.convert.canonical import (
     PASSES,
-    activate_before_pool,
+    activate_early,
     canonical,
     drop_dead,
     drop_idle,
+    join_transposes,
     open_averages,
     open_batch_norms,
+    settle_constants,
 )
 from spikemorph.graph import Graph, Input, Node, Op, run
 from spikemorph.graph.interpret import shapes
@@ -331,7 +333,7 @@ def test_passes_do_one_thing_each() -> None:
     dead = Graph((*graph.nodes, Node("dead", ReLU(), ("n1",))), ("n0",), ("n4",))
     assert kinds(drop_dead(dead)) == kinds(graph)
     pooled = line(RGB, conv(2, 3, 1, 1), MAX, ReLU())
-    assert kinds(activate_before_pool(pooled)) == ["Input", "Convolution", "ReLU", "MaxPool"]
+    assert kinds(activate_early(pooled)) == ["Input", "Convolution", "ReLU", "MaxPool"]
 
 
 def test_average_with_one_row_is_not_taken_for_channels() -> None:
@@ -341,3 +343,62 @@ def test_average_with_one_row_is_not_taken_for_channels() -> None:
     form = canonical(graph)
     assert difference(graph, form, 0) <= 1e-9
     assert SumPool in {type(node.op) for node in form.nodes}
+
+
+def test_activations_and_channels_meet_on_axis_one() -> None:
+    """Linear layers over positions: no transpose is left between them, and ReLUs see channels."""
+    graph = line(
+        Input((7, 3)), Linear(torch.randn(5, 3), torch.randn(5)), ReLU(),
+        Linear(torch.randn(4, 5), torch.randn(4)), ReLU(), Transpose((0, 2, 1)), conv(2, 4, 3),
+    )  # fmt: skip
+    form = canonical(graph)
+    assert kinds(form) == ["Input", "Transpose", *["Convolution", "ReLU"] * 2, "Convolution"]
+    assert difference(graph, form, 0) <= 1e-9
+
+
+def test_a_transpose_that_others_read_stays() -> None:
+    turn = Transpose((0, 2, 1))
+    nodes = (
+        Node("x", Input((3, 3))),
+        Node("a", turn, ("x",)),
+        Node("b", turn, ("a",)),
+        Node("y", Add((torch.tensor(1.0), torch.tensor(1.0))), ("a", "b")),
+    )
+    graph = Graph(nodes, ("x",), ("y",))
+    form = join_transposes(graph)
+    assert kinds(form) == ["Input", "Transpose", "Add"]
+    assert form["y"].inputs == ("a", "x")
+    assert difference(graph, form, 0) == 0
+
+
+@pytest.mark.parametrize("pool", [Identity(), MAX, AVERAGE])
+def test_constant_channels_go_into_the_biases_behind(pool: Op) -> None:
+    """Two channels without weights, one above zero and one below, and a norm that makes them loud."""
+    torch.manual_seed(0)
+    first = conv(4, 3, 3, 3)
+    first.weight[1:3] = 0
+    assert first.bias is not None
+    first.bias[1], first.bias[2] = 2.5, -1.0
+    graph = line(RGB, first, ReLU(), pool, norm(4), conv(2, 4, 3, 3, pad=1))
+    form = canonical(graph)
+    settled, last = (n.op for n in form.nodes if isinstance(n.op, Convolution))
+    assert difference(graph, form, 0) <= 1e-9
+    assert settled.bias is not None and settled.bias[1] == 0
+    assert not last.weight[:, 1].any() and last.weight[:, 0].any() and last.weight[:, 3].any()
+    assert [n.name for n in form.nodes][:3] == ["n0", "n1", "n2"]
+    again = canonical(form)
+    assert all(a.op is b.op for a, b in zip(again.nodes, form.nodes, strict=True))
+
+
+def test_a_constant_that_a_sum_reads_stays() -> None:
+    """Nothing behind it could take it over."""
+    first = conv(3, 3, 1, 1)
+    first.weight[1] = 0
+    nodes = (
+        Node("x", RGB),
+        Node("c", first, ("x",)),
+        Node("r", Sigmoid(), ("c",)),
+        Node("y", Add((torch.tensor(1.0), torch.tensor(1.0))), ("r", "x")),
+    )
+    graph = Graph(nodes, ("x",), ("y",))
+    assert settle_constants(graph) is graph

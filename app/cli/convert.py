@@ -11,7 +11,9 @@ from spikemorph.spiking import save_network
 
 from .. import choices, sampling
 from ..conversion import convert_graph, convert_rate_coded
+from ..diagnosis import diagnose, warnings
 from ..report import curve_table, plain_certificate, summary_lines
+from ..tasks import task_for
 from . import options
 from .running import evaluated
 
@@ -74,10 +76,16 @@ def convert(
     notes = {"model": found.name, "source": model if plain else None}
     notes["calibration"] = pair.calibration.name
     save_network(out, result.network, result.notes(**notes))
-    options.write_json(json_file, measured.to_dict())
+    asked, diagnosis = task_for(result.float_graph, pair.calibration), None
+    if (made := result.quantised) is not None:
+        diagnosis = diagnose(result.float_graph, made, settings, asked, pair.calibration.y)
+    said = warnings(measured, diagnosis, len(x), asked.classes)
+    told = {"diagnosis": None if diagnosis is None else diagnosis.to_dict(), "warnings": said}
+    options.write_json(json_file, measured.to_dict() | told)
     options.show(curve_table(measured))
     source = f"calibrated on {len(pair.calibration)} samples of {pair.calibration.name}"
     if pair.calibration.name == pair.test.name:
         source += f", tested on {len(pair.test)} others"
     options.say(source, *summary_lines(measured), *plain_certificate(result.certificate))
     options.say(*granted, f"saved {out}")
+    options.warn(*said)

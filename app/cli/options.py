@@ -73,6 +73,12 @@ out = Console()
 progress_console = Console(stderr=True)
 
 
+def warn(*lines: str) -> None:
+    """Print warnings on standard error, each on a line of its own."""
+    for line in lines:
+        progress_console.print(f"warning: {line}", highlight=False, markup=False, soft_wrap=True)
+
+
 def say(*lines: str) -> None:
     """Print sentences as they are, each on a line of its own however long."""
     for line in lines:
