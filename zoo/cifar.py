@@ -1,5 +1,6 @@
 """CIFAR-10: small colour photographs, kept in lossless images that hold one sample a row."""
 
+import io
 import json
 import warnings
 from functools import partial
@@ -37,7 +38,13 @@ def _read_strips(images: tuple[str, ...], labels: str, folder: Path) -> tuple[Te
     x = torch.cat([_read_strip(folder / image) for image in images])
     try:
         y = torch.tensor(json.loads((folder / labels).read_bytes()), dtype=torch.int64)
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        RuntimeError,
+        OverflowError,
+    ) as error:  # deep, ragged, huge
         raise InputError(
             f"{folder / labels}: cannot be read ({reason(error)}); fetch it again"
         ) from error
@@ -49,7 +56,10 @@ def _read_strip(path: Path) -> Tensor:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata, on the user's error stream
-            with Image.open(path, formats=("PNG",)) as image:
+            content = io.BytesIO(
+                path.read_bytes()
+            )  # gives no more than there is, whatever it claims
+            with Image.open(content, formats=("PNG",)) as image:
                 pixels = np.array(image.convert("RGB")).reshape(-1, _SIDE, _SIDE, 3)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: cannot be read ({reason(error)}); fetch it again") from error

@@ -1,5 +1,6 @@
 """Read a user's own samples: an `.npz` file or a folder of images."""
 
+import io
 import logging
 import math
 import warnings
@@ -226,7 +227,10 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata, on the user's error stream
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as image:
+            content = io.BytesIO(
+                path.read_bytes()
+            )  # gives no more than there is, whatever it claims
+            with Image.open(content, formats=_FORMATS) as image:
                 yield image
     except InputError:
         raise
