@@ -15,6 +15,7 @@ from spikemorph.graph.interpret import run_integers, shapes
 from spikemorph.graph.tasks import Kind, Task
 from spikemorph.spiking import SpikingNetwork, Trace
 from spikemorph.spiking.exits import confidence, conformal_threshold, exit_steps
+from spikemorph.spiking.trace import require_steps
 
 from .results import CurvePoint, EarlyExit, Errors, EvaluationResult, Settled
 from .tasks import task_with
@@ -70,8 +71,7 @@ def measure(
     The spiking outputs come from the simulation alone; the integer pass is what they are compared
     with, never where they come from. Without a task the largest output is the answer.
     """
-    if steps < 1:
-        raise InputError(f"{steps} steps: a network runs for 1 step or more")
+    require_steps(steps)
     if not len(x):
         raise InputError("the data is empty: give at least one sample")
     parts, task = [], task or task_with(network.graph, None, "network")
@@ -151,10 +151,12 @@ def evaluate(
     Raises
     ------
     InputError
-        If the data is empty, outside the grid, or a label is none of the task's; if there are no steps.
+        If the data is empty, outside the grid, or a label is none of the task's; if there are no steps,
+        or one of them is below 1.
     """
     began = time.perf_counter()
     last = max(steps, default=0)
+    require_steps(min(steps, default=0))
     task = task or task_with(network.graph, y, names[1])
     task.require(y, names[1])
     found = measure(network, engine, x, last, watch, task)

@@ -3,13 +3,14 @@
 from dataclasses import dataclass, replace
 
 from spikemorph.graph import InputError
+from spikemorph.graph.tasks import Task
 from spikemorph.train import DataTensors
 from spikemorph.train.data import MixedData
 from spikemorph.zoo import Samples, load_data
 
 from .evaluation import float_answers
 from .models import Model, load_graph
-from .sampling import Read, fitting, values
+from .sampling import Read, values
 from .tasks import task_for
 
 
@@ -23,23 +24,30 @@ class Extra:
     samples: Samples
     share: float
 
-    def beside(self, train: DataTensors, model: Model) -> MixedData:
-        """What a model learns from, these samples mixed in.
+    def beside(self, train: DataTensors, model: Model, task: Task) -> MixedData:
+        """What a model learns a task from, these samples mixed in.
 
         Raises
         ------
         InputError
-            If they are not for this model, or the share is not between 0 and 1.
+            If they are not for this model and task, or the share is not between 0 and 1.
         """
-        x = fitting(self.samples, model.graph)
-        assert self.samples.y is not None
-        return MixedData(train.x, train.y, DataTensors(x, self.samples.y), self.share)
+        x, y = values(self.samples, model.entry), self.samples.y
+        assert y is not None
+        task.require(y, self.samples.name)
+        return MixedData(train.x, train.y, DataTensors(x, task.targets(y)), self.share)
 
 
 def extra_of(
-    data: str | None, share: float, labeller: str | None, read: Read = load_data
+    data: str | None,
+    share: float,
+    labeller: str | None,
+    read: Read = load_data,
+    like: Samples | None = None,
 ) -> Extra | None:
     """Extra samples by name, labelled by the network `labeller` if need be; None for no name.
+
+    Its outputs are read as they answer the task of the samples `like`.
 
     Raises
     ------
@@ -59,10 +67,10 @@ def extra_of(
     if labeller is not None:
         if samples.y is not None:
             raise InputError(f"extra {samples.name}: has labels of its own; leave labeller out")
-        samples = _labelled(samples, load_graph(labeller))
+        samples = _labelled(samples, load_graph(labeller), samples if like is None else like)
     return Extra(samples, share)
 
 
-def _labelled(samples: Samples, model: Model) -> Samples:
+def _labelled(samples: Samples, model: Model, like: Samples) -> Samples:
     x = values(samples, model.graph.declared(f"labeller {model.name}").entry)
-    return replace(samples, y=float_answers(model.graph, x, task_for(model.graph, samples)))
+    return replace(samples, y=float_answers(model.graph, x, task_for(model.graph, like)))

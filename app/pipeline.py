@@ -164,7 +164,7 @@ def run_recipe(
     train, test = (
         replace(read(name), task=recipe.data.task) for name in (recipe.data.train, recipe.data.test)
     )
-    extra = extra_of(recipe.data.extra, recipe.data.extra_share, recipe.data.labeller, read)
+    extra = extra_of(recipe.data.extra, recipe.data.extra_share, recipe.data.labeller, read, train)
     hashes = origins(recipe, model, train, test, extra)
     first = Bench(
         recipe, recipe.network[0], model, train, test, out, None, tell, extra=extra, device=device

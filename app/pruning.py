@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from spikemorph.graph import Graph, InputError
 from spikemorph.graph.grid import UNIT
@@ -32,7 +33,7 @@ from spikemorph.train import (
 from spikemorph.train.companion import Ending
 from spikemorph.train.loop import EpochRecord
 from spikemorph.train.measure import score
-from spikemorph.train.objectives import Distillation, TaskLoss, TwoSided
+from spikemorph.train.objectives import Distillation, TaskLoss, TwoSided, TwoSidedModule
 from spikemorph.zoo import Samples
 
 from . import choices
@@ -40,7 +41,7 @@ from .extra import Extra
 from .models import Model, load_graph
 from .recipe import TrainingChoice
 from .sampling import fitting
-from .tasks import task_for
+from .tasks import task_for, task_with
 
 Adversarial = PgdTraining | FastAdversarial | Trades | Mart | RfgsmKl
 _STEPS = 10  # of an inner attack, as published for all that take several
@@ -146,14 +147,14 @@ def lesson_of(
         generator = torch.Generator().manual_seed(seed)
         train, validation = hold_out(train, choice.held_out, generator)
     if extra is not None:
-        train = extra.beside(train, model)
+        train = extra.beside(train, model, task)
     settings = TrainSettings(
         epochs=choice.epochs, batch=choice.batch, rate=choice.rate, decay=choice.decay, seed=seed
     )
     vary = _variation(choice, model)
     arithmetic = choices.precision(choice.precision)
     fabric = _fabric(device, arithmetic)
-    objective = _of_task(_objective(choice, model), choice, task)
+    objective = _of_task(_objective(choice, model, task), choice, task)
     ending = _ending(choice, objective, validation, seed)
     return Lesson(
         train, settings, objective, vary, checkpoint, tell, fabric, ending, task
@@ -208,7 +209,7 @@ def _variation(choice: TrainingChoice, model: Model) -> FlipAndShift | None:
     return FlipAndShift(choice.flip, choice.shift)
 
 
-def _objective(choice: TrainingChoice, model: Model) -> Objective:
+def _objective(choice: TrainingChoice, model: Model, task: Task) -> Objective:
     name, eps = choices.objective(choice.objective), choices.eps_of(choice.eps)
     if name == "clean":
         if eps or choice.attack_steps or choice.beta or choice.select:
@@ -216,7 +217,7 @@ def _objective(choice: TrainingChoice, model: Model) -> Objective:
                 "objective clean attacks nothing: leave eps, attack_steps, beta and select out, or "
                 f"choose one of {', '.join(choices.OBJECTIVES[1:])}"
             )
-        return _clean(choice, model)
+        return _clean(choice, model, task)
     if choice.distil or choice.teacher is not None:
         raise InputError(
             f"objective {name}: a teacher of clean images does not go with it; leave distil and "
@@ -278,7 +279,7 @@ def _ending(
     return FinalWeights(averaging, selection)
 
 
-def _clean(choice: TrainingChoice, model: Model) -> Objective:
+def _clean(choice: TrainingChoice, model: Model, task: Task) -> Objective:
     if not 0 <= choice.smoothing <= 1:
         raise InputError(f"smoothing {choice.smoothing:g}: give 0 to 1")
     if not 0 <= choice.distil <= 1:
@@ -295,5 +296,13 @@ def _clean(choice: TrainingChoice, model: Model) -> Objective:
             f"teacher {choice.teacher}: takes samples of shape {source.input_shape}, the model "
             f"{model.input_shape}; give a network for the same data"
         )
-    teacher = GraphModule(source.graph).eval().requires_grad_(False)
+    own = task_with(source.graph, None, f"teacher {source.name}", task.kind)
+    if own.shape != task.shape:
+        raise InputError(
+            f"teacher {source.name}: has outputs of shape {own.shape}, the model {task.shape}; give a "
+            "network for the same task"
+        )
+    teacher: nn.Module = GraphModule(source.graph).eval().requires_grad_(False)
+    if task.kind is Kind.BINARY:
+        teacher = TwoSidedModule(teacher, own)
     return Distillation(teacher, choice.distil, smoothing=choice.smoothing)

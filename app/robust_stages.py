@@ -30,7 +30,7 @@ from .recipe import EXACT, IN_TIME, LEARNED, AttackChoice
 from .robustness import Where, attack_model, check_attack, check_distance
 from .sampling import CALIBRATION_SAMPLES, drawn, labels_of, values
 from .stages import Bench, conversion_settings, fine_tuning_lesson, naming
-from .subjects import in_unit_range, on_device, open_file, open_float, weight_counts
+from .subjects import on_device, open_file, open_float, seen, weight_counts
 from .tasks import task_for
 
 _FEW = 8  # samples, where only their shape matters
@@ -162,11 +162,11 @@ def undefended(bench: Bench) -> Target | None:
     if in_time:
         module = started(bench.model.graph, recipe.time, x, bench.device).requires_grad_(False)
         target = spiking_target("undefended", module)
-        return in_unit_range(on_device(target, bench.device), entry.interval)
+        return seen(on_device(target, bench.device), bench.model.graph)
     grid = Grid.over(entry.interval, recipe.convert.input_bits)
     made = convert_graph(bench.model.graph, x, grid=grid, **conversion_settings(recipe.convert))
     target = exact_target("undefended", made.network)
-    return in_unit_range(on_device(target, bench.device), entry.interval)
+    return seen(on_device(target, bench.device), bench.model.graph)
 
 
 def table_row(bench: Bench, plain: Mapping[str, Any], ann: Mapping[str, Any]) -> dict[str, Any]:

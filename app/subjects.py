@@ -13,7 +13,7 @@ from spikemorph.graph import Graph, Input, InputError
 from spikemorph.graph.grid import UNIT, Interval
 from spikemorph.graph.interpret import shapes
 from spikemorph.graph.saving import file_kind, graph_hash, read_header
-from spikemorph.graph.tasks import Kind
+from spikemorph.graph.tasks import Kind, task_of
 from spikemorph.layers.masks import weight_of, weighted_nodes
 from spikemorph.robust import GradientPath, Target
 from spikemorph.robust.paths import spiking_target, training_path
@@ -28,7 +28,7 @@ from spikemorph.train import GraphModule
 from .conversion import normalised
 from .evaluation import steps_of
 from .models import load_graph, network_file, ranged
-from .tasks import task_with
+from .tasks import without_sigmoid
 
 _Step = Callable[[Tensor], Tensor]
 ANN, EXACT, TIMED = "ann", "exact", "through time"
@@ -176,7 +176,7 @@ def _other_lengths(module: SpikingModule) -> list[tuple[str, SpikingModule]]:
 
 def open_float(name: str, graph: Graph, device: torch.device = CPU) -> Opened:
     """A float network whose input range is declared: its own gradients are the only path."""
-    module = GraphModule(graph).eval().requires_grad_(False).to(device)
+    module = GraphModule(without_sigmoid(graph)).eval().requires_grad_(False).to(device)
 
     def logits(x: Tensor) -> Tensor:
         return module(x).flatten(1)
@@ -194,12 +194,12 @@ def weight_counts(graph: Graph) -> tuple[int, int]:
 
 
 def seen(target: Target, graph: Graph) -> Target:
-    """A graph's target as attacks see it: inputs in [0, 1], a logit for every class."""
-    (last,) = graph.outputs
+    """The target of a graph's logits as attacks see it: inputs in [0, 1], a logit for every class."""
+    shape = shapes(graph)[graph.outputs[0]]
     target = in_unit_range(target, graph.entry.interval)
-    if math.prod(shapes(graph)[last]) != 1:
+    if math.prod(shape) != 1:
         return target
-    task = task_with(graph, None, target.name, Kind.BINARY)
+    task = task_of(shape, None, said=Kind.BINARY)
     return _between(
         _as_it_is, target, lambda z: task.two_sided(z.reshape(-1, *task.shape)).flatten(1)
     )

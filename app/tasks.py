@@ -1,8 +1,10 @@
 """What a network answers, told from its graph and its samples."""
 
+from dataclasses import replace
+
 from torch import Tensor
 
-from spikemorph.graph import Graph, InputError
+from spikemorph.graph import Graph, InputError, Node, Op
 from spikemorph.graph.interpret import shapes
 from spikemorph.graph.tasks import Task, task_of
 from spikemorph.layers.activation import Sigmoid
@@ -26,17 +28,28 @@ def task_with(graph: Graph, y: Tensor | None, where: str, said: str | None = Non
     """
     (last,) = graph.outputs
     try:
-        task = task_of(shapes(graph)[last], y, sigmoid=_ends_in_sigmoid(graph), said=said)
+        task = task_of(shapes(graph)[last], y, sigmoid=_final_sigmoid(graph) is not None, said=said)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     task.require(y, where)
     return task
 
 
-def _ends_in_sigmoid(graph: Graph) -> bool:
+def without_sigmoid(graph: Graph) -> Graph:
+    """The graph that gives the logits of one that ends in a sigmoid; any other as it is."""
+    node = _final_sigmoid(graph)
+    if node is None:
+        return graph
+    op: Op = Identity()
+    if isinstance(node.op, Readout):
+        op = replace(node.op, analog=node.op.analog[:-1])
+    return graph.map(lambda n: replace(n, op=op) if n.name == node.name else n)
+
+
+def _final_sigmoid(graph: Graph) -> Node | None:
+    """The node whose sigmoid the outputs come from, unchanged."""
     node = graph[graph.outputs[0]]
     while isinstance(node.op, Identity | Reshape):
         node = graph[node.inputs[0]]
-    if isinstance(node.op, Readout) and node.op.analog:
-        return isinstance(node.op.analog[-1], Sigmoid)
-    return isinstance(node.op, Sigmoid)
+    analog = node.op.analog if isinstance(node.op, Readout) else (node.op,)
+    return node if isinstance(analog[-1] if analog else None, Sigmoid) else None

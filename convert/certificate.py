@@ -26,6 +26,7 @@ from spikemorph.spiking import Schedule, SpikingNetwork, load_network
 from spikemorph.spiking.arithmetic import DOUBLE, increment_load
 from spikemorph.spiking.network import network_to_plain
 from spikemorph.spiking.settling import Settling, ranges, settling
+from spikemorph.spiking.trace import require_steps
 
 LONGEST = 2**20  # steps that a stored certificate may ask for
 
@@ -97,7 +98,14 @@ def certify(network: SpikingNetwork, steps: int | None = None) -> Certificate:
     """Prove what can be proved of a network that is run for `steps` (None: as many as required).
 
     Takes a pass over the weights, no data.
+
+    Raises
+    ------
+    InputError
+        If there is no step.
     """
+    if steps is not None:
+        require_steps(steps)
     known, refusals = settling(network), broken_masks(network.graph)
     bounds = None if network.rate_coded else ranges(network)
     for name, layer in known.items():

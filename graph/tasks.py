@@ -98,9 +98,10 @@ class Task:
         return F.cross_entropy(self.two_sided(outputs), self.targets(y), label_smoothing=smoothing)
 
     def targets(self, y: Tensor) -> Tensor:
-        """Labels (sample, *positions) or numbers (sample, *shape), one axis for each."""
-        wanted = self.shape if self.kind is Kind.VALUES else self.positions
-        return y.reshape(len(y), *wanted)
+        """Labels (sample, *positions) or real numbers (sample, *shape), one axis for each."""
+        if self.kind is not Kind.VALUES:
+            return y.reshape(len(y), *self.positions)
+        return (y if y.is_floating_point() else y.float()).reshape(len(y), *self.shape)
 
     def share(self, answers: Tensor, wanted: Tensor | None) -> float | None:
         """Per cent of answers that are the wanted ones; None without any, and for numbers."""

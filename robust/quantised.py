@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import InputError
-from spikemorph.layers.readout import Readout, Softmax
+from spikemorph.layers.readout import Readout
 from spikemorph.quant.twin import IntegerTwin
 from spikemorph.quant.twin_rules import Rule, Smoothed, StraightThrough, Unrounded
 from spikemorph.spiking import SpikingNetwork
@@ -35,7 +35,7 @@ def exact_target(
     On the CPU it is judged by the integer pass, which equals the settled spiking network; on other
     devices by the twin, which equals the integer pass bit for bit. Inputs in [0, 1] are rounded to the
     network's grid, so an attack on a coarse grid (8 bits) also needs one on a fine grid (12 or more).
-    A final softmax is left off: attacks take logits.
+    A final softmax, sigmoid or tanh is left off, which keeps the order: attacks take logits.
 
     Raises
     ------
@@ -48,8 +48,7 @@ def exact_target(
             "convert it exactly"
         )
     readout = network.readout
-    kept = tuple(op for op in readout.analog if not isinstance(op, Softmax))
-    logits = Readout(readout.factors, readout.unit, kept)
+    logits = Readout(readout.factors, readout.unit)
     graph = network.graph
     (last,) = graph.outputs
     twin = IntegerTwin(graph.map(lambda n: n if n.name != last else replace(n, op=logits)))

@@ -25,7 +25,7 @@ from .network import SpikingNetwork
 from .neurons import Alphabet, Neuron
 from .settling import WHOLE, membrane_peak, ranges, restless, settling
 from .staircase import Staircase, staircase
-from .trace import Trace, settled_at
+from .trace import Trace, require_steps, settled_at
 
 CHUNK = 4  # steps computed together: most samples are silent soon, and small chunks stay in caches
 _CONSTANT = (Convolution, Linear, ScaleShift)  # ops that add something of their own
@@ -84,9 +84,10 @@ class DenseEngine:
         Raises
         ------
         InputError
-            If a value is outside the input grid, or a rate-coded network is to run for more steps
-            than the engine was made for.
+            If there is no step, a value is outside the input grid, or a rate-coded network is to run
+            for more steps than the engine was made for.
         """
+        require_steps(steps)
         if self.network.rate_coded and steps > self.most_steps:
             raise InputError(
                 f"{steps} steps of a rate-coded network: this engine's numbers are exact for "

@@ -22,7 +22,7 @@ from spikemorph.layers.linear import Linear
 from .network import SpikingNetwork
 from .neurons import Neuron
 from .settling import restless, settling
-from .trace import Trace, settled_at
+from .trace import Trace, require_steps, settled_at
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,9 @@ class ReferenceEngine:
         Raises
         ------
         InputError
-            If a value is outside the input grid.
+            If there is no step, or a value is outside the input grid.
         """
+        require_steps(steps)
         network = self.network
         points = network.grid.to_integers(x)
         sums: dict[str, Tensor] = {}

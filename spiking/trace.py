@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spikemorph.graph import InputError
+
 from .network import SpikingNetwork
 
 
@@ -53,6 +55,18 @@ class Trace:
             steps = torch.arange(1, self.steps + 1, dtype=torch.float64)
             sums = sums / steps.reshape(-1, *[1] * (sums.dim() - 1))
         return torch.stack([network.readout.real(step) for step in sums])
+
+
+def require_steps(steps: int) -> None:
+    """Refuse a run of no step.
+
+    Raises
+    ------
+    InputError
+        With the number.
+    """
+    if steps < 1:
+        raise InputError(f"{steps} steps: a network runs for 1 step or more")
 
 
 def settled_at(active: Tensor) -> Tensor:

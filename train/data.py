@@ -89,7 +89,7 @@ class MixedData(DataTensors):
         """The samples at these positions, the extra ones being counted after the own."""
         own, count = index < len(self), len(self)
         x = self.x.new_empty(len(index), *self.x.shape[1:])
-        y = self.y.new_empty(len(index))
+        y = self.y.new_empty(len(index), *self.y.shape[1:])
         for here, source, shift in ((own, self, 0), (~own, self.extra, count)):
             x[here] = source.x[index[here] - shift].to(x)
             y[here] = source.y[index[here] - shift]

@@ -50,10 +50,10 @@ class TwoSided:
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
         """The mean over the batch."""
-        return self.objective(_TwoSidedModule(model, self.task), x, y, generator)
+        return self.objective(TwoSidedModule(model, self.task), x, y, generator)
 
 
-class _TwoSidedModule(nn.Module):
+class TwoSidedModule(nn.Module):
     """A module whose output has a logit for each class."""
 
     def __init__(self, model: nn.Module, task: Task) -> None:

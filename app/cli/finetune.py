@@ -122,7 +122,7 @@ def finetune(
     train = options.read_data(data, task=task)
     lesson, validation = lesson_of(
         numbers, train, found, seed,
-        extra=extra_of(extra, extra_share, labeller, options.read_data),
+        extra=extra_of(extra, extra_share, labeller, options.read_data, train),
         checkpoint=checkpoint, device=options.device(device), tell=options.tell_epoch,
     )  # fmt: skip
     notes = {"model": found.name, "calibration": train.name}

@@ -83,9 +83,10 @@ def prune(
             objective=objective, eps=eps, attack_steps=attack_steps, beta=beta,
             average=average, select=select,
         )  # fmt: skip
+        train = options.read_data(data, task=task)
         lesson, validation = lesson_of(
-            numbers, options.read_data(data, task=task), found, seed,
-            extra=extra_of(extra, extra_share, labeller, options.read_data),
+            numbers, train, found, seed,
+            extra=extra_of(extra, extra_share, labeller, options.read_data, train),
             checkpoint=checkpoint, device=where, tell=options.tell_epoch,
         )  # fmt: skip
     job = PruneTask(found.graph, sparsity, spread, lesson, seed, allow_empty)
