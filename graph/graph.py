@@ -128,8 +128,6 @@ class Graph:
             seen.add(node.name)
         if missing := (set(self.inputs) | set(self.outputs)) - seen:
             raise GraphError(f"the graph names {sorted(missing)} as input or output: no such node")
-        if not self.outputs:
-            raise GraphError("the graph names no output: name the node that gives its result")
         entries = {node.name for node in self.nodes if isinstance(node.op, Input)}
         if odd := entries ^ set(self.inputs):
             raise GraphError(f"{sorted(odd)}: the graph's inputs must be its Input nodes")

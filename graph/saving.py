@@ -84,6 +84,8 @@ def graph_from_plain(plain: Plain, tensors: Mapping[str, Tensor], where: str) ->
         If it is not a valid graph; `where` names the file.
     """
     stored = filled(_StoredGraph, plain, where)
+    if not stored.outputs:
+        raise InputError(f"{where}: outputs: the graph names none; write it again")
     nodes = []
     for number, item in enumerate(stored.nodes):
         place = f"{where}, node {item.name!r}" if item.name else f"{where}, nodes[{number}]"

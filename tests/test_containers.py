@@ -60,6 +60,17 @@ def test_a_header_that_is_not_one_thing_is_refused(header: str, size: int, tmp_p
             read()
 
 
+@pytest.mark.parametrize(("offsets", "size", "words"), [
+    ([[0, 8], [0, 8]], 8, "overlap"), ([[0, 8], [12, 20]], 20, "hole"), ([[4, 12]], 12, "hole"),
+    ([[0, 8]], 9, "no tensor"), ([[0, 8]], 7, "no tensor"),
+])  # fmt: skip
+def test_every_byte_belongs_to_one_tensor(offsets: list[list[int]], size: int, words: str) -> None:
+    """Said by our own reader, before the library sees anything."""
+    header = {f"t{k}": GOOD | {"data_offsets": ends} for k, ends in enumerate(offsets)}
+    with pytest.raises(InputError, match=words):
+        content_of(container(json.dumps(header), bytes(size)), "f")
+
+
 @pytest.mark.parametrize("content", [b"", b"\x01", b"\xff" * 8, struct.pack("<Q", 2**62) + b"{}"])
 def test_a_header_that_is_cut_off_is_refused(content: bytes) -> None:
     with pytest.raises(InputError, match="cut off"):

@@ -269,6 +269,31 @@ def test_settings_come_back_or_are_refused(value: Any) -> None:
                 assert type(found) is type(value)
 
 
+@pytest.mark.parametrize(("node", "field", "forgery", "words"), [
+    (1, "bias", torch.tensor([1, 2, 3]), r"field bias: has shape \(3,\), .*: out is 2"),
+    (2, "rungs", torch.tensor([[4, 3, 2, 1]] * 2), "rungs of a ladder must not fall"),
+    (2, "rungs", torch.tensor([[1, 2, 3]] * 2), "one rung for every step"),
+    (6, "factors", torch.tensor([[1, 2]]), r"field factors: has shape \(1, 2\)"),
+])  # fmt: skip
+def test_sizes_that_fields_share_and_rungs_that_fall(
+    node: int, field: str, forgery: Tensor, words: str
+) -> None:
+    plain, tensors, exercise = STORED["network"]
+    changed = copy.deepcopy(plain)
+    changed["graph"]["nodes"][node]["op"]["fields"][field] = {"tensor": "forged"}
+    with pytest.raises(InputError, match=rf"net\.safetensors, node '\w'.*{words}"):
+        exercise(changed, dict(tensors) | {"forged": forgery})
+
+
+def test_a_mask_has_the_shape_of_its_weight() -> None:
+    plain, tensors, exercise = STORED["graph"]
+    changed = copy.deepcopy(plain)
+    changed["nodes"][1]["op"]["fields"]["mask"] = {"tensor": "forged"}
+    forgery = {"forged": torch.ones(2, 1, 1, 3, dtype=torch.bool)}
+    with pytest.raises(InputError, match=r"field mask: has shape \(2, 1, 1, 3\)"):
+        exercise(changed, dict(tensors) | forgery)
+
+
 @pytest.mark.parametrize(("path", "forgery", "words"), [
     (("nodes", 1, "name"), 7, "name"),
     (("nodes", 1, "name"), "x", "two nodes are named 'x'"),
