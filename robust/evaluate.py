@@ -66,7 +66,8 @@ class EvaluationSettings:
 
     def __post_init__(self) -> None:
         if not self.eps or list(self.eps) != sorted(set(self.eps)):
-            raise InputError(f"eps {self.eps}: give at least one, growing, none twice")
+            some = ", ".join(f"{eps:g}" for eps in self.eps[:6]) + ", ..." * (len(self.eps) > 6)
+            raise InputError(f"eps ({some}): give at least one, growing, none twice")
 
     @property
     def threats(self) -> tuple[Threat, ...]:

@@ -15,6 +15,8 @@ from spikemorph.graph.errors import InputError
 from .npz import UNFOLDS
 from .reasons import reason
 
+_AXES = 8  # at most: images have three
+
 
 def read_idx(path: Path) -> Tensor:
     """An array of bytes, from a file that may be compressed.
@@ -39,7 +41,7 @@ def _read(path: Path, stream: IO[bytes], most: int) -> Tensor:
     """The array, of no more than `most` bytes: only what the header promises is unfolded."""
     magic = stream.read(4)
     sizes_read = stream.read(4 * magic[3]) if magic[:3] == b"\x00\x00\x08" and magic[3:] else b""
-    if not sizes_read or len(sizes_read) != 4 * magic[3]:
+    if not sizes_read or len(sizes_read) != 4 * magic[3] or magic[3] > _AXES:
         raise InputError(f"{path}: not an IDX file of bytes; delete it and fetch again")
     sizes = tuple(int(size) for size in np.frombuffer(sizes_read, dtype=">u4"))
     promised = math.prod(sizes)

@@ -13,8 +13,9 @@ from .watch import Ring, Trespass, Watch, children, warnings_into, watched
 _MEMORY = re.compile(
     r"not enough memory|can't allocate|unable to allocate|bad_alloc|MemoryError", re.I
 )
-_PROGRESS = re.compile(  # lines beside the output: how far a command is, and what it takes for granted
-    r"([\w-]+: )?epoch \d+: .*|[\w-]+: [\w-]+( was done before)?|[\w-]+: inputs are taken to lie in .*"
+_PROGRESS = re.compile(  # lines beside the output: how far a command is, what it doubts
+    r"warning: .*|([\w-]+: )?epoch \d+: .*|[\w-]+: [\w-]+( was done before)?"
+    r"|[\w-]+: inputs are taken to lie in .*"
 )
 _LONGEST = 2000  # characters of one line of error
 WORKED, REFUSED = "worked", "refused"
@@ -53,6 +54,8 @@ class Stage:
 def run(act: Callable[[], int], stage: Stage) -> End:
     """Carry out one command, which gives its exit status, and judge how it ended."""
     watch, warned = Watch(stage.folder), list[str]()
+    sys.stdout.flush()  # what making the input said
+    sys.stderr.flush()
     os.ftruncate(1, 0)
     os.ftruncate(2, 0)
     stage.touched.touched()
