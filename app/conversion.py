@@ -10,7 +10,6 @@ from spikemorph.convert import Certificate, canonical, certify, to_spiking
 from spikemorph.graph import Graph, Input, InputError, Node
 from spikemorph.graph.grid import Grid
 from spikemorph.layers.affine import ScaleShift
-from spikemorph.layers.ladder import Ladder
 from spikemorph.quant import Quantisation, RateCoding, rate_graph
 from spikemorph.quant.integers import Quantised, quantised
 from spikemorph.quant.prepare import relay_sums, require_neurons, split_analog
@@ -68,19 +67,13 @@ def convert_graph(
     Raises
     ------
     InputError
-        If calibration data is empty, out of range, or leaves a layer silent, or if the model has no
-        activation: nothing would spike.
+        If calibration data is empty, out of range, or leaves a layer silent.
     UnsupportedError
         Naming every node that cannot be taken, or the last one where nothing would spike.
     """
     folded = canonical(graph)
     require_neurons(relay_sums(split_analog(folded)[0]))
     made = quantised(folded, calibration, grid, quantisation)
-    if not any(isinstance(node.op, Ladder) for node in made.graph.nodes):
-        raise InputError(
-            "the model has no activation, so nothing would spike; give a network with ReLUs, "
-            "or run it as it is"
-        )
     network = to_spiking(made.graph, neuron, coding, schedule)
     return Conversion(folded, network, certify(network), made)
 

@@ -105,6 +105,11 @@ def test_constants_that_grow_are_told_before_they_are_computed(name: str, write_
     assert f"node 'grows' ({name}): its constant value takes" in line
 
 
+def test_what_nothing_reads_need_not_be_supported(write_onnx: Any) -> None:
+    dead = [node("Neg", ["one"], ["a"]), node("Own", ["a"], ["b"], domain="com.example")]
+    assert read_onnx(write_onnx([*dead, node("Relu", ["x"], ["y"])], (2, 3), {"one": ONE})).outputs
+
+
 def test_constants_that_double_are_bounded_together(write_onnx: Any) -> None:
     nodes = [node("Concat", [f"c{k}"] * 2, [f"c{k + 1}"], axis=0, name=f"n{k}") for k in range(60)]
     sums = [node("ReduceSum", ["c60"], ["s"], keepdims=0), node("Add", ["x", "s"], ["y"])]
