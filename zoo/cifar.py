@@ -19,6 +19,7 @@ from .reasons import reason
 from .routes import npm
 
 _SIDE = 32
+_MOST = 10_000  # samples of a file
 _TRAIN = tuple(f"data_batch_{number}.png" for number in range(1, 6))
 _TEST = ("test_batch.png",)
 _FILES = {
@@ -60,6 +61,8 @@ def _read_strip(path: Path) -> Tensor:
                 path.read_bytes()
             )  # gives no more than there is, whatever it claims
             with Image.open(content, formats=("PNG",)) as image:
+                if image.width != _SIDE**2 or image.height > _MOST:
+                    raise ValueError(f"{image.width}x{image.height} pixels are no samples")
                 pixels = np.array(image.convert("RGB")).reshape(-1, _SIDE, _SIDE, 3)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: cannot be read ({reason(error)}); fetch it again") from error

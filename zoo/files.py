@@ -26,6 +26,10 @@ _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # no others: some star
 _MOST_CLASSES = 100_000
 _MOST_PIXELS = 2**24  # of an image
 _ORIENTATION = 0x0112  # the EXIF tag
+_OWN = (
+    "raw",
+    "packbits",
+)  # of TIFFs: others are decoded by libtiff, which writes on the error stream
 _GREY = frozenset({"1", "L"})
 _COLOUR = frozenset({"P", "RGB"})
 _KINDS = {torch.uint8: np.uint8, torch.float32: np.float32, torch.int64: np.int64}
@@ -188,6 +192,11 @@ def _look(path: Path) -> tuple[str, tuple[int, int]]:
         if image.mode not in _GREY | _COLOUR:
             raise InputError(
                 f"{_named(path)}: its pixels are {image.mode}; save it as 8-bit grey or RGB"
+            )
+        packed = image.info.get("compression", "raw")
+        if image.format == "TIFF" and packed not in _OWN:
+            raise InputError(
+                f"{_named(path)}: a TIFF with compression {packed}; save it without, or as PNG"
             )
         columns, rows = image.size
         if columns * rows > _MOST_PIXELS:

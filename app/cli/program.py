@@ -67,6 +67,11 @@ def _options(
     """Turn trained networks into certified spiking networks."""
 
 
+def in_line(error: Exception) -> str:
+    """What an error says in one line, without letters that a terminal obeys: files choose some."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(error))
+
+
 def main() -> int:
     """Run the program; the exit status."""
     try:
@@ -81,7 +86,7 @@ def main() -> int:
         typer.echo(f"error: {error}", err=True)
         return 3
     except SpikemorphError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {in_line(error)}", err=True)
         return 2
     except (MemoryError, RuntimeError) as error:
         if (line := shortage(error)) is None:

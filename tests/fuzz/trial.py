@@ -8,6 +8,7 @@ from random import Random
 
 import torch
 
+from spikemorph.cli.program import in_line
 from spikemorph.graph import SpikemorphError
 
 from .commands import call
@@ -65,7 +66,7 @@ def _status(command: Callable[[Path], object], folder: Path) -> int:
     try:
         command(folder)
     except SpikemorphError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {in_line(error)}\n")
         return 2
     return 0
 

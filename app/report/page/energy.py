@@ -6,7 +6,7 @@ from .. import formats
 from ..blocks import Block, Cell, Figure, Fold, Prose, Table
 from ..plots_bars import Ratios, ratios
 from ..shapes import ANYTHING, NUMBER, TEXT, TRUTH, WHOLE, ListOf, MapOf, Maybe, Plain, Shape
-from .energy_layers import ROW, counted, layers
+from .energy_layers import COUNTED, ROW, counted, layers
 from .energy_limits import BREAK_EVEN, FIT, break_even, chip, constants
 from .forms import ANN, DENSE_SPIKING, FORMS, MASKED, SHORT, called
 from .memory import SHAPE as MEMORY
@@ -40,7 +40,7 @@ SHAPE: Shape = {
         "spike_rate?": NUMBER,
         "spikes_per_synapse?": NUMBER,
         "totals?": MapOf(NUMBER),
-        "layers?": ListOf({"node": TEXT, "op": TEXT, "synops?": WHOLE}),
+        "layers?": ListOf({"node": TEXT, "op": TEXT, **{f"{key}?": WHOLE for key in COUNTED}}),
     },
     "dense_source?": TEXT,
     "prices": ListOf(_PRICE),

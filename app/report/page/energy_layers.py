@@ -1,5 +1,7 @@
 """Part of the section on energy: where the energy goes, layer by layer, and what was counted."""
 
+from collections.abc import Mapping
+
 from .. import formats
 from ..blocks import Block, Figure, Fold, Table
 from ..plots_bars import MOST, Bar, Bars, bars
@@ -103,19 +105,29 @@ def _table(priced: list[Plain], order: list[str]) -> Table:
     )
 
 
+COUNTED: Mapping[
+    str, tuple[str, bool]
+] = {  # what a layer's count is called; is it a sum over samples
+    "weights": ("Weights", False),
+    "nonzero_weights": ("Not zero", False),
+    "mac_dense": ("ANN products", False),
+    "mac_effective": ("of them not by zero", True),
+    "synops": ("Synaptic operations", True),
+    "synops_dense_weights": ("with dense weights", True),
+    "analog_macs": ("Analog products", True),
+    "spikes_out": ("Spikes out", True),
+    "updates_driven": ("Neuron updates", True),
+    "updates_idle": ("Idle neuron steps", True),
+}
+
+
 def counted(part: Plain) -> list[Block]:
     """Synaptic operations and the other counts, per inference."""
     counts = part["counts"]
     rows, samples = counts.get("layers") or [], counts.get("samples")
     if not rows or not samples:
         return []
-    names = {
-        "weights": ("Weights", 1), "nonzero_weights": ("Not zero", 1), "mac_dense": ("ANN products", 1),
-        "mac_effective": ("of them not by zero", samples), "synops": ("Synaptic operations", samples),
-        "synops_dense_weights": ("with dense weights", samples),
-        "analog_macs": ("Analog products", samples), "spikes_out": ("Spikes out", samples),
-        "updates_driven": ("Neuron updates", samples), "updates_idle": ("Idle neuron steps", samples),
-    }  # fmt: skip
+    names = {key: (label, samples if mean else 1) for key, (label, mean) in COUNTED.items()}
     kept = {key: label for key, label in names.items() if all(key in row for row in rows)}
     body = tuple(
         (row["node"], *(formats.count(row[key] / by) for key, (_, by) in kept.items()))
