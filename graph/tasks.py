@@ -127,7 +127,7 @@ class Task:
         if y is None:
             return
         wanted = self.shape if self.kind is Kind.VALUES else self.positions
-        if math.prod(y.shape[1:]) != math.prod(wanted) or (y.dim() > 1 and y.shape[1:] != wanted):
+        if _without_ones(y.shape[1:]) != _without_ones(wanted):
             raise InputError(
                 f"{where}: labels of shape {tuple(y.shape[1:])} a sample, the network answers in shape "
                 f"{wanted}; give {'one label' if not wanted else 'labels of that shape'} a sample"
@@ -181,6 +181,11 @@ class Distance:
         return cls(float(apart.square().mean().sqrt()), float(apart.abs().mean()), r2)
 
 
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without its axes of one: with them and without, labels are the same."""
+    return tuple(size for size in shape if size != 1)
+
+
 _LEAST = 1e-6  # of a probability, whose logit is a number
 _KINDS = ", ".join(Kind)
 
@@ -225,9 +230,15 @@ def _inferred(shape: tuple[int, ...], y: Tensor | None, sigmoid: bool) -> Kind:
         return Kind.VALUES if y is not None and y.is_floating_point() else Kind.CLASSES
     if y is None:
         return Kind.BINARY if sigmoid else Kind.VALUES
+    two = bool(((y == 0) | (y == 1)).all())
+    if y.is_floating_point() and two:
+        raise InputError(
+            "the network has one output and its targets are 0.0 and 1.0 alone: if they tell numbers, say "
+            "so with --task values; binary labels are whole, as y.astype('int64')"
+        )
     if y.is_floating_point():
         return Kind.VALUES
-    if bool(((y == 0) | (y == 1)).all()):
+    if two:
         return Kind.BINARY
     raise InputError(
         f"the network has one output and labels run from {int(y.min())} to {int(y.max())}: if it tells "
