@@ -199,7 +199,7 @@ def run_recipe(
     return result
 
 
-def _model(recipe: Recipe, tell: Tell) -> Model:
+def _model(recipe: Recipe, tell: Tell = lambda _: None) -> Model:
     """The recipe's model, behind its normalisation where it gives one, its input range declared."""
     shape = (1, *recipe.input_shape) if recipe.input_shape else None
     model = load_graph(recipe.model, input_shape=shape)

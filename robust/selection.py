@@ -16,9 +16,10 @@ import torch.distributed as processes
 from torch import Tensor, nn
 
 from spikemorph.graph import InputError
+from spikemorph.graph.fields import filled
 from spikemorph.train import DataTensors
 from spikemorph.train.averaging import Average, Averaging
-from spikemorph.train.checkpoint import State, load_checkpoint, save_checkpoint
+from spikemorph.train.checkpoint import RUN, State, load_checkpoint, save_checkpoint
 from spikemorph.train.loop import TrainingStopped
 
 from .draws import Draws
@@ -158,7 +159,7 @@ class Chosen:
         if checkpoint is None or final.selection is None:
             return
         if checkpoint.exists():
-            self._take_up(load_checkpoint(checkpoint))
+            self._take_up(load_checkpoint(checkpoint, RUN))
         elif _is_first():
             checkpoint.with_name(f"{checkpoint.name}.best").unlink(missing_ok=True)
 
@@ -234,13 +235,16 @@ class Chosen:
         """Go on where the run was stopped, even between its checkpoint and its judgement."""
         assert self._selection is not None and self._file is not None
         if self._file.exists():
-            state = load_checkpoint(self._file)
+            state = load_checkpoint(self._file, ("identity", "scores", "model"))
             if state["identity"] != self._selection.identity():
                 raise InputError(
                     f"{self._file}: selected by {state['identity']}, now "
                     f"{self._selection.identity()}; ask for the same or delete it and the checkpoint"
                 )
-            self.scores = tuple(EpochScore(**score) for score in state["scores"])
+            self.scores = tuple(
+                filled(EpochScore, score, f"{self._file}, score {index}")
+                for index, score in enumerate(state["scores"])
+            )
             self._best = state["model"]
         if _many():
             processes.barrier()  # all have read before the first writes

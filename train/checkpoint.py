@@ -21,8 +21,9 @@ _PARTS: Mapping[str, type] = {
     "records": list,
     "companions": list,
     "ended": bool,
+    "scores": list,
 }
-_LATER = ("companions", "ended")  # older files lack them
+RUN = ("identity", "model", "optimizer", "generator", "records")  # what a run goes on from
 
 
 def is_begun(path: Path | None) -> bool:
@@ -41,8 +42,14 @@ def save_checkpoint(state: State, path: Path) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def load_checkpoint(path: Path) -> State:
-    """Read tensors and plain values only; anything else in the file is refused."""
+def load_checkpoint(path: Path, needed: tuple[str, ...] = ("identity",)) -> State:
+    """Read tensors and plain values only; anything else in the file is refused.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, a part that is `needed` is not there, or a part is of another kind.
+    """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001  damaged bytes fail in any way
@@ -53,7 +60,7 @@ def load_checkpoint(path: Path) -> State:
     if not isinstance(state, dict) or "identity" not in state:
         raise InputError(f"checkpoint {path}: not a training run; delete it to start over")
     for name, kind in _PARTS.items():
-        if not isinstance(state.get(name), kind) and (name in state or name not in _LATER):
+        if not isinstance(state.get(name), kind) and (name in state or name in needed):
             raise InputError(
                 f"checkpoint {path}: {name} is damaged or missing; delete it to start over"
             )

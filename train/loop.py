@@ -18,7 +18,7 @@ from spikemorph.graph.fields import filled
 from spikemorph.graph.saving import content_hash
 
 from .averaging import Average
-from .checkpoint import State, alike, is_begun, load_checkpoint, momenta, save_checkpoint
+from .checkpoint import RUN, State, alike, is_begun, load_checkpoint, momenta, save_checkpoint
 from .companion import Companion, Companions, Moment, kept_modules
 from .data import DataTensors
 from .objectives import CrossEntropy, Objective
@@ -125,7 +125,7 @@ class _Run:
 
     def restore(self, path: Path) -> tuple[list[EpochRecord], bool]:
         """Take up a stopped run where its last whole epoch ended, and whether it was its end."""
-        state = load_checkpoint(path)
+        state = load_checkpoint(path, RUN)
         for name, value in self.identity.items():
             before = state["identity"].get(name, value)  # older files say less
             if before != value:
@@ -240,7 +240,7 @@ def _begin(
 def _last_good(checkpoint: Path | None) -> str:
     if checkpoint is None or not is_begun(checkpoint):
         return ""
-    epoch = len(load_checkpoint(checkpoint)["records"])
+    epoch = len(load_checkpoint(checkpoint, RUN)["records"])
     return (
         f"; {checkpoint} keeps the weights of epoch {epoch} (read them with "
         "spikemorph.train.checkpoint.load_checkpoint): delete it to start over at another rate"
