@@ -108,7 +108,8 @@ def prints(folder: Path) -> None:
 
 
 def says_two_lines(folder: Path) -> None:
-    raise InputError("one\ntwo")
+    os.write(2, b"error: f: damaged, and more\n")
+    raise InputError("f: damaged; write it again")
 
 
 def crashes(folder: Path) -> None:
