@@ -1,8 +1,10 @@
 """A training run on disk: written whole or not at all, read without executing anything."""
 
 import io
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -51,7 +53,14 @@ def load_checkpoint(path: Path, needed: tuple[str, ...] = ("identity",)) -> Stat
         If the file is damaged, a part that is `needed` is not there, or a part is of another kind.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of what else a file may hold; it is refused below
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:  # torch's own words advise to unpickle it all the same
+        raise InputError(
+            f"checkpoint {path}: cannot be read (it holds something else than tensors and plain "
+            "values); delete it to start over"
+        ) from error
     except Exception as error:  # noqa: BLE001  damaged bytes fail in any way
         reason = str(error).strip().split("\n")[0]
         raise InputError(
