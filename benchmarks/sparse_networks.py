@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from spikemorph import convert_graph, load_graph
-from spikemorph.evaluation import float_classes, measure, share
+from spikemorph.evaluation import float_answers, measure
 from spikemorph.graph import Graph
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.saving import write_bytes
@@ -25,6 +25,7 @@ from spikemorph.quant import Quantisation
 from spikemorph.sampling import drawn
 from spikemorph.spiking import DenseEngine, save_network
 from spikemorph.spiking.integer_pass import IntegerPass
+from spikemorph.tasks import task_for
 from spikemorph.zoo import Samples, load_data
 
 DATA = {
@@ -114,15 +115,17 @@ def converted(graph: Graph, train: Samples, test: Samples, out: Path) -> dict[st
     save_network(out, result.network, result.notes())
     x, steps = test.values(), result.certificate.steps_required
     assert steps is not None
-    spiking = measure(result.network, DenseEngine(result.network), x[:SPIKING], steps)
+    task, engine = task_for(result.network.graph, test), DenseEngine(result.network)
+    spiking = measure(result.network, engine, x[:SPIKING], steps, task=task)
+    integers = task.answers(IntegerPass(result.network).outputs(x))
     y = None if test.y is None else test.y[:SPIKING]
     return {
-        "float": share(float_classes(result.float_graph, x), test.y),
-        "integer": share(IntegerPass(result.network).classes(x), test.y),
+        "float": task.share(float_answers(result.float_graph, x, task), test.y),
+        "integer": task.share(integers, test.y),
         "level": result.certificate.level,
         "steps": steps,
         "spiking_n": len(x[:SPIKING]),
-        "spiking": share(spiking.classes[-1], y),
+        "spiking": task.share(spiking.answers[-1], y),
         "mismatching_logits": spiking.mismatches(steps),
         "logits": spiking.counts * len(x[:SPIKING]),
         "spikes_per_inference": float(spiking.spikes.sum(0).double().mean()),

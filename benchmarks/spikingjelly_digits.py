@@ -161,7 +161,7 @@ class Ours:
         last = max(*STEPS, required or 0)
         found = measure(network, DenseEngine(network), samples.values(), last)
         spikes = found.spikes.cumsum(0).double().mean(1)
-        accuracy = {step: share(found.classes[step - 1], samples.y) for step in range(1, last + 1)}
+        accuracy = {step: share(found.answers[step - 1], samples.y) for step in range(1, last + 1)}
         sent = {step: float(spikes[step - 1]) for step in accuracy}
         differing = dict(enumerate(found.differing.sum(1).tolist(), 1)) if required else {}
         return Row(self.name, self.alphabet, accuracy, sent, required, differing)

@@ -52,10 +52,6 @@ class IntegerPass:
         """(sample, *output shape) float64 real outputs."""
         return torch.cat([self.network.readout.real(self(part)) for part in x.split(batch)])
 
-    def classes(self, x: Tensor, batch: int = 100) -> Tensor:
-        """(sample,) the largest output of every sample."""
-        return self.outputs(x, batch).flatten(1).argmax(1)
-
     def _node(self, node: Node, *inputs: Tensor) -> Tensor:
         kind = self._kinds.get(node.name, torch.int64)
         return self._compute(node, *(i.to(kind) for i in inputs)).to(torch.int64)

@@ -3,6 +3,7 @@
 import ast
 import configparser
 import importlib
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,3 +159,14 @@ def test_every_folder_of_code_is_listed_in_setup() -> None:
     setup.read(ROOT / "setup.cfg")
     listed = set(setup["options"]["packages"].split())
     assert listed == {module_of(path) for path in FILES if path.stem == "__init__"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda p: p.name)
+def test_benchmarks_import_what_is_there(path: Path) -> None:
+    """They are not installed and seldom run, so a name that is gone would go unseen."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
+            module = importlib.import_module(node.module or "")
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                assert hasattr(module, alias.name) or importlib.util.find_spec(inner), inner
