@@ -196,14 +196,13 @@ def measure(bench: Bench) -> None:
     network, certificate, _ = load_certified(bench.folder / "network.safetensors")
     graph = load_graph_file(bench.folder / "model.safetensors")
     x, y = bench.test_values(bench.recipe.measure.spiking)
-    steps = curve_steps(certificate)
+    steps, task = curve_steps(certificate), task_for(graph, bench.test)
     result = evaluate(
         network, DenseEngine(network, most_steps=max(steps)), certify(network, max(steps)), x, y,
         steps=steps, names=(bench.network.name, bench.test.name), float_graph=graph,
-        task=task_for(graph, bench.test),
+        task=task,
     )  # fmt: skip
     whole, labels = bench.test_values(0)
-    task = task_for(graph, bench.test)
     integers = task.answers(IntegerPass(network).outputs(whole))
     everything = {
         "n": len(whole),

@@ -22,6 +22,8 @@ from torch._export.serde import schema
 from torch._export.serde.union import _Union
 from torch._ops import OpOverloadPacket
 
+from spikemorph.graph.plain import keys_once
+
 _DEEPEST = 60  # lists in lists
 _LARGEST = 2**63 - 1
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
@@ -57,7 +59,7 @@ def parsed(content: bytes) -> Any:
     """
     try:
         plain = json.loads(
-            content.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number,
+            content.decode("utf-8"), object_pairs_hook=keys_once, parse_constant=_no_number,
             parse_int=_whole, parse_float=_real,
         )  # fmt: skip
     except (ValueError, RecursionError) as error:
@@ -75,13 +77,6 @@ def payloads(content: bytes) -> tuple[bytes, dict[str, Any]]:
     """The list of stored tensors, written again, and the same by the names of the tensors."""
     plain = _checked(schema.PayloadConfig, parsed(content), "config", 0)
     return json.dumps(plain, allow_nan=False).encode(), plain["config"]
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands in it twice")
-    return found
 
 
 def _no_number(text: str) -> Any:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from spikemorph.graph import InputError
+from spikemorph.graph import InputError, containers
 
 _LOCAL = struct.Struct("<4s5H3I2H")
 _ENTRY = struct.Struct("<4s6H3I5H2I")
@@ -46,19 +46,15 @@ class _Entry:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's bytes, read once, so that all that is checked is what is used.
+    """A model's bytes, read once.
 
     Raises
     ------
     InputError
-        If it is missing, empty, cannot be read or does not fit into memory.
+        If the file is missing, empty, cannot be read or does not fit into memory.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        content = containers.read_bytes(path)
     except MemoryError as error:
         raise InputError(f"{path}: does not fit into memory") from error
     if not content:

@@ -57,13 +57,23 @@ def read_content(path: Path) -> Content:
     InputError
         If it is missing or none; if a key is there twice, or a byte belongs to no tensor or to two.
     """
+    return content_of(read_bytes(path), path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes, read once, so that all that is checked is what is used.
+
+    Raises
+    ------
+    InputError
+        If it is missing or cannot be read.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    return content_of(content, path)
 
 
 def content_of(content: bytes, where: object) -> Content:

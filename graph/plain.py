@@ -20,7 +20,7 @@ def read_plain(text: str | bytes, where: object) -> Plain:
     """
     try:
         plain = json.loads(
-            text, object_pairs_hook=_table, parse_constant=_constant, parse_int=_whole
+            text, object_pairs_hook=keys_once, parse_constant=_constant, parse_int=_whole
         )
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not readable as JSON ({error}); write it again") from error
@@ -29,7 +29,14 @@ def read_plain(text: str | bytes, where: object) -> Plain:
     return plain
 
 
-def _table(pairs: list[tuple[str, Plain]]) -> dict[str, Plain]:
+def keys_once(pairs: list[tuple[str, Plain]]) -> dict[str, Plain]:
+    """A table of JSON, in which no key stands twice: else two readers could take another entry.
+
+    Raises
+    ------
+    ValueError
+        Naming the key.
+    """
     table = dict(pairs)
     if len(table) < len(pairs):
         names = [name for name, _ in pairs]
