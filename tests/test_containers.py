@@ -1,6 +1,6 @@
 """Headers that two readers could read in two ways, and JSON that says two things, are refused.
 
-Killed by these tests: a key that may be there twice, a hole or an overlap between tensors, bytes
+Held by these tests: a key that may be there twice, a hole or an overlap between tensors, bytes
 behind the last one, NaN, endless nesting, a file that chooses which module is imported.
 """
 

@@ -1,6 +1,6 @@
 """Weights from 1e-40 to 1e40, anywhere: conversion succeeds, or its error names a node.
 
-Killed by these tests: no check of calibration for finite numbers (infinite ratios), none of whole
+Held by these tests: no check of calibration for finite numbers (infinite ratios), none of whole
 numbers for 62 bits (a bias that wraps around), rungs that are not cut at the ends, a unit of zero.
 """
 
