@@ -42,7 +42,7 @@ def load(path: Path) -> tuple[onnx.ModelProto, int]:
         )
     try:
         model = onnx.load_model_from_string(content)
-        require_text(model.graph)
+        require_text(model)
     except Exception as error:  # the parser raises many kinds, all of them about the file
         raise _unreadable(path, error) from error
     size = len(content) + _bring_inside(path, model)

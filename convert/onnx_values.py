@@ -24,15 +24,17 @@ _NOTHING = np.dtype("V0")  # of values whose shape alone is known: they take no 
 _RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomUniform"}
 
 
-def require_text(graph: onnx.GraphProto) -> None:
-    """Raise `ValueError` where a name is not text: the parser leaves damaged ones as bytes."""
-    names = [item.name for item in (*graph.input, *graph.output, *graph.initializer)]
-    for node in graph.node:
-        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
-        names += [item.name for item in node.attribute]
-    for name in names:
-        if not isinstance(name, str):
-            raise ValueError(f"the name {name!r} is not text")
+def require_text(message: Any) -> None:
+    """Raise `ValueError` where any text of a message is none: the parser leaves damaged text as bytes."""
+    for field, value in message.ListFields():
+        if field.type not in (field.TYPE_STRING, field.TYPE_MESSAGE):
+            continue
+        one = isinstance(value, str | bytes) or hasattr(value, "ListFields")
+        for item in (value,) if one else value:
+            if field.type == field.TYPE_MESSAGE:
+                require_text(item)
+            elif not isinstance(item, str):
+                raise ValueError(f"the {field.name} {item!r} is not text")
 
 
 def weight(path: Path, item: onnx.TensorProto) -> Tensor | Unknown:
