@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from spikemorph.convert import certify, to_spiking
 
     from .conversion import Conversion, convert_graph
-    from .evaluation import evaluate
-    from .models import load_graph
-    from .results import EvaluationResult
+    from .measures.evaluation import evaluate
+    from .measures.results import EvaluationResult
+    from .sources.models import load_graph
 
 __all__ = [
     "Conversion",
@@ -28,11 +28,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Conversion": "conversion",
-    "EvaluationResult": "results",
+    "EvaluationResult": "measures.results",
     "certify": "convert",
     "convert_graph": "conversion",
-    "evaluate": "evaluation",
-    "load_graph": "models",
+    "evaluate": "measures.evaluation",
+    "load_graph": "sources.models",
     "to_spiking": "convert",
 }
 

@@ -23,14 +23,14 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from spikemorph.models import load_graph
 from spikemorph.robust import Draws, Target, Threat
-from spikemorph.robust.objectives import FastAdversarial
-from spikemorph.robust.paths import paper_paths, spiking_target
-from spikemorph.robust.pgd import Pgd
-from spikemorph.robust.worst_case import worst_case
+from spikemorph.robust.attacks.pgd import Pgd
+from spikemorph.robust.cascade.worst_case import worst_case
+from spikemorph.robust.paths.through_time import paper_paths, spiking_target
+from spikemorph.robust.training.objectives import FastAdversarial
+from spikemorph.sources.models import load_graph
 from spikemorph.surrogate import Dynamics, SpikingModule
-from spikemorph.surrogate.road import to_trainable
+from spikemorph.surrogate.to_trainable import to_trainable
 from spikemorph.train import DataTensors, TrainSettings, fit
 from spikemorph.zoo import load_data
 

@@ -23,11 +23,11 @@ from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import run_integers, shapes
 from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.masks import weight_of, weighted_nodes
-from spikemorph.models import load_graph
 from spikemorph.prune.channel_choice import FilterNorm, channel_scores, choose_channels
+from spikemorph.prune.channel_groups import couple_channels
 from spikemorph.prune.channels import mask_channels, remove_channels
-from spikemorph.prune.coupling import couple_channels
 from spikemorph.quant import Quantisation
+from spikemorph.sources.models import load_graph
 from spikemorph.spiking import DenseEngine, SpikingNetwork
 from spikemorph.zoo import load_data
 

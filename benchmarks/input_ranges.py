@@ -16,8 +16,8 @@ from rich.table import Table
 from spikemorph.cli import main as spikemorph
 from spikemorph.conversion import convert_graph, normalised
 from spikemorph.graph.grid import Grid, Interval
-from spikemorph.models import load_graph
 from spikemorph.quant import Quantisation
+from spikemorph.sources.models import load_graph
 from spikemorph.spiking import save_network
 from spikemorph.zoo import load_data
 

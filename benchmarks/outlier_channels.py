@@ -25,9 +25,9 @@ from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import run_integers, shapes
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift
-from spikemorph.models import load_graph
 from spikemorph.quant import Quantisation, RateCoding
-from spikemorph.sampling import labels_of
+from spikemorph.sources.models import load_graph
+from spikemorph.sources.sampling import labels_of
 from spikemorph.spiking import DenseEngine
 from spikemorph.spiking.neurons import IF
 from spikemorph.train import DataTensors, TrainSettings, fit

@@ -13,7 +13,7 @@ import typer
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from spikemorph.sampling import labels_of
+from spikemorph.sources.sampling import labels_of
 from spikemorph.train import DataTensors, FlipAndShift, TrainSettings, fit
 from spikemorph.train.loop import EpochRecord
 from spikemorph.zoo import load_data

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from spikemorph import to_spiking
 from spikemorph.energy import Widths, count
-from spikemorph.energy.loads import Spikes, SpikingColumn
-from spikemorph.energy.prices_chips import LOIHI_SANAFE
+from spikemorph.energy.prices.chips import LOIHI_SANAFE
+from spikemorph.energy.prices.workload import Spikes, SpikingColumn
 from spikemorph.graph import Graph, Input, Node
 from spikemorph.graph.grid import Grid
 from spikemorph.layers.convolution import Convolution

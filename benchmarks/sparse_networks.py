@@ -16,16 +16,16 @@ from typing import Annotated, Any
 import typer
 
 from spikemorph import convert_graph, load_graph
-from spikemorph.evaluation import float_answers, measure
 from spikemorph.graph import Graph
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.saving import write_bytes
 from spikemorph.layers.masks import sparsity as zeros_of
+from spikemorph.measures.evaluation import float_answers, measure
 from spikemorph.quant import Quantisation
-from spikemorph.sampling import drawn
+from spikemorph.sources.sampling import drawn
+from spikemorph.sources.tasks import task_for
 from spikemorph.spiking import DenseEngine, save_network
 from spikemorph.spiking.integer_pass import IntegerPass
-from spikemorph.tasks import task_for
 from spikemorph.zoo import Samples, load_data
 
 DATA = {

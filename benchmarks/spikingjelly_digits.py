@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from spikemorph.conversion import convert_graph, convert_rate_coded
 from spikemorph.convert import read_torch
-from spikemorph.evaluation import measure
 from spikemorph.graph.grid import Grid
+from spikemorph.measures.evaluation import measure
 from spikemorph.quant import MSE, Max, Percentile, Quantisation, RateCoding
 from spikemorph.spiking import DenseEngine, Neuron, SpikingNetwork
 from spikemorph.spiking.neurons import IF, STBIF, pow2

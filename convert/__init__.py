@@ -2,9 +2,9 @@
 
 from .canonical import canonical
 from .certificate import Certificate, certify, load_certified
-from .read_onnx import read_onnx
-from .read_torch import read_pt2, read_torch
-from .spiking import to_spiking
+from .readers.read_onnx import read_onnx
+from .readers.read_torch import read_pt2, read_torch
+from .to_spiking import to_spiking
 
 __all__ = [
     "Certificate",

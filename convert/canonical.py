@@ -18,7 +18,7 @@ from spikemorph.layers.pooling import AveragePool, GlobalAverage, GlobalMax, Max
 from spikemorph.layers.shape import Identity, Transpose
 from spikemorph.layers.windows import added, pairs
 
-from .scales import fold_once
+from .fold_scales import fold_once
 
 Pass = Callable[[Graph], Graph]
 _MOVERS = (MaxPool, GlobalMax, Transpose)

@@ -1,12 +1,12 @@
 """Exact counts of what a network does, priced by many models; memory and storage."""
 
-from .counting import count
-from .counts import Counts
+from .counting.count import count
+from .counting.counts import Counts
 from .estimate import PRICE_LISTS, estimate_energy
-from .loads import Widths
-from .memory import MemoryResult
-from .memory_model import measure_memory
-from .prices import PriceList
+from .memory.measure import measure_memory
+from .memory.results import MemoryResult
+from .prices.price_list import PriceList
+from .prices.workload import Widths
 from .results import EnergyResult
 
 __all__ = [

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from .counts import Counts
-from .loads import Spikes, Widths, spiking_columns
-from .prices import PriceList
+from .counting.counts import Counts
+from .prices.price_list import PriceList
+from .prices.workload import Spikes, Widths, spiking_columns
 from .results import HEADLINE, Band, BreakEven, PriceRow
 
 BASELINES = (

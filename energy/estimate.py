@@ -6,18 +6,18 @@ from spikemorph.graph import InputError
 from spikemorph.spiking import SpikingNetwork
 
 from .bands import BASELINES, LITERATURE, band, break_even
-from .bitops import bits_of
-from .counting import count
-from .counts import Counts
+from .counting.count import count
+from .counting.counts import Counts
 from .fits import fit_loihi
-from .loads import Widths
-from .memory_model import measure_memory
-from .prices import PriceList
-from .prices_chips import LOIHI_SANAFE, LOIHI_TABLE2, SPINNAKER2, TRUENORTH
-from .prices_compute import SYNOPS_FP32, SYNOPS_INT
-from .prices_devices import ARM, CPU, GPU
-from .prices_memory import MEM45_CLAMPED, MEM45_LINE
-from .prices_traffic import RATIOS, STEP, yan22
+from .memory.measure import measure_memory
+from .prices.bitops import bits_of
+from .prices.chips import LOIHI_SANAFE, LOIHI_TABLE2, SPINNAKER2, TRUENORTH
+from .prices.compute import SYNOPS_FP32, SYNOPS_INT
+from .prices.devices import ARM, CPU, GPU
+from .prices.memory_access import MEM45_CLAMPED, MEM45_LINE
+from .prices.price_list import PriceList
+from .prices.traffic import RATIOS, STEP, yan22
+from .prices.workload import Widths
 from .results import EnergyResult
 
 PRICE_LISTS: tuple[PriceList, ...] = (

@@ -7,7 +7,7 @@ from spikemorph.graph import Graph
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.masks import Weighted
 
-from .counts import Counts, LayerCounts
+from .counting.counts import Counts, LayerCounts
 from .results import ChipFit, LayerFit
 
 # Davies et al., IEEE Micro 2018: of one core, and how many cores a chip has.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .counts import Counts
+from .counting.counts import Counts
 
 HEADLINE = "integer_masked_skipping"  # the baseline of the first verdict
 

@@ -7,9 +7,9 @@ from . import (  # noqa: F401  imported for the rows they enter
     joining,
     ladder,
     linear,
-    narrowing,
     normalisation,
     pooling,
     readout,
     shape,
+    slicing,
 )

@@ -10,9 +10,9 @@ from torch import Generator, Tensor
 from spikemorph.graph import Graph, InputError
 
 from .allocation import ErdosRenyi
+from .deepr_connections import Signed, Walk, signed_module
 from .masked import train_module
 from .methods import methods
-from .signed import Signed, Walk, signed_module
 from .task import PruneTask
 
 

@@ -11,7 +11,7 @@ from spikemorph.graph import InputError, Op
 from spikemorph.layers.masks import Weighted
 from spikemorph.layers.normalisation import BatchNorm
 
-from .coupling import Coupling, Stock
+from .channel_groups import Coupling, Stock
 
 # (op) -> a score for every output channel of the op, (out,); None for ops that have none.
 ChannelScore = Callable[[Op], Tensor | None]

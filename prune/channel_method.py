@@ -7,8 +7,8 @@ from spikemorph.graph import Graph, InputError
 from spikemorph.layers.masks import masks_of
 
 from .channel_choice import ChannelScore, FilterNorm, Scope, channel_scores, choose_channels
+from .channel_groups import Coupling, couple_channels
 from .channels import remove_channels
-from .coupling import Coupling, couple_channels
 from .masked import train_masked
 from .methods import methods
 from .task import PruneTask

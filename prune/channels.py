@@ -12,9 +12,9 @@ from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.joining import Concat
 from spikemorph.layers.masks import Weighted
 
-from .carrying import Carried
+from .channel_groups import Channels, Coupling, couple_channels, place
 from .channel_rows import Change, Cut, shrinks
-from .coupling import Channels, Coupling, couple_channels, place
+from .channel_tracing import Carried
 
 
 def mask_channels(graph: Graph, removed: Channels, *, whole: bool = False) -> Graph:

@@ -14,12 +14,12 @@ from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.joining import Add, Concat
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.masks import weight_of, weighted_nodes
-from spikemorph.layers.narrowing import Narrow
 from spikemorph.layers.normalisation import BatchNorm
 from spikemorph.layers.pooling import AveragePool, GlobalAverage, GlobalMax, MaxPool, SumPool
 from spikemorph.layers.shape import Identity, Pad, Reshape, Transpose
+from spikemorph.layers.slicing import Narrow
 
-from .coupling import Coupling, Stock, couple_channels
+from .channel_groups import Coupling, Stock, couple_channels
 
 # Which numbers of an op's output vary with the network's input: (op, *those of its inputs) -> the same,
 # float64, above 0 where a number varies. Key: op class. Without a row, all may vary.

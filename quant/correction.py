@@ -13,9 +13,9 @@ from spikemorph.layers.ladder import along_channels
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.readout import Readout
 
-from .plan import Plan
 from .prepare import WEIGHTED
-from .units import as_reals, naming, narrow
+from .scale_plan import Plan
+from .scales import as_reals, naming, narrow
 
 CORRECTION_SAMPLES = 256
 

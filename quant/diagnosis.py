@@ -16,7 +16,7 @@ from spikemorph.layers.linear import Linear
 
 from .integers import Quantised
 from .prepare import WEIGHTED
-from .units import as_reals, widened
+from .scales import as_reals, widened
 
 _CLEAN = 1e-30  # of noise over signal: as good as none
 

@@ -19,11 +19,11 @@ from spikemorph.layers.readout import Analog, Readout
 from .correction import correct_biases
 from .ladders import build_ladder
 from .observe import choose_steps
-from .plan import Plan, plain_ratio
 from .prepare import WEIGHTED, relay_sums, split_analog, whole_factors
 from .rates import RATE_WEIGHTS, RateCoding, rate_steps
+from .scale_plan import Plan, plain_ratio
+from .scales import Scale, as_factors, as_reals, common, naming, narrow, widened
 from .settings import Quantisation
-from .units import Scale, as_factors, as_reals, common, naming, narrow, widened
 
 _FINER = 64  # a shift folded into a ladder is kept to this share of an accumulator's unit
 

@@ -12,7 +12,7 @@ from spikemorph.layers.activation import Activation, Clip, Relay, ReLU
 from spikemorph.layers.ladder import Ladder, Line
 
 from .observe import Steps
-from .units import Scale, whole_tensor, widened
+from .scales import Scale, whole_tensor, widened
 
 ALWAYS, NEVER = -(2**62), 2**62  # rungs below and above every sum
 LONGEST = 256  # longer ladders that are evenly spaced keep their line only

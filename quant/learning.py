@@ -18,15 +18,15 @@ from spikemorph.train import DataTensors, Objective, TrainSettings, fit
 from spikemorph.train.loop import Augment, EpochRecord
 
 from .correction import CORRECTION_SAMPLES, correct_biases
+from .exact_floats import Products, through
 from .integers import Builder, prepared
 from .learning_pass import LearningPass
 from .learning_scales import Planned, soft_scales
 from .learning_steps import LearntStep, fitted, limit_of, loudness, refuse_unlearnable
 from .observe import choose_steps
-from .plan import Plan
+from .scale_plan import Plan
+from .scales import Scale, as_factors, as_reals, collapsed, common, snapped
 from .settings import Quantisation
-from .units import Scale, as_factors, as_reals, collapsed, common, snapped
-from .whole import Products, through
 
 
 class QuantisedModule(nn.Module):

@@ -14,9 +14,9 @@ from spikemorph.layers.joining import Add
 from spikemorph.layers.ladder import along_channels
 from spikemorph.layers.masks import Weighted
 
+from .exact_floats import Products, carrier, position, through
 from .learning_scales import Planned, product_bound
-from .plan import in_units
-from .whole import Products, carrier, position, through
+from .scale_plan import in_units
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,12 +17,12 @@ from spikemorph.layers.ladder import Line
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.pooling import SumPool
 
+from .exact_floats import carrier, fits, through
 from .ladders import even_line
 from .observe import Steps
-from .plan import Plan
 from .prepare import PASSES_SPIKES, WEIGHTED
-from .units import Scale, as_factors, as_reals, channel_sources, widened
-from .whole import carrier, fits, through
+from .scale_plan import Plan
+from .scales import Scale, as_factors, as_reals, channel_sources, widened
 
 
 @dataclass(frozen=True, eq=False)

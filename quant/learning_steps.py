@@ -15,8 +15,8 @@ from spikemorph.layers.readout import Softmax
 from spikemorph.train.loop import DivergenceError
 
 from .observe import Steps, within
-from .plan import plain_ratio
-from .units import Scale
+from .scale_plan import plain_ratio
+from .scales import Scale
 
 _FARTHEST = math.log(1000)
 _LEARNABLE = (ReLU, Clip, Relay)

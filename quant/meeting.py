@@ -5,7 +5,7 @@ from spikemorph.layers.activation import Activation
 from spikemorph.layers.joining import Concat
 
 from .prepare import PASSES_SPIKES
-from .units import channel_sources
+from .scales import channel_sources
 
 Shapes = dict[str, tuple[int, ...]]
 

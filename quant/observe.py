@@ -13,8 +13,8 @@ from spikemorph.layers.activation import Activation
 
 from .calibrators import Max
 from .meeting import meeting
+from .scales import Scale, collapsed, naming, snapped
 from .settings import Quantisation
-from .units import Scale, collapsed, naming, snapped
 
 KEPT = 400_000  # values of one activation that are kept for calibration
 _BATCH = 100

@@ -11,10 +11,10 @@ from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.joining import Add, Concat
 from spikemorph.layers.linear import Linear
-from spikemorph.layers.narrowing import Narrow
 from spikemorph.layers.pooling import GlobalMax, MaxPool, SumPool
 from spikemorph.layers.readout import Analog, Softmax
 from spikemorph.layers.shape import Pad, Reshape, Transpose
+from spikemorph.layers.slicing import Narrow
 
 WEIGHTED = (Convolution, Linear)
 PASSES_SPIKES = (MaxPool, GlobalMax, SumPool, Reshape, Transpose, Narrow, Pad, Concat)

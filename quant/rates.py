@@ -10,7 +10,7 @@ from spikemorph.graph import Graph, InputError, Problem, UnsupportedError
 from spikemorph.layers.activation import Activation, Clip, ReLU
 
 from .observe import Seen, Steps, heard
-from .units import Scale, collapsed, snapped
+from .scales import Scale, collapsed, snapped
 
 RATE_WEIGHTS = 2**15 - 1  # 16 bits: rounding is no part of this comparison
 

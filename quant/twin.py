@@ -18,8 +18,8 @@ from spikemorph.layers.linear import Linear
 from spikemorph.layers.ranges import Range
 from spikemorph.layers.readout import Readout
 
+from .exact_floats import Products, carrier, fits, position, through
 from .twin_rules import Rule
-from .whole import Products, carrier, fits, position, through
 
 Share = tuple[Rule, int]  # a rule, and how many samples in a row it serves
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spikemorph.layers.ladder import Ladder, along_channels
 
-from .whole import position
+from .exact_floats import position
 
 _FAR = 2.0**52  # rungs beyond are below or above every sum
 

@@ -1,20 +1,12 @@
 """Attacks, gradient paths, worst cases, sanity gates, robust objectives, corruptions."""
 
-from . import (  # noqa: F401  imported for the rows they enter in `attacks`
-    apgd,
-    apgd_targeted,
-    fgsm,
-    noise,
-    outside,
-    pgd,
-    square,
-)
-from .attack import Attack, attacks
+from .attacks import apgd, apgd_targeted, fgsm, pgd, random_noise, square, torchattacks_fab  # noqa: F401  imported for the rows they enter in `attacks`
+from .attacks.base import Attack, attacks
+from .cascade.worst_case import worst_case
 from .draws import Draws
 from .evaluate import EvaluationSettings, evaluate_robustness
 from .target import GradientPath, Target
 from .threat import Threat
-from .worst_case import worst_case
 
 __all__ = [
     "Attack",

@@ -10,17 +10,17 @@ from torch import Tensor
 
 from spikemorph.graph import InputError, SpikemorphError
 
-from .attack import Attack
-from .gate_context import Companions, GateContext, GateSettings, Samples
-from .gate_gradients import path_records
-from .gate_run import run_gates
-from .losses import losses
-from .outcome import WorstCase, merge
+from .attacks.base import Attack
+from .attacks.losses import losses
+from .cascade.blocks import Evaluation, Processes, evaluate_shards, merge_shards
+from .cascade.outcome import WorstCase, merge
+from .cascade.worst_case import BLOCK
+from .gates.context import Companions, GateContext, GateSettings, Samples
+from .gates.gradients import path_records
+from .gates.run import run_gates
 from .result import Curves, EpsRow, Example, RobustnessResult, Subject
-from .shards import Evaluation, Processes, evaluate_shards, merge_shards
 from .target import Target
 from .threat import Norm, Threat
-from .worst_case import BLOCK
 
 # A threat to the attacks that are run under it, strong ones first.
 AttacksFor = Callable[[Threat], Sequence[Attack]]

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from spikemorph.graph.plain import Plain
 
-from .gate_gradients import PathRecord
-from .gates import Gate
+from .cascade.outcome import MemberOutcome, WorstCase
+from .gates.gate import Gate
+from .gates.gradients import PathRecord
 from .intervals import wilson
-from .outcome import MemberOutcome, WorstCase
 
 
 @dataclass(frozen=True)

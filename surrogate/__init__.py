@@ -1,12 +1,12 @@
 """Float spiking networks trained through time: surrogate gradients, threshold calibration, folding."""
 
-from .deployed import DeployedNetwork, run_deployed
+from .folded_network import DeployedNetwork, run_deployed
 from .folding import fold
 from .gradients import Backward, PiecewiseLinear
 from .module import SpikingModule
 from .neuron import Dynamics
-from .road import to_trainable
 from .thresholds import Calibration
+from .to_trainable import to_trainable
 
 __all__ = [
     "Backward",

@@ -26,7 +26,7 @@ from spikemorph.layers.normalisation import BatchNorm
 from spikemorph.layers.pooling import AveragePool, GlobalAverage, GlobalMax, MaxPool, SumPool
 from spikemorph.layers.shape import Identity, Pad, Reshape, Transpose
 
-from .deployed import DeployedNetwork, Fire
+from .folded_network import DeployedNetwork, Fire
 from .module import SpikingModule
 
 # f(c x) = c f(x) for every c above zero

@@ -16,10 +16,10 @@ from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.joining import Add, Concat
 from spikemorph.layers.ladder import Ladder, Line
 from spikemorph.layers.linear import Linear
-from spikemorph.layers.narrowing import Narrow
 from spikemorph.layers.pooling import GlobalMax, MaxPool, SumPool
 from spikemorph.layers.readout import Readout
 from spikemorph.layers.shape import Pad, Reshape, Transpose
+from spikemorph.layers.slicing import Narrow
 from spikemorph.spiking import AnalogFirstStep, SpikingNetwork, Trace
 from spikemorph.spiking.coding import BitPlane, Repeated, Thermometer
 from spikemorph.spiking.neurons import BIF, IF, SNM, STBIF, burst, few_spikes, group, pow2

@@ -13,13 +13,13 @@ from helpers import refused
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from spikemorph import models
 from spikemorph.conversion import convert_graph
 from spikemorph.convert import read_onnx, read_torch
-from spikemorph.convert.budget import SAMPLE
+from spikemorph.convert.readers.budget import SAMPLE
 from spikemorph.graph import InputError, UnsupportedError
 from spikemorph.graph.grid import Grid
 from spikemorph.quant import Quantisation
+from spikemorph.sources import models
 
 node = helper.make_node
 Run = Callable[..., tuple[int, str, str]]

@@ -26,10 +26,10 @@ from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.joining import Add, Concat
 from spikemorph.layers.linear import Linear
-from spikemorph.layers.narrowing import Narrow
 from spikemorph.layers.normalisation import BatchNorm
 from spikemorph.layers.pooling import AveragePool, GlobalAverage, GlobalMax, MaxPool, SumPool
 from spikemorph.layers.shape import Identity, Pad, Reshape, Transpose
+from spikemorph.layers.slicing import Narrow
 from spikemorph.layers.windows import overhang
 
 BOUND = 1e-5

@@ -13,7 +13,7 @@ from spikemorph.convert import load_certified
 from spikemorph.graph.saving import load_graph_file
 from spikemorph.layers.masks import masks_of
 from spikemorph.surrogate.gradients import Arctan
-from spikemorph.surrogate.trained import load_trained
+from spikemorph.surrogate.trained_file import load_trained
 from spikemorph.zoo import load_data
 
 Run = Callable[..., tuple[int, str, str]]

@@ -12,7 +12,7 @@ from helpers import refused
 from spikemorph.graph import Graph
 from spikemorph.graph.saving import load_graph_file
 from spikemorph.layers.masks import masks_of, weight_of, weighted_nodes
-from spikemorph.surrogate.trained import load_trained
+from spikemorph.surrogate.trained_file import load_trained
 
 Run = Callable[..., tuple[int, str, str]]
 TRAIN = ("--data", "digits:train:200", "--epochs", "2", "--held-out", "40", "--rate", "0.05")

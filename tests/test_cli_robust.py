@@ -16,8 +16,8 @@ import torch
 from helpers import refused
 from torch import nn
 
-from spikemorph import robustness
-from spikemorph.robust import shards
+from spikemorph.measures import robustness
+from spikemorph.robust.cascade import blocks
 from spikemorph.zoo import load_data
 
 Run = Callable[..., tuple[int, str, str]]
@@ -97,19 +97,19 @@ def test_a_folder_resumes_and_says_the_same(
     spikemorph: Run, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[int] = []
-    work = shards.Evaluation.run
+    work = blocks.Evaluation.run
 
     def counted(evaluation: Any, number: int) -> Any:
         done.append(number)
         return work(evaluation, number)
 
-    monkeypatch.setattr(shards.Evaluation, "run", counted)
+    monkeypatch.setattr(blocks.Evaluation, "run", counted)
     words = ("--data", "digits:test", "--eps", "8/255,16/255", *FEW, "--paths", "clip")
     attack = ("attack", files / "exact.safetensors", *words, "--folder", tmp_path / "blocks")
-    for name, blocks in (("one", 2), ("two", 0)):
+    for name, count in (("one", 2), ("two", 0)):
         done.clear()
         assert spikemorph(*attack, "--json", tmp_path / f"{name}.json")[0] == 0
-        assert len(done) == blocks
+        assert len(done) == count
     one, two = (read(tmp_path / f"{name}.json") for name in ("one", "two"))
     for found in (one, two):
         del found["reproduce"]
@@ -189,7 +189,7 @@ def test_blocks_are_as_large_as_asked_for(spikemorph: Run, tmp_path: Path) -> No
     words = ("attack", "zoo:digits_cnn", "--data", "digits:test", "--eps", "8/255", *FEW)
     assert spikemorph(*words, "--folder", tmp_path / "b", "--block", "5")[0] == 0
     assert len(list((tmp_path / "b").rglob("block-*.safetensors"))) == 3  # of 12 samples
-    found = [robustness.Where(None, shards.Processes(0, n)).block_of(250) for n in (1, 4, 500)]
+    found = [robustness.Where(None, blocks.Processes(0, n)).block_of(250) for n in (1, 4, 500)]
     assert found == [100, 63, 1]
 
 

@@ -9,15 +9,15 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from spikemorph.comparison import Compared, Comparison
 from spikemorph.conversion import convert_graph
 from spikemorph.energy import PRICE_LISTS, EnergyResult, estimate_energy
 from spikemorph.energy.results import Parts, PriceRow
 from spikemorph.graph.grid import Grid
-from spikemorph.models import load_graph
+from spikemorph.measures.comparison import Compared, Comparison
 from spikemorph.prune import PruneTask, prune_graph
 from spikemorph.quant import Quantisation
 from spikemorph.report.costs import comparison_table, cost_lines, price_table
+from spikemorph.sources.models import load_graph
 from spikemorph.spiking import SpikingNetwork
 
 COLUMNS = (

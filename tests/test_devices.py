@@ -8,15 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikemorph import in_time, stages
 from spikemorph.cli import main
 from spikemorph.graph.grid import Interval
-from spikemorph.models import load_graph
-from spikemorph.recipe import TimeChoice, recipe_of
+from spikemorph.recipes import exact_stages
+from spikemorph.recipes.exact_stages import Bench
+from spikemorph.recipes.recipe import TimeChoice, recipe_of
 from spikemorph.robust import GradientPath, Target
-from spikemorph.stages import Bench
-from spikemorph.subjects import CPU, in_unit_range, on_device, open_file, open_float
-from spikemorph.surrogate.trained import save_trained
+from spikemorph.sources.models import load_graph
+from spikemorph.sources.subjects import CPU, in_unit_range, on_device, open_file, open_float
+from spikemorph.surrogate.trained_file import save_trained
+from spikemorph.training import through_time
 from spikemorph.zoo import load_data
 
 META = torch.device("meta")  # holds shapes alone, so all that runs there is seen
@@ -67,7 +68,7 @@ def test_a_float_network_lies_where_its_samples_go() -> None:
 
 def test_a_network_through_time_lies_where_its_samples_go(tmp_path: Path) -> None:
     choice = TimeChoice(steps=2, calibration_steps=2)
-    module = in_time.started(load_graph("zoo:digits_mlp").graph, choice, X)
+    module = through_time.started(load_graph("zoo:digits_mlp").graph, choice, X)
     save_trained(tmp_path / "timed.safetensors", module, {})
     assert open_file(tmp_path / "timed.safetensors").target.logits(X).shape == (4, 10)
     away = open_file(tmp_path / "timed.safetensors", META)
@@ -85,15 +86,15 @@ def test_every_training_of_a_recipe_is_on_its_device(
     samples = load_data(data["train"]), load_data(data["test"])
     bench = Bench(recipe, recipe.network[0], model, *samples, tmp_path, None, lambda line: None)
     heard: list[object] = []
-    own = stages.lesson_of
+    own = exact_stages.lesson_of
 
     def listening(*given: object, device: torch.device, **rest: object) -> object:
         heard.append(device)
         return own(*given, **rest)  # type: ignore[arg-type]  # passed on as they came
 
-    monkeypatch.setattr(stages, "lesson_of", listening)
-    stages.check(replace(bench, device=META))
-    stages.fine_tuning_lesson(replace(bench, device=META), model.graph)
+    monkeypatch.setattr(exact_stages, "lesson_of", listening)
+    exact_stages.check(replace(bench, device=META))
+    exact_stages.fine_tuning_lesson(replace(bench, device=META), model.graph)
     assert heard == [META, META]
 
 

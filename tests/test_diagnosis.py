@@ -10,18 +10,19 @@ import pytest
 import torch
 from helpers import draw
 
-from spikemorph import diagnosis, load_graph
+from spikemorph import load_graph
 from spikemorph.convert import Certificate, canonical
-from spikemorph.diagnosis import LOUD, Diagnosis, diagnose, warnings
 from spikemorph.graph import Graph
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.tasks import Kind, Task
 from spikemorph.layers.activation import Clip, ReLU
 from spikemorph.layers.linear import Linear
+from spikemorph.measures import diagnosis
+from spikemorph.measures.diagnosis import LOUD, Diagnosis, diagnose, warnings
+from spikemorph.measures.results import EvaluationResult, Settled
 from spikemorph.quant import Max, Quantisation
 from spikemorph.quant.diagnosis import layer_losses
 from spikemorph.quant.integers import Quantised, quantised
-from spikemorph.results import EvaluationResult, Settled
 from spikemorph.zoo import load_data
 
 Build = Callable[..., Graph]

@@ -11,11 +11,11 @@ from torch import Tensor
 from spikemorph.convert import to_spiking
 from spikemorph.energy import PRICE_LISTS, Counts, EnergyResult, Widths, count, estimate_energy
 from spikemorph.energy.bands import HEADLINE, NO_BREAK_EVEN, band, verdict
-from spikemorph.energy.bitops import bits_of
-from spikemorph.energy.counts import LayerCounts
+from spikemorph.energy.counting.counts import LayerCounts
 from spikemorph.energy.estimate import priced
 from spikemorph.energy.fits import fit_loihi
-from spikemorph.energy.loads import Encoder, SpikingColumn
+from spikemorph.energy.prices.bitops import bits_of
+from spikemorph.energy.prices.workload import Encoder, SpikingColumn
 from spikemorph.energy.results import COLUMNS, ChipFit, Parts, PriceRow
 from spikemorph.graph import Graph, Input, InputError, Node
 from spikemorph.graph.grid import Grid

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from spikemorph.convert import to_spiking
 from spikemorph.energy import Counts, count
-from spikemorph.energy.counts import ADDITIVE, PER_SAMPLE
+from spikemorph.energy.counting.counts import ADDITIVE, PER_SAMPLE
 from spikemorph.graph import Graph, Input, InputError, Node, Op, UnsupportedError
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import integer_compute, walk
@@ -288,7 +288,9 @@ def test_work_that_cannot_be_counted_is_refused_by_name(monkeypatch: pytest.Monk
     graph = mixed_graph(5)
     odd = graph.map(lambda node: made_odd(node) if node.name in ("max", "x_max") else node)
     network = to_spiking(odd)
-    with pytest.raises(UnsupportedError, match=r"2 nodes.*\n.*x_max.*\n.*max.*energy/reach.py"):
+    with pytest.raises(
+        UnsupportedError, match=r"2 nodes.*\n.*x_max.*\n.*max.*energy/counting/fan_out.py"
+    ):
         count(network, torch.zeros(1, 2, 4, 4), 2)
     with pytest.raises(InputError, match="0 samples for 2 steps"):
         count(to_spiking(graph), torch.zeros(0, 2, 4, 4), 2)

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spikemorph.convert import certify, to_spiking
-from spikemorph.energy.memory import MemoryResult, StateMemory, WeightMemory
-from spikemorph.energy.memory_model import measure_memory
-from spikemorph.energy.storage import SparseMatrix
+from spikemorph.energy.memory.measure import measure_memory
+from spikemorph.energy.memory.results import MemoryResult, StateMemory, WeightMemory
+from spikemorph.energy.memory.storage import SparseMatrix
 from spikemorph.graph import Graph, GraphError, InputError
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.packing import formats

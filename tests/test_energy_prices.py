@@ -7,20 +7,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spikemorph.energy import PRICE_LISTS, Counts, PriceList, Widths
-from spikemorph.energy.bitops import bit_budget, bits_of
-from spikemorph.energy.counts import LayerCounts
-from spikemorph.energy.loads import Frame, FrameColumn, SpikingColumn
-from spikemorph.energy.prices import Constant, Evidence
-from spikemorph.energy.prices_chips import LOIHI_SANAFE, LOIHI_TABLE2, SPINNAKER2, TRUENORTH
-from spikemorph.energy.prices_compute import SYNOPS_FP32, SYNOPS_INT, counts_rate_twice
-from spikemorph.energy.prices_devices import CPU
-from spikemorph.energy.prices_memory import MEM45_CLAMPED, MEM45_LINE
-from spikemorph.energy.prices_traffic import (
+from spikemorph.energy.counting.counts import LayerCounts
+from spikemorph.energy.prices.bitops import bit_budget, bits_of
+from spikemorph.energy.prices.chips import (
+    LOIHI_SANAFE,
+    LOIHI_TABLE2,
+    SPINNAKER2,
+    TRUENORTH,
+)
+from spikemorph.energy.prices.compute import SYNOPS_FP32, SYNOPS_INT, counts_rate_twice
+from spikemorph.energy.prices.devices import CPU
+from spikemorph.energy.prices.memory_access import MEM45_CLAMPED, MEM45_LINE
+from spikemorph.energy.prices.price_list import Constant, Evidence
+from spikemorph.energy.prices.traffic import (
     STEP,
     large_fan_in_break_even,
     large_fan_in_ratio,
     yan22,
 )
+from spikemorph.energy.prices.workload import Frame, FrameColumn, SpikingColumn
 from spikemorph.energy.results import PARTS
 
 WORDS = Widths(state=32)

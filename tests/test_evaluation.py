@@ -9,10 +9,10 @@ from torch import Tensor
 from spikemorph import convert_graph, evaluate
 from spikemorph.conversion import Conversion, normalised
 from spikemorph.convert import read_torch
-from spikemorph.evaluation import batch_size, curve_steps, measure, parsed_steps
 from spikemorph.graph import InputError, run
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.tasks import task_of
+from spikemorph.measures.evaluation import batch_size, curve_steps, measure, parsed_steps
 from spikemorph.quant import Quantisation
 from spikemorph.spiking import DenseEngine, ReferenceEngine, Trace
 from spikemorph.spiking.exits import NEVER, confidence, conformal_threshold, exit_steps
@@ -77,7 +77,7 @@ def test_results_do_not_depend_on_how_samples_are_batched(
 ) -> None:
     network, x = converted.network, samples.values()
     whole = measure(network, DenseEngine(network), x, 6)
-    monkeypatch.setattr("spikemorph.evaluation.CELLS", 1)
+    monkeypatch.setattr("spikemorph.measures.evaluation.CELLS", 1)
     single = measure(network, DenseEngine(network), x, 6)
     assert torch.equal(whole.outputs, single.outputs)
     assert torch.equal(whole.spikes, single.spikes)

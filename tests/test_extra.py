@@ -10,15 +10,15 @@ import pytest
 import torch
 from helpers import refused
 
-from spikemorph.extra import extra_of
 from spikemorph.graph import InputError
-from spikemorph.in_time import _some
-from spikemorph.models import load_graph
-from spikemorph.pipeline import run_recipe
-from spikemorph.pruning import lesson_of
-from spikemorph.recipe import TrainingChoice, recipe_of
+from spikemorph.recipes.pipeline import run_recipe
+from spikemorph.recipes.recipe import TrainingChoice, recipe_of
+from spikemorph.sources.models import load_graph
 from spikemorph.train.checkpoint import load_checkpoint
 from spikemorph.train.data import MixedData
+from spikemorph.training.extra import extra_of
+from spikemorph.training.settings import lesson_of
+from spikemorph.training.through_time import _some
 from spikemorph.zoo import Samples, load_data
 
 Run = Callable[..., tuple[int, str, str]]

@@ -24,7 +24,7 @@ from spikemorph.layers.normalisation import BatchNorm
 from spikemorph.layers.pooling import GlobalAverage, MaxPool
 from spikemorph.layers.shape import Reshape
 from spikemorph.quant import Quantisation
-from spikemorph.quant.units import narrow
+from spikemorph.quant.scales import narrow
 
 X = draw(6, 1, 4, 4).abs().clamp(max=1)
 NONE = ((0, 0), (0, 0))

@@ -17,14 +17,7 @@ from spikemorph.layers.linear import Linear
 from spikemorph.layers.masks import weight_of
 from spikemorph.layers.normalisation import BatchNorm
 from spikemorph.layers.shape import Reshape
-from spikemorph.train import (
-    CrossEntropy,
-    DataTensors,
-    GraphModule,
-    TrainSettings,
-    fit,
-    initialised,
-)
+from spikemorph.train import CrossEntropy, DataTensors, GraphModule, TrainSettings, fit, initialised
 from spikemorph.train.companion import Moment
 
 

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from spikemorph.convert import read_pt2
-from spikemorph.convert.pt2_programs import OddProgramError, parsed, program
-from spikemorph.convert.strict_zip import OddZipError, members, packed
+from spikemorph.convert.readers.pt2_programs import OddProgramError, parsed, program
+from spikemorph.convert.readers.strict_zip import OddZipError, members, packed
 from spikemorph.graph import InputError
 
 MODEL = "models/model.json"

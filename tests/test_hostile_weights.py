@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from spikemorph.convert.state_dicts import read_state_dict
+from spikemorph.convert.readers.state_dicts import read_state_dict
 from spikemorph.graph import InputError
 
 

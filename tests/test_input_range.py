@@ -19,15 +19,15 @@ from spikemorph.conversion import normalised
 from spikemorph.graph import Graph, Input, InputError, Node
 from spikemorph.graph.grid import UNIT, Grid, Interval
 from spikemorph.graph.saving import load_graph_file, save_graph
-from spikemorph.in_time import started
-from spikemorph.models import load_graph
 from spikemorph.quant import Quantisation
-from spikemorph.recipe import TimeChoice
+from spikemorph.recipes.recipe import TimeChoice
+from spikemorph.sources.models import load_graph
 from spikemorph.spiking import save_network
 from spikemorph.spiking.network import load_network
-from spikemorph.surrogate.deployed import load_deployed, save_deployed
+from spikemorph.surrogate.folded_network import load_deployed, save_deployed
 from spikemorph.surrogate.folding import fold
-from spikemorph.surrogate.trained import load_trained, save_trained
+from spikemorph.surrogate.trained_file import load_trained, save_trained
+from spikemorph.training.through_time import started
 from spikemorph.zoo import load_data
 
 Run = Callable[..., tuple[int, str, str]]

@@ -14,9 +14,18 @@ from spikemorph import convert_graph, load_graph
 from spikemorph.convert import read_onnx, read_torch
 from spikemorph.graph import Graph, Input, UnsupportedError
 from spikemorph.graph.grid import Grid
-from spikemorph.inspection import ANALOG, DEAD, FACTORS, FOLDED, IDLE, RELAY, TAKEN, inspect_graph
+from spikemorph.measures.inspection import (
+    ANALOG,
+    DEAD,
+    FACTORS,
+    FOLDED,
+    IDLE,
+    RELAY,
+    TAKEN,
+    inspect_graph,
+)
+from spikemorph.measures.results import Inspection
 from spikemorph.quant import Quantisation
-from spikemorph.results import Inspection
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 

@@ -14,22 +14,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from spikemorph.graph import Node
-from spikemorph.layers.activation import (
-    Activation,
-    Clip,
-    LeakyReLU,
-    Relay,
-    ReLU,
-    Sigmoid,
-    Tanh,
-)
+from spikemorph.layers.activation import Activation, Clip, LeakyReLU, Relay, ReLU, Sigmoid, Tanh
 from spikemorph.layers.ladder import climb
 from spikemorph.layers.linear import Linear
 from spikemorph.quant import MSE, Max, Percentile, Quantisation
 from spikemorph.quant.ladders import build_ladder
 from spikemorph.quant.observe import Steps, choose_steps
-from spikemorph.quant.plan import clipped_scale
-from spikemorph.quant.units import as_factors, as_reals, common, simple, snapped
+from spikemorph.quant.scale_plan import clipped_scale
+from spikemorph.quant.scales import as_factors, as_reals, common, simple, snapped
 
 Build = Callable[..., Any]
 HALF = Fraction(1, 2)

@@ -28,7 +28,6 @@ from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.joining import Add, Concat
 from spikemorph.layers.ladder import Ladder
 from spikemorph.layers.linear import Linear
-from spikemorph.layers.narrowing import Narrow
 from spikemorph.layers.pooling import (
     AveragePool,
     GlobalAverage,
@@ -40,6 +39,7 @@ from spikemorph.layers.pooling import (
 from spikemorph.layers.ranges import Range
 from spikemorph.layers.readout import Readout
 from spikemorph.layers.shape import Identity, Pad, Reshape, Transpose
+from spikemorph.layers.slicing import Narrow
 from spikemorph.layers.windows import overhang, same_pads
 
 ACTIVATIONS: tuple[Activation, ...] = (

@@ -18,17 +18,7 @@ from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.ladder import Ladder, climb
 from spikemorph.layers.readout import Readout
 from spikemorph.spiking import AnalogFirstStep, Coding, DenseEngine, Neuron, SpikingNetwork
-from spikemorph.spiking.neurons import (
-    BIF,
-    IF,
-    SNM,
-    STBIF,
-    Alphabet,
-    burst,
-    few_spikes,
-    group,
-    pow2,
-)
+from spikemorph.spiking.neurons import BIF, IF, SNM, STBIF, Alphabet, burst, few_spikes, group, pow2
 from spikemorph.spiking.reference import Membrane, fire, rest
 
 many = settings(max_examples=80, deadline=None, derandomize=True)

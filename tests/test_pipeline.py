@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from spikemorph import pipeline
-from spikemorph.comparison import compared
 from spikemorph.graph import InputError
 from spikemorph.graph.saving import load_graph_file
 from spikemorph.layers.masks import masks_of, weight_of
-from spikemorph.pipeline import Stage, run_recipe
-from spikemorph.recipe import Recipe, recipe_of
-from spikemorph.sampling import Read
-from spikemorph.stages import Bench
+from spikemorph.measures.comparison import compared
+from spikemorph.recipes import pipeline
+from spikemorph.recipes.exact_stages import Bench
+from spikemorph.recipes.pipeline import Stage, run_recipe
+from spikemorph.recipes.recipe import Recipe, recipe_of
+from spikemorph.sources.sampling import Read
 from spikemorph.zoo import Samples, load_data
 
 PLAIN: dict[str, Any] = {

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from spikemorph import stages
 from spikemorph.graph.saving import save_graph
-from spikemorph.in_time import measure_in_time
-from spikemorph.models import load_graph
-from spikemorph.pipeline import run_recipe
-from spikemorph.prune.fresh import fresh
-from spikemorph.recipe import Recipe, recipe_of
-from spikemorph.stages import Bench, _task
+from spikemorph.prune.reinitialise import fresh
+from spikemorph.recipes import exact_stages
+from spikemorph.recipes.exact_stages import Bench, _task
+from spikemorph.recipes.pipeline import run_recipe
+from spikemorph.recipes.recipe import Recipe, recipe_of
+from spikemorph.sources.models import load_graph
 from spikemorph.surrogate import Dynamics, to_trainable
 from spikemorph.surrogate.folding import fold
+from spikemorph.training.through_time import measure_in_time
 from spikemorph.zoo import load_data
 
 PLAIN = {
@@ -88,7 +88,7 @@ def test_a_stage_that_was_stopped_is_not_taken_for_done(
         def stopped(*_: object) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr(stages, "activity", stopped)
+        patch.setattr(exact_stages, "activity", stopped)
         with pytest.raises(KeyboardInterrupt):
             carry_out(recipe(measure={"spiking": 10, "energy": 3}), copied)
     assert "only: energy" in carry_out(recipe(), copied)

@@ -18,11 +18,11 @@ from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import on_reals, run_integers, walk
 from spikemorph.layers.masks import broken_masks, masks_of, weight_of, weighted_nodes, with_masks
 from spikemorph.layers.normalisation import BatchNorm
-from spikemorph.models import load_graph
 from spikemorph.prune.channel_choice import FilterNorm, channel_scores, choose_channels
+from spikemorph.prune.channel_groups import Coupling, couple_channels
 from spikemorph.prune.channels import mask_channels, remove_channels
-from spikemorph.prune.coupling import Coupling, couple_channels
 from spikemorph.quant import Quantisation
+from spikemorph.sources.models import load_graph
 from spikemorph.spiking import DenseEngine
 from spikemorph.zoo import load_data
 

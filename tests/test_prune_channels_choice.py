@@ -15,10 +15,9 @@ from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.joining import Add
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.masks import weight_of, weighted_nodes
-from spikemorph.layers.narrowing import Narrow
 from spikemorph.layers.normalisation import BatchNorm
 from spikemorph.layers.shape import Reshape
-from spikemorph.models import load_graph
+from spikemorph.layers.slicing import Narrow
 from spikemorph.prune.channel_choice import (
     ChannelScores,
     FilterNorm,
@@ -27,8 +26,9 @@ from spikemorph.prune.channel_choice import (
     channel_scores,
     choose_channels,
 )
+from spikemorph.prune.channel_groups import Coupling, couple_channels
 from spikemorph.prune.channels import remove_channels
-from spikemorph.prune.coupling import Coupling, couple_channels
+from spikemorph.sources.models import load_graph
 
 Chain = Callable[..., Graph]
 ONE, NONE = (1, 1), ((0, 0), (0, 0))

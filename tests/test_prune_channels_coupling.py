@@ -16,15 +16,15 @@ from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.joining import Add, Concat
 from spikemorph.layers.linear import Linear
-from spikemorph.layers.narrowing import Narrow
 from spikemorph.layers.normalisation import BatchNorm
 from spikemorph.layers.pooling import MaxPool
 from spikemorph.layers.readout import Softmax
 from spikemorph.layers.shape import Pad, Reshape, Transpose
-from spikemorph.models import load_graph
+from spikemorph.layers.slicing import Narrow
+from spikemorph.prune.channel_groups import couple_channels
 from spikemorph.prune.channels import mask_channels, remove_channels
-from spikemorph.prune.coupling import couple_channels
 from spikemorph.prune.dead_channels import removable_dead_channels
+from spikemorph.sources.models import load_graph
 
 Chain = Callable[..., Graph]
 ONE, NONE, ROUND = (1, 1), ((0, 0), (0, 0)), ((1, 1), (1, 1))

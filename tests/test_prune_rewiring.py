@@ -17,10 +17,10 @@ from spikemorph.layers.activation import ReLU
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.masks import masks_of
 from spikemorph.prune import Lesson, PruneTask
-from spikemorph.prune.evolution import Set, at_random
 from spikemorph.prune.gradual import Gradual
 from spikemorph.prune.masked import masked_module, train_masked, train_module
 from spikemorph.prune.rewiring import Rewiring
+from spikemorph.prune.rewiring_methods import Set, at_random
 from spikemorph.prune.rigl import Rigl, by_gradient
 from spikemorph.train import CrossEntropy, DataTensors, GraphModule, TrainSettings, fit
 from spikemorph.train.checkpoint import load_checkpoint

@@ -18,7 +18,14 @@ from spikemorph.layers.masks import masks_of, weight_of
 from spikemorph.prune import Lesson, PruneTask, Uniform
 from spikemorph.prune.bcs import Bcs, Budget, shares
 from spikemorph.prune.deepr import DeepR, in_place
-from spikemorph.prune.signed import FIRST_STRENGTH, Sharing, Signed, Walk, at_random, signed_module
+from spikemorph.prune.deepr_connections import (
+    FIRST_STRENGTH,
+    Sharing,
+    Signed,
+    Walk,
+    at_random,
+    signed_module,
+)
 from spikemorph.train import DataTensors, GraphModule, TrainSettings, fit
 from spikemorph.train.companion import Moment
 from spikemorph.train.masked import mask_in

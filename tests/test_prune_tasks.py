@@ -27,13 +27,13 @@ from spikemorph.prune import (
     layer_sparsities,
     prune_graph,
 )
-from spikemorph.prune.evolution import Set
-from spikemorph.prune.fresh import fresh
 from spikemorph.prune.harp import Harp
 from spikemorph.prune.hydra import Scoring
 from spikemorph.prune.magnitude import Magnitude
 from spikemorph.prune.methods import methods
 from spikemorph.prune.nm import Nm
+from spikemorph.prune.reinitialise import fresh
+from spikemorph.prune.rewiring_methods import Set
 from spikemorph.prune.rigl import Rigl
 from spikemorph.prune.snip import Snip
 from spikemorph.prune.synflow import SynFlow

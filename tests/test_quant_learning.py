@@ -27,9 +27,9 @@ from spikemorph.layers.pooling import GlobalAverage, MaxPool, SumPool
 from spikemorph.layers.readout import Readout, Softmax
 from spikemorph.layers.shape import Reshape
 from spikemorph.quant import Max, Quantisation, quantise_graph
+from spikemorph.quant.exact_floats import Products, through
 from spikemorph.quant.learning import QuantisedModule, learn_quantised
 from spikemorph.quant.learning_steps import LearntStep
-from spikemorph.quant.whole import Products, through
 from spikemorph.train import DataTensors, TrainSettings
 from spikemorph.train.loop import DivergenceError
 from spikemorph.zoo import load_data

@@ -15,28 +15,20 @@ from spikemorph.graph import Graph, Input, run
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import integer_compute, run_integers, shapes, walk
 from spikemorph.graph.saving import graph_hash
-from spikemorph.layers.activation import (
-    Activation,
-    Clip,
-    LeakyReLU,
-    Relay,
-    ReLU,
-    Sigmoid,
-    Tanh,
-)
+from spikemorph.layers.activation import Activation, Clip, LeakyReLU, Relay, ReLU, Sigmoid, Tanh
 from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.joining import Add, Concat
 from spikemorph.layers.linear import Linear
-from spikemorph.layers.narrowing import Narrow
 from spikemorph.layers.pooling import AveragePool, GlobalMax, MaxPool, SumPool
 from spikemorph.layers.readout import Readout
 from spikemorph.layers.shape import Pad, Reshape, Transpose
+from spikemorph.layers.slicing import Narrow
 from spikemorph.quant import Max, Quantisation, correction, quantise_graph
 from spikemorph.quant.observe import choose_steps
-from spikemorph.quant.plan import Plan
 from spikemorph.quant.prepare import WEIGHTED, relay_sums, split_analog, whole_factors
-from spikemorph.quant.units import as_reals
+from spikemorph.quant.scale_plan import Plan
+from spikemorph.quant.scales import as_reals
 
 Build = Callable[..., Any]
 ONE, NONE, SAME = (1, 1), ((0, 0), (0, 0)), ((1, 1), (1, 1))

@@ -13,9 +13,7 @@ from torch import Tensor
 from spikemorph.graph import InputError, UnsupportedError
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import run_integers
-from spikemorph.layers.activation import (
-    ReLU,
-)
+from spikemorph.layers.activation import ReLU
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.pooling import AveragePool
 from spikemorph.layers.readout import Readout, Softmax

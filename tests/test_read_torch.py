@@ -11,7 +11,7 @@ from onnx import helper
 from torch import Tensor, nn
 
 from spikemorph.convert import canonical, read_onnx, read_pt2, read_torch
-from spikemorph.convert.read_torch import read_program
+from spikemorph.convert.readers.read_torch import read_program
 from spikemorph.graph import Graph, InputError, UnsupportedError, run
 from spikemorph.graph.saving import load_graph_file, save_graph
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from spikemorph.graph import InputError
-from spikemorph.pipeline import run_recipe
-from spikemorph.recipe import (
+from spikemorph.recipes.pipeline import run_recipe
+from spikemorph.recipes.recipe import (
     ConvertChoice,
     MeasureChoice,
     TrainingChoice,

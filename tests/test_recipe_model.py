@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from spikemorph import pipeline, robust_stages
 from spikemorph.graph import InputError
 from spikemorph.graph.saving import graph_hash, load_graph_file
 from spikemorph.layers.affine import ScaleShift
-from spikemorph.models import Model, load_graph
-from spikemorph.pipeline import run_recipe
-from spikemorph.recipe import Recipe, recipe_of
-from spikemorph.stages import Bench
+from spikemorph.recipes import pipeline, robust_stages
+from spikemorph.recipes.exact_stages import Bench
+from spikemorph.recipes.pipeline import run_recipe
+from spikemorph.recipes.recipe import Recipe, recipe_of
+from spikemorph.sources.models import Model, load_graph
 from spikemorph.train import GraphModule
 from spikemorph.zoo import load_data
 

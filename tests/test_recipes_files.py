@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from spikemorph import robust_stages, stages
 from spikemorph.graph import Graph, InputError
 from spikemorph.graph.grid import UNIT
 from spikemorph.layers.activation import ReLU
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.shape import Reshape
-from spikemorph.models import Model
-from spikemorph.recipe import Recipe, read_recipe
-from spikemorph.stages import Bench
+from spikemorph.recipes import exact_stages, robust_stages
+from spikemorph.recipes.exact_stages import Bench
+from spikemorph.recipes.recipe import Recipe, read_recipe
+from spikemorph.sources.models import Model
 from spikemorph.zoo import Samples, load_model_card
 from spikemorph.zoo.architectures import UNTRAINED
 
@@ -74,7 +74,7 @@ def test_nothing_in_a_recipe_is_refused_once_it_runs(
     test = train.take(10)
     for network in recipe.network:
         bench = Bench(recipe, network, model, train, test, tmp_path, None, lambda line: None)
-        stages.check(bench)
+        exact_stages.check(bench)
         robust_stages.check(bench)
 
 
@@ -87,7 +87,7 @@ def test_the_check_can_fail(chain: Callable[..., Graph], tmp_path: Path) -> None
     first = recipe.network[0]
     bench = Bench(recipe, first, model, train, train, tmp_path, None, lambda line: None)
     with pytest.raises(InputError, match=r"network 'dense': .*fastest"):
-        stages.check(bench)
+        exact_stages.check(bench)
 
 
 def test_the_papers_recipe_has_the_papers_numbers() -> None:

@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from spikemorph import convert_graph, load_graph
-from spikemorph.activity import ROWS, activity
 from spikemorph.conversion import Conversion
-from spikemorph.evaluation import measure
 from spikemorph.graph import InputError
 from spikemorph.graph.grid import Grid
+from spikemorph.measures.activity import ROWS, activity
+from spikemorph.measures.evaluation import measure
 from spikemorph.quant import Quantisation
 from spikemorph.spiking import DenseEngine, ReferenceEngine
 from spikemorph.zoo import load_data
@@ -79,7 +79,7 @@ def test_batches_do_not_matter_and_are_watched(
 ) -> None:
     network, seen = converted.network, list[int]()
     whole = activity(network, DenseEngine(network), x, STEPS)
-    monkeypatch.setattr("spikemorph.evaluation.CELLS", 1)
+    monkeypatch.setattr("spikemorph.measures.evaluation.CELLS", 1)
     assert activity(network, DenseEngine(network), x, STEPS, watch=seen.append) == whole
     assert seen == [1] * len(x)
 

@@ -12,12 +12,12 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 
-from spikemorph.recipe import AttackChoice
+from spikemorph.measures.robustness import attack_model
+from spikemorph.recipes.recipe import AttackChoice
 from spikemorph.report.html import write_report
 from spikemorph.report.page.robustness import TWIN
 from spikemorph.report.record import Report, read_run
-from spikemorph.robustness import attack_model
-from spikemorph.subjects import open_subject
+from spikemorph.sources.subjects import open_subject
 from spikemorph.zoo import load_data
 
 Open = Callable[..., webdriver.Chrome]

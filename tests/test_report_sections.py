@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from spikemorph import inspection, load_graph
+from spikemorph import load_graph
 from spikemorph.graph import UnsupportedError
-from spikemorph.inspection import (
+from spikemorph.measures import inspection
+from spikemorph.measures.inspection import (
     ANALOG,
     DEAD,
     FACTORS,

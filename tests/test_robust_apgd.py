@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikemorph.robust import Draws, Threat, apgd_targeted
-from spikemorph.robust.apgd import Apgd, Ascent, checkpoints
-from spikemorph.robust.apgd_targeted import TargetedApgd
-from spikemorph.robust.attack import SampleLoss
-from spikemorph.robust.found import Found
-from spikemorph.robust.losses import dlr_towards, losses
-from spikemorph.robust.pgd import Pgd
+from spikemorph.robust import Draws, Threat
+from spikemorph.robust.attacks import apgd_targeted
+from spikemorph.robust.attacks.apgd import Apgd, Ascent, checkpoints
+from spikemorph.robust.attacks.apgd_targeted import TargetedApgd
+from spikemorph.robust.attacks.base import SampleLoss
+from spikemorph.robust.attacks.best_image import Found
+from spikemorph.robust.attacks.losses import dlr_towards, losses
+from spikemorph.robust.attacks.pgd import Pgd
 from spikemorph.zoo import load_data
 
 THREATS = [Threat("linf", 0.1), Threat("l2", 0.6)]

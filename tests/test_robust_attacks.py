@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from spikemorph.graph import InputError
 from spikemorph.robust import Draws, Threat, attacks
-from spikemorph.robust.apgd import Apgd
-from spikemorph.robust.apgd_targeted import TargetedApgd
-from spikemorph.robust.fgsm import Fgsm, RandomFgsm
-from spikemorph.robust.found import Found
-from spikemorph.robust.losses import dlr_towards, kl_to, losses, require_logits
-from spikemorph.robust.pgd import Pgd
+from spikemorph.robust.attacks.apgd import Apgd
+from spikemorph.robust.attacks.apgd_targeted import TargetedApgd
+from spikemorph.robust.attacks.best_image import Found
+from spikemorph.robust.attacks.fgsm import Fgsm, RandomFgsm
+from spikemorph.robust.attacks.losses import dlr_towards, kl_to, losses, require_logits
+from spikemorph.robust.attacks.pgd import Pgd
 
 STEP, CLIMB = ("fgsm", "rfgsm", "ffgsm"), ("pgd", "pgd-cw", "pgd-dlr")
 AUTO = ("apgd-ce", "apgd-dlr", "apgd-t")

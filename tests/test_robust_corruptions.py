@@ -6,16 +6,16 @@ from torch import Tensor
 
 from spikemorph.graph import InputError
 from spikemorph.robust import Draws
-from spikemorph.robust.corruption_filters import gaussian, shifted, smear
-from spikemorph.robust.corruption_table import corruptions
-from spikemorph.robust.corruptions import (
+from spikemorph.robust.corruptions.accuracy import (
     NAMES,
     corrupt,
     corruption_accuracy,
     corruption_hits,
     corruption_result,
 )
-from spikemorph.robust.corruptions_blur import _taken_over
+from spikemorph.robust.corruptions.blur import _taken_over
+from spikemorph.robust.corruptions.filters import gaussian, shifted, smear
+from spikemorph.robust.corruptions.table import corruptions
 
 each = pytest.mark.parametrize("name", NAMES)
 

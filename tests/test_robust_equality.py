@@ -9,22 +9,22 @@ from spikemorph.convert import certify
 from spikemorph.graph.grid import Grid
 from spikemorph.prune import Lesson
 from spikemorph.quant import Quantisation
-from spikemorph.quantised import train_converted
 from spikemorph.robust import Attack, Draws, Threat, attacks
-from spikemorph.robust.apgd import Apgd
-from spikemorph.robust.apgd_targeted import TargetedApgd
-from spikemorph.robust.fgsm import Fgsm
-from spikemorph.robust.noise import Noise
-from spikemorph.robust.outcome import WorstCase
-from spikemorph.robust.pgd import Pgd
-from spikemorph.robust.quantised import exact_target
-from spikemorph.robust.square import Square
-from spikemorph.robust.worst_case import worst_case
+from spikemorph.robust.attacks.apgd import Apgd
+from spikemorph.robust.attacks.apgd_targeted import TargetedApgd
+from spikemorph.robust.attacks.fgsm import Fgsm
+from spikemorph.robust.attacks.pgd import Pgd
+from spikemorph.robust.attacks.random_noise import Noise
+from spikemorph.robust.attacks.square import Square
+from spikemorph.robust.cascade.outcome import WorstCase
+from spikemorph.robust.cascade.worst_case import worst_case
+from spikemorph.robust.paths.exact import exact_target
 from spikemorph.spiking import Coding, DenseEngine, Neuron, Schedule, SpikingNetwork
 from spikemorph.spiking.coding import AnalogFirstStep, BitPlane
 from spikemorph.spiking.integer_pass import IntegerPass
 from spikemorph.spiking.neurons import STBIF, pow2
 from spikemorph.train import DataTensors, TrainSettings
+from spikemorph.training.quantisation_aware import train_converted
 from spikemorph.zoo import load_data
 
 _TRAIN, _TEST = load_data("digits:train"), load_data("digits:test")

@@ -5,11 +5,11 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from spikemorph.models import load_graph
 from spikemorph.robust import GradientPath, Target, Threat
-from spikemorph.robust.gate_context import Companions, GateContext, GateSettings, Samples
-from spikemorph.robust.gates import Gate, gates
-from spikemorph.robust.paths import spiking_target
+from spikemorph.robust.gates.context import Companions, GateContext, GateSettings, Samples
+from spikemorph.robust.gates.gate import Gate, gates
+from spikemorph.robust.paths.through_time import spiking_target
+from spikemorph.sources.models import load_graph
 from spikemorph.surrogate import Calibration, Dynamics, SpikingModule, to_trainable
 from spikemorph.surrogate.gradients import Rectangular
 from spikemorph.surrogate.replacement import Rectified

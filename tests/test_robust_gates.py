@@ -10,7 +10,12 @@ from torch import Tensor
 
 from spikemorph.graph import InputError
 from spikemorph.robust import Draws, GradientPath, Target, Threat
-from spikemorph.robust.gate_context import (
+from spikemorph.robust.attacks.pgd import Pgd
+from spikemorph.robust.attacks.random_noise import Noise
+from spikemorph.robust.attacks.square import Square
+from spikemorph.robust.cascade.outcome import WorstCase
+from spikemorph.robust.cascade.worst_case import worst_case
+from spikemorph.robust.gates.context import (
     Attacked,
     Companions,
     GateContext,
@@ -18,14 +23,9 @@ from spikemorph.robust.gate_context import (
     Samples,
     clear,
 )
-from spikemorph.robust.gate_network import rounded
-from spikemorph.robust.gate_run import run_gates
-from spikemorph.robust.gates import Gate, gates
-from spikemorph.robust.noise import Noise
-from spikemorph.robust.outcome import WorstCase
-from spikemorph.robust.pgd import Pgd
-from spikemorph.robust.square import Square
-from spikemorph.robust.worst_case import worst_case
+from spikemorph.robust.gates.gate import Gate, gates
+from spikemorph.robust.gates.network import rounded
+from spikemorph.robust.gates.run import run_gates
 
 THREAT = Threat("linf", 0.15)
 CLASSES, N = 4, 40

@@ -12,8 +12,14 @@ from torch.nn import functional as F
 from spikemorph.graph import Graph, InputError
 from spikemorph.layers.activation import ReLU
 from spikemorph.layers.linear import Linear
-from spikemorph.robust.objectives import FastAdversarial, Mart, PgdTraining, RfgsmKl, Trades
-from spikemorph.robust.objectives_ascent import Ascent, draws_of
+from spikemorph.robust.training.inner_attack import Ascent, draws_of
+from spikemorph.robust.training.objectives import (
+    FastAdversarial,
+    Mart,
+    PgdTraining,
+    RfgsmKl,
+    Trades,
+)
 from spikemorph.train import DataTensors, GraphModule, Objective, TrainSettings, fit
 from spikemorph.train.masked import Masked
 

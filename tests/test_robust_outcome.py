@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from spikemorph.graph import InputError
 from spikemorph.robust import Threat
+from spikemorph.robust.cascade.outcome import MemberOutcome, WorstCase, merge
 from spikemorph.robust.intervals import wilson
-from spikemorph.robust.outcome import MemberOutcome, WorstCase, merge
 
 
 def outcome(eps: float, zero: float | None, gradients: int, attack: str = "pgd") -> WorstCase:

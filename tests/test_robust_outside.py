@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from spikemorph.graph import InputError
 from spikemorph.robust import Draws, Threat, attacks
-from spikemorph.robust.outside import FabT, Outside
+from spikemorph.robust.attacks.torchattacks_fab import FabT, Outside
 
 torchattacks = pytest.importorskip("torchattacks")
 

@@ -12,9 +12,14 @@ from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.shape import Reshape
 from spikemorph.robust import Target
-from spikemorph.robust.attack import input_gradient
-from spikemorph.robust.paths import extra_paths, paper_paths, spiking_target, training_path
-from spikemorph.robust.paths_chosen import choose_paths
+from spikemorph.robust.attacks.base import input_gradient
+from spikemorph.robust.paths.by_name import choose_paths
+from spikemorph.robust.paths.through_time import (
+    extra_paths,
+    paper_paths,
+    spiking_target,
+    training_path,
+)
 from spikemorph.surrogate import Dynamics, SpikingModule
 from spikemorph.surrogate.gradients import (
     Arctan,

@@ -10,11 +10,11 @@ import pytest
 from spikemorph.graph import InputError
 from spikemorph.graph.saving import load_graph_file
 from spikemorph.layers.masks import masks_of
-from spikemorph.pipeline import run_recipe
-from spikemorph.recipe import recipe_of
+from spikemorph.recipes.pipeline import run_recipe
+from spikemorph.recipes.recipe import recipe_of
 from spikemorph.report.robust import eps_text
-from spikemorph.subjects import open_subject
-from spikemorph.surrogate.trained import load_trained
+from spikemorph.sources.subjects import open_subject
+from spikemorph.surrogate.trained_file import load_trained
 
 PLAIN: dict[str, Any] = {
     "name": "tiny-robust",

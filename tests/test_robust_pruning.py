@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from spikemorph import choices
+from spikemorph.choices import by_name
 from spikemorph.cli import main
 from spikemorph.graph import Graph, Input, InputError
 from spikemorph.graph.grid import Interval
 from spikemorph.layers.masks import masks_of, weight_of
-from spikemorph.models import Model, load_graph
 from spikemorph.prune import Lesson, PruneTask, layer_sparsities, prune_graph
 from spikemorph.prune.bcs import Bcs
 from spikemorph.prune.deepr import DeepR
@@ -22,13 +21,20 @@ from spikemorph.prune.hydra import Hydra
 from spikemorph.prune.magnitude import Magnitude
 from spikemorph.prune.rigl import Rigl
 from spikemorph.prune.task import Method
-from spikemorph.pruning import lesson_of
-from spikemorph.recipe import TrainingChoice, recipe_of
-from spikemorph.robust.objectives import FastAdversarial, Mart, PgdTraining, RfgsmKl, Trades
-from spikemorph.robust.objectives_ascent import Ascent
-from spikemorph.robust.selection import FinalWeights, RobustSelection
+from spikemorph.recipes.recipe import TrainingChoice, recipe_of
+from spikemorph.robust.training.epoch_selection import FinalWeights, RobustSelection
+from spikemorph.robust.training.inner_attack import Ascent
+from spikemorph.robust.training.objectives import (
+    FastAdversarial,
+    Mart,
+    PgdTraining,
+    RfgsmKl,
+    Trades,
+)
+from spikemorph.sources.models import Model, load_graph
 from spikemorph.train import DataTensors, GraphModule, TrainSettings, hold_out
 from spikemorph.train.averaging import Ema, Swa
+from spikemorph.training.settings import lesson_of
 from spikemorph.zoo.datasets import load_data
 
 EPS = 0.15
@@ -179,13 +185,13 @@ def test_an_attack_needs_inputs_from_zero_to_one() -> None:
     ("text", "value"), [("8/255", 8 / 255), ("0.03", 0.03), (0.5, 0.5), ("0.99", 0.99), ("0", 0.0)]
 )
 def test_eps_is_read_as_a_fraction_or_a_decimal(text: str | float, value: float) -> None:
-    assert choices.eps_of(text) == value
+    assert by_name.eps_of(text) == value
 
 
 @pytest.mark.parametrize("text", ["8", "-0.1", "1/0", "8/-255", "nan", "inf", "a/b", "", "8//255"])
 def test_eps_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="--eps"):
-        choices.eps_of(text)
+        by_name.eps_of(text)
 
 
 def test_a_recipe_may_train_robustly() -> None:

@@ -8,8 +8,8 @@ from spikemorph.graph import InputError
 from spikemorph.graph.grid import Grid
 from spikemorph.quant import Quantisation
 from spikemorph.robust import Target
-from spikemorph.robust.attack import input_gradient
-from spikemorph.robust.quantised import exact_target
+from spikemorph.robust.attacks.base import input_gradient
+from spikemorph.robust.paths.exact import exact_target
 from spikemorph.spiking import DenseEngine
 from spikemorph.spiking.coding import Constant
 from spikemorph.spiking.network import SpikingNetwork

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from spikemorph.robust import Draws, GradientPath, Target, Threat
-from spikemorph.robust.pgd import Pgd
-from spikemorph.robust.worst_case import worst_case
+from spikemorph.robust.attacks.pgd import Pgd
+from spikemorph.robust.cascade.worst_case import worst_case
 
 
 def brightness(target_class: int = 1) -> Target:

@@ -14,14 +14,14 @@ from spikemorph.convert import read_torch
 from spikemorph.graph import Graph, Input, InputError, Node, UnsupportedError
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.saving import save_graph
-from spikemorph.models import load_graph
-from spikemorph.pipeline import run_recipe
 from spikemorph.quant import Quantisation
-from spikemorph.recipe import recipe_of
+from spikemorph.recipes.pipeline import run_recipe
+from spikemorph.recipes.recipe import recipe_of
 from spikemorph.robust import Threat
-from spikemorph.robust.gate_context import GateContext, GateSettings, Samples
-from spikemorph.robust.gates import gates
-from spikemorph.robust.quantised import exact_target
+from spikemorph.robust.gates.context import GateContext, GateSettings, Samples
+from spikemorph.robust.gates.gate import gates
+from spikemorph.robust.paths.exact import exact_target
+from spikemorph.sources.models import load_graph
 from spikemorph.spiking import save_network
 from spikemorph.spiking.neurons import IF
 from spikemorph.zoo import load_data

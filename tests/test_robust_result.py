@@ -10,18 +10,13 @@ from torch import Tensor
 
 from spikemorph.graph import InputError
 from spikemorph.robust import Attack, Draws, GradientPath, Target, Threat
-from spikemorph.robust.evaluate import (
-    EvaluationSettings,
-    evaluate_robustness,
-    in_folder,
-    in_turn,
-)
-from spikemorph.robust.fgsm import Fgsm
-from spikemorph.robust.gate_context import GateSettings, Samples
-from spikemorph.robust.gates import gates
-from spikemorph.robust.noise import Noise
-from spikemorph.robust.outcome import MemberOutcome, WorstCase
-from spikemorph.robust.pgd import Pgd
+from spikemorph.robust.attacks.fgsm import Fgsm
+from spikemorph.robust.attacks.pgd import Pgd
+from spikemorph.robust.attacks.random_noise import Noise
+from spikemorph.robust.cascade.outcome import MemberOutcome, WorstCase
+from spikemorph.robust.evaluate import EvaluationSettings, evaluate_robustness, in_folder, in_turn
+from spikemorph.robust.gates.context import GateSettings, Samples
+from spikemorph.robust.gates.gate import gates
 from spikemorph.robust.result import RobustnessResult, Share, Subject
 
 N, CLASSES = 24, 3

@@ -11,17 +11,17 @@ from torch import Tensor
 
 from spikemorph.graph import InputError
 from spikemorph.robust import Draws, GradientPath, Target, Threat
-from spikemorph.robust.fgsm import Fgsm
-from spikemorph.robust.outcome import MemberOutcome, WorstCase
-from spikemorph.robust.pgd import Pgd
-from spikemorph.robust.shards import (
+from spikemorph.robust.attacks.fgsm import Fgsm
+from spikemorph.robust.attacks.pgd import Pgd
+from spikemorph.robust.cascade.blocks import (
     Evaluation,
     Processes,
     evaluate_shards,
     merge_shards,
     missing_blocks,
 )
-from spikemorph.robust.worst_case import worst_case
+from spikemorph.robust.cascade.outcome import MemberOutcome, WorstCase
+from spikemorph.robust.cascade.worst_case import worst_case
 
 THREAT = Threat("linf", 0.05)
 ATTACKS = (Pgd(THREAT, 4), Fgsm(THREAT))

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from spikemorph.graph import InputError
 from spikemorph.robust import Draws, Threat, attacks
-from spikemorph.robust.hunt import Hunt
-from spikemorph.robust.images import as_images, image_shape
-from spikemorph.robust.noise import Noise
-from spikemorph.robust.pgd import Pgd
-from spikemorph.robust.square import Square, _bump, _half, _sides, _window
-from spikemorph.robust.standard import standard
-from spikemorph.robust.transfer import Transfer, transfer_from
+from spikemorph.robust.attacks.autoattack import standard
+from spikemorph.robust.attacks.pgd import Pgd
+from spikemorph.robust.attacks.query_search import Hunt
+from spikemorph.robust.attacks.random_noise import Noise
+from spikemorph.robust.attacks.square import Square, _bump, _half, _sides, _window
+from spikemorph.robust.attacks.square_patches import as_images, image_shape
+from spikemorph.robust.attacks.transfer import Transfer, transfer_from
 
 LINF, L2 = Threat("linf", 0.1), Threat("l2", 0.5)
 SHAPES = [(1, 8, 8), (3, 9, 6), (12,), (2, 2, 6, 6)]

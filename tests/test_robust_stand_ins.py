@@ -4,19 +4,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikemorph.attacking import attack_plan
+from spikemorph.choices.attacks import attack_plan
 from spikemorph.convert import canonical, read_torch
 from spikemorph.graph import InputError
 from spikemorph.graph.grid import Grid
 from spikemorph.quant import IntegerTwin, Quantisation, quantise_graph
 from spikemorph.quant.twin_rules import StraightThrough, Unrounded
 from spikemorph.robust import Draws, GradientPath, Target, Threat
-from spikemorph.robust.apgd import Apgd
-from spikemorph.robust.attack import Attack
-from spikemorph.robust.pgd import Pgd
-from spikemorph.robust.square import Square
+from spikemorph.robust.attacks.apgd import Apgd
+from spikemorph.robust.attacks.base import Attack
+from spikemorph.robust.attacks.pgd import Pgd
+from spikemorph.robust.attacks.square import Square
+from spikemorph.robust.cascade.worst_case import worst_case
 from spikemorph.robust.target import by_rows, through
-from spikemorph.robust.worst_case import worst_case
 
 WEIGHT = torch.tensor([[1.0, -1.0, 0.5], [-1.0, 1.0, -0.5]])
 

@@ -12,9 +12,9 @@ from torch import Generator, Tensor, nn
 from spikemorph.graph import InputError
 from spikemorph.prune import Lesson
 from spikemorph.prune.masked import learn_to_the_end
-from spikemorph.robust.objectives import FastAdversarial, PgdTraining, Trades
-from spikemorph.robust.objectives_ascent import Ascent
-from spikemorph.robust.selection import Chosen, FinalWeights, RobustSelection
+from spikemorph.robust.training.epoch_selection import Chosen, FinalWeights, RobustSelection
+from spikemorph.robust.training.inner_attack import Ascent
+from spikemorph.robust.training.objectives import FastAdversarial, PgdTraining, Trades
 from spikemorph.train import DataTensors, TrainSettings, fit, initialised
 from spikemorph.train.averaging import Average, Ema, Swa, settle_statistics
 from spikemorph.train.checkpoint import load_checkpoint, save_checkpoint

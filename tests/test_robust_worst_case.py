@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from spikemorph.graph import InputError
 from spikemorph.robust import Attack, Draws, GradientPath, Target, Threat
-from spikemorph.robust.attack import input_gradient
-from spikemorph.robust.fgsm import Fgsm, RandomFgsm
-from spikemorph.robust.outcome import WorstCase
-from spikemorph.robust.pgd import Pgd
-from spikemorph.robust.worst_case import worst_case
+from spikemorph.robust.attacks.base import input_gradient
+from spikemorph.robust.attacks.fgsm import Fgsm, RandomFgsm
+from spikemorph.robust.attacks.pgd import Pgd
+from spikemorph.robust.cascade.outcome import WorstCase
+from spikemorph.robust.cascade.worst_case import worst_case
 
 THREAT = Threat("linf", 0.03)
 

@@ -17,14 +17,7 @@ from spikemorph.graph.interpret import run_integers
 from spikemorph.layers.ladder import climb
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.readout import Readout
-from spikemorph.spiking import (
-    DenseEngine,
-    Neuron,
-    ReferenceEngine,
-    Schedule,
-    SpikingNetwork,
-    dense,
-)
+from spikemorph.spiking import DenseEngine, Neuron, ReferenceEngine, Schedule, SpikingNetwork, dense
 from spikemorph.spiking.coding import BitPlane, Repeated, Thermometer
 from spikemorph.spiking.neurons import BIF, IF, SNM, STBIF, burst, few_spikes, group, pow2
 from spikemorph.spiking.settling import settling

@@ -35,16 +35,16 @@ from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.joining import Add, Concat
 from spikemorph.layers.ladder import Ladder, Line
 from spikemorph.layers.linear import Linear
-from spikemorph.layers.narrowing import Narrow
 from spikemorph.layers.normalisation import BatchNorm
 from spikemorph.layers.pooling import AveragePool, GlobalAverage, GlobalMax, MaxPool, SumPool
 from spikemorph.layers.readout import Readout, Softmax
 from spikemorph.layers.shape import Identity, Pad, Reshape, Transpose
+from spikemorph.layers.slicing import Narrow
 from spikemorph.spiking import DenseEngine, SpikingNetwork, load_network, save_network
 from spikemorph.spiking.coding import AnalogFirstStep, BitPlane, Constant, Repeated, Thermometer
 from spikemorph.spiking.network import network_from_plain, network_to_plain
 from spikemorph.spiking.neurons import IF, few_spikes, group, pow2
-from spikemorph.surrogate.deployed import (
+from spikemorph.surrogate.folded_network import (
     DeployedNetwork,
     Fire,
     load_deployed,

@@ -30,7 +30,7 @@ from spikemorph.layers.normalisation import BatchNorm
 from spikemorph.layers.pooling import AveragePool, MaxPool
 from spikemorph.layers.shape import Reshape
 from spikemorph.surrogate import Dynamics, SpikingModule
-from spikemorph.surrogate.deployed import (
+from spikemorph.surrogate.folded_network import (
     Activity,
     DeployedNetwork,
     Fire,
@@ -40,8 +40,8 @@ from spikemorph.surrogate.deployed import (
     save_deployed,
 )
 from spikemorph.surrogate.folding import fold
-from spikemorph.surrogate.road import to_trainable
 from spikemorph.surrogate.thresholds import Calibration
+from spikemorph.surrogate.to_trainable import to_trainable
 from spikemorph.zoo.datasets import load_data
 
 BOTH_RESETS = pytest.mark.parametrize("hard", [True, False])

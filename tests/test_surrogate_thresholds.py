@@ -19,8 +19,8 @@ from spikemorph.layers.masks import mask_hash, masks_of, weight_of, weighted_nod
 from spikemorph.layers.normalisation import BatchNorm
 from spikemorph.surrogate import Dynamics, SpikingModule
 from spikemorph.surrogate.module import LEAST_THRESHOLD
-from spikemorph.surrogate.road import connections, masks_kept, to_trainable
 from spikemorph.surrogate.thresholds import Calibration, calibrate, percentile
+from spikemorph.surrogate.to_trainable import connections, masks_kept, to_trainable
 from spikemorph.train import DataTensors, TrainSettings, fit
 from spikemorph.train.masked import mask_in
 from spikemorph.zoo.datasets import load_data

@@ -10,20 +10,20 @@ from torch import Tensor, nn
 
 from spikemorph import convert_graph, evaluate
 from spikemorph.convert import certify, read_torch
-from spikemorph.extra import extra_of
 from spikemorph.graph import Graph, InputError, run
 from spikemorph.graph.grid import UNIT, Grid
 from spikemorph.graph.saving import save_graph
 from spikemorph.graph.tasks import Kind, Task, task_of
-from spikemorph.models import Model, load_graph
-from spikemorph.pruning import lesson_of
+from spikemorph.measures.robustness import attack_model
 from spikemorph.quant import Quantisation
-from spikemorph.recipe import AttackChoice, TrainingChoice
-from spikemorph.robustness import attack_model
+from spikemorph.recipes.recipe import AttackChoice, TrainingChoice
+from spikemorph.sources.models import Model, load_graph
+from spikemorph.sources.subjects import Opened, open_file, open_float
 from spikemorph.spiking import DenseEngine, ReferenceEngine, save_network
-from spikemorph.subjects import Opened, open_file, open_float
 from spikemorph.train import DataTensors, GraphModule
 from spikemorph.train.data import MixedData
+from spikemorph.training.extra import extra_of
+from spikemorph.training.settings import lesson_of
 from spikemorph.zoo import Samples
 
 X = draw(40, 2, 4, seed=3).sigmoid()
@@ -103,7 +103,7 @@ def test_a_teacher_of_one_logit_teaches_as_its_twin() -> None:
 
 def distilled(student: Graph, master: Graph, y: Tensor, choice: TrainingChoice):  # type: ignore[no-untyped-def]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("spikemorph.pruning.load_graph", lambda name: Model(name, master))
+        patch.setattr("spikemorph.training.settings.load_graph", lambda name: Model(name, master))
         given = TrainingChoice(distil=choice.distil, smoothing=choice.smoothing, teacher="master")
         lesson, _ = lesson_of(given, Samples("data", X, y), Model("student", student), 0)
     return lesson.objective

@@ -11,13 +11,7 @@ from sklearn.datasets import load_digits
 
 from spikemorph.graph.errors import InputError
 from spikemorph.graph.grid import Interval
-from spikemorph.zoo import (
-    Samples,
-    data_catalogue,
-    fetch_data,
-    fetch_network,
-    load_data,
-)
+from spikemorph.zoo import Samples, data_catalogue, fetch_data, fetch_network, load_data
 from spikemorph.zoo.digits import read_digits
 from spikemorph.zoo.idx import read_idx
 

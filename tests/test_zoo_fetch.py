@@ -18,9 +18,9 @@ import torch
 from spikemorph.graph.errors import InputError
 from spikemorph.zoo import Samples, fetch_data, fetch_network, load_data
 from spikemorph.zoo.archives import read_members
+from spikemorph.zoo.cache import default_home
+from spikemorph.zoo.downloads import Route, npm
 from spikemorph.zoo.fetch import Download, obtain
-from spikemorph.zoo.home import default_home
-from spikemorph.zoo.routes import Route, npm
 
 CONTENT = b"the file that is wanted"
 
@@ -194,7 +194,7 @@ def test_a_registry_route_names_the_archive_it_leaves() -> None:
 
 def test_a_route_waits_only_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that never answers is ended, and the next one is tried."""
-    monkeypatch.setattr("spikemorph.zoo.routes._PATIENCE", 0.2)
+    monkeypatch.setattr("spikemorph.zoo.downloads._PATIENCE", 0.2)
     sleep = (sys.executable, "-S", "-c", "import time; time.sleep(60)")
     silent = Route("silent", sleep, {"wanted": "wanted"})
     with pytest.raises(InputError, match="silent: no end after 0 seconds"):

@@ -9,11 +9,11 @@ import pytest
 from spikemorph.graph import InputError
 from spikemorph.graph.grid import UNIT
 from spikemorph.graph.saving import file_kind, save_graph
-from spikemorph.models import load_graph, network_file
-from spikemorph.subjects import open_subject
-from spikemorph.zoo import made
+from spikemorph.sources.models import load_graph, network_file
+from spikemorph.sources.subjects import open_subject
+from spikemorph.zoo import derived
+from spikemorph.zoo.derived import FLOAT, SPIKING, TIMED, made_card, made_file, made_names
 from spikemorph.zoo.fetch import sha256_of
-from spikemorph.zoo.made import FLOAT, SPIKING, TIMED, made_card, made_file, made_names
 
 KINDS = {FLOAT: ("graph",), SPIKING: ("network",), TIMED: ("trained through time",)}
 
@@ -21,7 +21,7 @@ KINDS = {FLOAT: ("graph",), SPIKING: ("network",), TIMED: ("trained through time
 @pytest.fixture
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A zoo of one float graph, `thing`."""
-    monkeypatch.setattr(made, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(derived, "_folder", lambda: tmp_path)
     save_graph(tmp_path / "thing.safetensors", load_graph("zoo:digits_mlp").graph)
     card: dict[str, Any] = {
         "name": "thing", "kind": FLOAT, "dataset": "digits", "input_shape": [1, 8, 8],

@@ -23,10 +23,10 @@ from spikemorph.zoo import (
 )
 from spikemorph.zoo import cards as cards_module
 from spikemorph.zoo.architectures import ARCHITECTURES
-from spikemorph.zoo.made import made_names
-from spikemorph.zoo.recipes import RECIPES
-from spikemorph.zoo.shipping import settings_of
-from spikemorph.zoo.training import app
+from spikemorph.zoo.derived import made_names
+from spikemorph.zoo.making.recipes import RECIPES
+from spikemorph.zoo.making.ship import settings_of
+from spikemorph.zoo.making.training import app
 
 SHIPPED = Path(str(files("spikemorph.zoo.models")))
 CARDS = model_catalogue()
@@ -66,7 +66,7 @@ def test_a_card_tells_the_recipe(card: ModelCard) -> None:
     recipe = RECIPES[card.name]
     assert card.settings == settings_of(recipe)
     assert (card.seed, card.epochs) == (recipe.settings.seed, recipe.settings.epochs)
-    assert card.command == f"python -m spikemorph.zoo.training {card.name}"
+    assert card.command == f"python -m spikemorph.zoo.making.training {card.name}"
 
 
 @pytest.mark.parametrize("name", ["digits_mlp", "digits_cnn", "digits_resnet"])
@@ -159,7 +159,7 @@ def test_the_command_trains_and_ships(tmp_path: Path) -> None:
     card = json.loads((tmp_path / "digits_mlp.json").read_text())
     content = (tmp_path / "digits_mlp.safetensors").read_bytes()
     assert card["sha256"] == hashlib.sha256(content).hexdigest()
-    assert card["command"] == "python -m spikemorph.zoo.training digits_mlp --epochs 3"
+    assert card["command"] == "python -m spikemorph.zoo.making.training digits_mlp --epochs 3"
     assert set(card["accuracy"]) == {"train", "validation", "test"}
 
 

@@ -7,14 +7,14 @@ from torch import nn
 from spikemorph.conversion import normalised
 from spikemorph.convert import canonical
 from spikemorph.graph.grid import Grid
-from spikemorph.models import load_graph
-from spikemorph.prune.fresh import fresh
+from spikemorph.prune.reinitialise import fresh
 from spikemorph.quant import Quantisation
 from spikemorph.quant.learning import QuantisedModule
-from spikemorph.robust.objectives import FastAdversarial
+from spikemorph.robust.training.objectives import FastAdversarial
+from spikemorph.sources.models import load_graph
 from spikemorph.surrogate import Dynamics
-from spikemorph.surrogate.road import to_trainable
 from spikemorph.surrogate.thresholds import Calibration
+from spikemorph.surrogate.to_trainable import to_trainable
 from spikemorph.train import GraphModule
 from spikemorph.zoo import model_catalogue
 from spikemorph.zoo.architectures import ARCHITECTURES, UNTRAINED, cifar_vgg16

@@ -1,8 +1,8 @@
 """Data sets, architectures and shipped networks, by name."""
 
 from .cards import ModelCard, build_model, load_model_card, model_catalogue
+from .data_card import DataSet
 from .datasets import data_catalogue, fetch_data, fetch_network, load_data
-from .entry import DataSet
 from .samples import Samples
 
 __all__ = [

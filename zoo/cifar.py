@@ -13,10 +13,10 @@ from torch import Tensor
 
 from spikemorph.graph.errors import InputError
 
-from .entry import DataSet, Split
+from .data_card import DataSet, Split
+from .downloads import npm
 from .fetch import Download
 from .reasons import reason
-from .routes import npm
 
 _SIDE = 32
 _MOST = 10_000  # samples of a file

@@ -8,8 +8,8 @@ from types import MappingProxyType
 from spikemorph.graph.errors import InputError
 
 from .cifar import CIFAR10
+from .data_card import DataSet, Split
 from .digits import DIGITS
-from .entry import DataSet, Split
 from .fashion import FASHION_MNIST
 from .fetch import Download, Tell, obtain
 from .files import read_image_folder, read_npz

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spikemorph.graph.errors import InputError
 
-from .entry import DataSet, Split
+from .data_card import DataSet, Split
 from .reasons import reason
 
 _SEED = 0  # of the split

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from spikemorph.graph.errors import InputError
 
-from .entry import DataSet, Split
+from .data_card import DataSet, Split
+from .downloads import debian, torchvision
 from .fetch import Download
 from .idx import read_idx_pair
 from .reasons import reason
-from .routes import debian, torchvision
 
 SAMPLE_FILE = "fashion_mnist_sample.safetensors"  # the first test images, in their order
 

@@ -10,9 +10,9 @@ from spikemorph.graph.errors import InputError
 from spikemorph.graph.saving import write_bytes
 
 from .archives import read_members
-from .home import default_home, made
+from .cache import default_home, made
+from .downloads import Route
 from .reasons import reason
-from .routes import Route
 
 Tell = Callable[[str], None]  # is told what is being tried, for a user who waits
 

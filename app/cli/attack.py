@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 
 from spikemorph.graph import InputError
-from spikemorph.robust.gate_context import Companions
-from spikemorph.robust.shards import Processes
+from spikemorph.robust.cascade.blocks import Processes
+from spikemorph.robust.gates.context import Companions
 
-from .. import choices
-from ..recipe import AttackChoice
+from ..choices import by_name
+from ..measures.robustness import Where, attack_model, check_attack, eps_words
+from ..recipes.recipe import AttackChoice
 from ..report.robust import gate_lines, robustness_lines, robustness_table
-from ..robustness import Where, attack_model, check_attack, eps_words
-from ..subjects import open_subject
+from ..sources.subjects import open_subject
 from . import options
 
 _ATTACKS = "fgsm,pgd=20,apgd-ce,apgd-dlr,square"
@@ -38,7 +38,7 @@ def attack(
     norm: Annotated[str, typer.Option(help="linf or l2")] = "linf",
     eps_units: Annotated[
         str, typer.Option(help="Of --eps: range (its share), or input (the inputs' own units).")
-    ] = choices.SHARE,
+    ] = by_name.SHARE,
     samples: Annotated[int, typer.Option(help="The first so many.", min=1)] = 200,
     gates: Annotated[int, typer.Option(help="Samples for the gates; 0: no gates.", min=0)] = 50,
     undefended: Annotated[

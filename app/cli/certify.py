@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from .. import choices, sampling
-from ..evaluation import measure
-from ..models import certified
+from ..choices import by_name
+from ..measures.evaluation import measure
 from ..report import certificate_table, plain_certificate
+from ..sources import sampling
+from ..sources.models import certified
 from . import options
 from .options import out as console
 
@@ -40,7 +41,7 @@ def certify_network(
         steps = certificate.steps_used or 32
         x = sampling.fitting(options.read_data(data, task=task), spiking.graph)
         with options.progress(len(x), "comparing") as watch:
-            found = measure(spiking, choices.engine(engine, spiking, where, steps), x, steps, watch)
+            found = measure(spiking, by_name.engine(engine, spiking, where, steps), x, steps, watch)
         differing = found.mismatches(steps)
         result |= {"data": data, "n": len(x), "mismatching_logits": differing}
     options.write_json(out, result)

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from .. import choices
-from ..comparing import compare_networks
-from ..models import network_file
+from ..choices import by_name
+from ..measures.comparing import compare_networks
 from ..report.costs import comparison_table, cost_lines, price_table
+from ..sources.models import network_file
 from . import options
 from .energy import DenseOption, ModelsOption, NoSeedOption, SamplesOption
 
@@ -27,7 +27,7 @@ def compare(
     device: options.DeviceOption = "cpu",
 ) -> None:
     """Accuracy, spikes, operations, energy under every price list, memory; the verdict in a word."""
-    where, lists = options.device(device), choices.price_lists(models)
+    where, lists = options.device(device), by_name.price_lists(models)
     options.can_be_written(None, json_file, *networks, data, dense)
     found = options.read_data(data, task=task)
     with options.progress(len(networks) * len(found), "measuring") as watch:

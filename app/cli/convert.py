@@ -9,11 +9,12 @@ from spikemorph.graph.grid import Grid
 from spikemorph.quant import Quantisation
 from spikemorph.spiking import save_network
 
-from .. import choices, sampling
+from ..choices import by_name
 from ..conversion import convert_graph, convert_rate_coded
-from ..diagnosis import diagnose, warnings
+from ..measures.diagnosis import diagnose, warnings
 from ..report import curve_table, plain_certificate, summary_lines
-from ..tasks import task_for
+from ..sources import sampling
+from ..sources.tasks import task_for
 from . import options
 from .running import evaluated
 
@@ -33,9 +34,9 @@ def convert(
     ] = None,
     levels: Annotated[int, typer.Option(help="Values an activation can take.")] = 16,
     weight_bits: Annotated[int, typer.Option(help="2 to 8, or 16.")] = 8,
-    neuron: Annotated[str, typer.Option(help=", ".join(choices.NEURONS))] = "pow2",
+    neuron: Annotated[str, typer.Option(help=", ".join(by_name.NEURONS))] = "pow2",
     schedule: Annotated[str, typer.Option(help="free or wait (then fire)")] = "free",
-    coding: Annotated[str, typer.Option(help=", ".join(choices.CODINGS))] = "analog",
+    coding: Annotated[str, typer.Option(help=", ".join(by_name.CODINGS))] = "analog",
     calibrator: Annotated[str, typer.Option(help="mse, max, percentile[=99.9]")] = "mse",
     rate_coded: Annotated[
         str | None,
@@ -54,8 +55,8 @@ def convert(
     device: options.DeviceOption = "cpu",
 ) -> None:
     """Import, fold, calibrate, quantise, choose neurons, certify, save; print what came out."""
-    settings = Quantisation(levels, weight_bits, choices.calibrator(calibrator), bias_correction)
-    chosen = (choices.neuron(neuron), choices.coding(coding), choices.schedule(schedule))
+    settings = Quantisation(levels, weight_bits, by_name.calibrator(calibrator), bias_correction)
+    chosen = (by_name.neuron(neuron), by_name.coding(coding), by_name.schedule(schedule))
     where = options.device(device)
     options.can_be_written(out, json_file, model, weights, data, calibration)
     found = options.load(model, input_shape, weights, mean, std)
@@ -69,7 +70,7 @@ def convert(
             neuron=chosen[0], coding=chosen[1], schedule=chosen[2],
         )  # fmt: skip
     else:
-        rates = choices.rate_coding(rate_coded)
+        rates = by_name.rate_coding(rate_coded)
         result = convert_rate_coded(found.graph, x, grid=grid, rates=rates, neuron=chosen[0])
     measured = evaluated(result, pair.test, found.name, where)
     plain = mean is None and std is None and model.startswith("zoo:")  # evaluate finds it again

@@ -12,14 +12,14 @@ from spikemorph.graph.grid import Grid
 from spikemorph.quant import Quantisation
 from spikemorph.spiking import save_network
 
-from .. import sampling
 from ..conversion import convert_graph
-from ..models import load_graph
-from ..pipeline import ROBUST, run_recipe
-from ..recipe import recipe_of
+from ..recipes.pipeline import ROBUST, run_recipe
+from ..recipes.recipe import recipe_of
 from ..report import certificate_table, curve_table, plain_certificate, summary_lines
 from ..report.costs import comparison_table
 from ..report.robust import robust_networks_table
+from ..sources import sampling
+from ..sources.models import load_graph
 from . import options
 from .running import evaluated
 

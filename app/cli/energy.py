@@ -8,11 +8,12 @@ import typer
 from spikemorph.energy import estimate_energy
 from spikemorph.graph import InputError
 
-from .. import choices, sampling
-from ..comparing import dense_network
-from ..evaluation import curve_steps
-from ..models import certified, network_file
+from ..choices import by_name
+from ..measures.comparing import dense_network
+from ..measures.evaluation import curve_steps
 from ..report.costs import cost_lines, price_table
+from ..sources import sampling
+from ..sources.models import certified, network_file
 from . import options
 
 NoSeedOption = Annotated[
@@ -26,7 +27,7 @@ DenseOption = Annotated[
     ),
 ]
 ModelsOption = Annotated[
-    str, typer.Option(help=f"all, or some of {', '.join(choices.PRICE_LISTS)}")
+    str, typer.Option(help=f"all, or some of {', '.join(by_name.PRICE_LISTS)}")
 ]
 
 
@@ -47,7 +48,7 @@ def estimate(
     """Count synaptic operations, spikes and updates exactly; price them; say what is stored."""
     options.device(device)
     options.can_be_written(None, json_file, network, data, dense)
-    lists = choices.price_lists(models)
+    lists = by_name.price_lists(models)
     if steps is not None and not 1 <= steps <= 100_000:
         raise InputError(f"--steps {steps}: give a whole number above zero, 100000 at most")
     spiking, certificate, notes = certified(network)

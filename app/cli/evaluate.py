@@ -8,15 +8,16 @@ import typer
 
 from spikemorph.convert import canonical, certify
 from spikemorph.graph import InputError
-from spikemorph.surrogate.deployed import DeployedNetwork
+from spikemorph.surrogate.folded_network import DeployedNetwork
 from spikemorph.zoo import Samples
 
-from .. import choices, sampling
-from ..evaluation import curve_steps, evaluate, parsed_steps
-from ..in_time import measure_in_time, open_in_time
-from ..models import certified, load_graph, named_source, network_file
+from ..choices import by_name
+from ..measures.evaluation import curve_steps, evaluate, parsed_steps
 from ..report import curve_table, in_time_lines, in_time_table, plain_certificate, summary_lines
-from ..tasks import task_for
+from ..sources import sampling
+from ..sources.models import certified, load_graph, named_source, network_file
+from ..sources.tasks import task_for
+from ..training.through_time import measure_in_time, open_in_time
 from . import options
 
 
@@ -43,7 +44,7 @@ def evaluate_network(
     device: options.DeviceOption = "cpu",
 ) -> None:
     """Run a saved network and compare it, at every step, with the integer pass."""
-    where, rule, wanted = options.device(device), choices.exit_rule(exit_), parsed_steps(steps)
+    where, rule, wanted = options.device(device), by_name.exit_rule(exit_), parsed_steps(steps)
     options.can_be_written(None, json_file, network, data, calibration, model)
     path = network_file(network)
     if path.suffix == ".safetensors" and (timed := open_in_time(path)) is not None:
@@ -67,7 +68,7 @@ def evaluate_network(
         floats = canonical(load_graph(source).declare(spiking.entry.interval).graph)
     with options.progress(len(x), "evaluating") as watch:
         result = evaluate(
-            spiking, choices.engine(engine, spiking, where, max(points)), certificate, x, samples.y,
+            spiking, by_name.engine(engine, spiking, where, max(points)), certificate, x, samples.y,
             steps=points, names=(str(notes.get("model", network.stem)), data), float_graph=floats,
             exit_rule=rule, exit_calibration=held, watch=watch, task=asked,
         )  # fmt: skip

@@ -15,18 +15,19 @@ from spikemorph.prune import Lesson, PruneTask
 from spikemorph.quant import Quantisation
 from spikemorph.spiking import save_network
 from spikemorph.spiking.integer_pass import IntegerPass
-from spikemorph.surrogate.trained import save_trained
+from spikemorph.surrogate.trained_file import save_trained
 from spikemorph.train import DataTensors
 
-from .. import choices, sampling
-from ..extra import extra_of
-from ..in_time import train_in_time
-from ..models import Model
-from ..pruning import lesson_of, right, unit_of
-from ..quantised import train_converted
-from ..recipe import IN_TIME, LEARNED, TimeChoice, TrainingChoice
+from ..choices import by_name
+from ..recipes.recipe import IN_TIME, LEARNED, TimeChoice, TrainingChoice
 from ..report import plain_certificate
-from ..training import train_model
+from ..sources import sampling
+from ..sources.models import Model
+from ..training.dense import train_model
+from ..training.extra import extra_of
+from ..training.quantisation_aware import train_converted
+from ..training.settings import lesson_of, right, unit_of
+from ..training.through_time import train_in_time
 from . import options, training
 
 FLOAT = "float"
@@ -179,8 +180,8 @@ def _through_time(job: _Job, choice: TimeChoice) -> Told:
 def _on_integers(job: _Job, shown: Tensor, grid: Grid, how: Quantisation) -> Told:
     made = train_converted(
         job.model.graph, shown, job.lesson, grid=grid, quantisation=how,
-        neuron=choices.neuron("pow2"), coding=choices.coding("analog"),
-        schedule=choices.schedule("free"),
+        neuron=by_name.neuron("pow2"), coding=by_name.coding("analog"),
+        schedule=by_name.schedule("free"),
     )  # fmt: skip
     job.save(save_network, made.network, made.notes(**job.notes))
     before, after = right(job.model.graph, job.validation, job.lesson), None

@@ -6,10 +6,10 @@ import typer
 
 from spikemorph.graph import UnsupportedError
 
-from ..inspection import inspect_failure, inspect_graph
-from ..models import load_graph
+from ..measures.inspection import inspect_failure, inspect_graph
 from ..report import inspection_table
 from ..report.formats import plural
+from ..sources.models import load_graph
 from . import options
 from .options import out as console
 

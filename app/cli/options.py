@@ -19,13 +19,13 @@ from rich.table import Table
 
 from spikemorph.graph import InputError
 from spikemorph.graph.saving import write_bytes
-from spikemorph.robust.shards import Processes
+from spikemorph.robust.cascade.blocks import Processes
 from spikemorph.train.checkpoint import load_checkpoint
 from spikemorph.train.loop import EpochRecord
 from spikemorph.zoo import Samples, load_data
 
 from ..conversion import normalised
-from ..models import Model, load_graph, ranged
+from ..sources.models import Model, load_graph, ranged
 
 
 def _named(path: Path | None) -> Path | None:

@@ -9,11 +9,11 @@ from spikemorph.graph import InputError
 from spikemorph.graph.saving import save_graph
 from spikemorph.prune import PruneTask
 
-from .. import choices
-from ..extra import extra_of
-from ..pruning import lesson_of, prune_model
-from ..recipe import TrainingChoice
+from ..choices import by_name
+from ..recipes.recipe import TrainingChoice
 from ..report import prune_lines, sparsity_table
+from ..training.extra import extra_of
+from ..training.settings import lesson_of, prune_model
 from . import options, training
 
 OutOption = Annotated[Path, typer.Option("--out", help="Where to save the pruned model.")]
@@ -25,7 +25,7 @@ def prune(
     ],
     out: OutOption,
     sparsity: Annotated[float, typer.Option(help="Share of weights to remove, 0 <= share < 1.")],
-    method: Annotated[str, typer.Option(help=", ".join(choices.METHODS))] = "magnitude",
+    method: Annotated[str, typer.Option(help=", ".join(by_name.METHODS))] = "magnitude",
     data: Annotated[
         str | None, typer.Option("--data", help="To train on: digits:train, FILE.npz, folder.")
     ] = None,
@@ -66,7 +66,7 @@ def prune(
 ) -> None:
     """Mask weights and fine-tune under the mask; print the sparsity of every layer."""
     where = options.device(device)
-    chosen, spread = choices.method(method), choices.allocation(allocation)
+    chosen, spread = by_name.method(method), by_name.allocation(allocation)
     options.can_be_written(out, json_file, model, weights, data, teacher, extra, labeller)
     training.refuse_test_data(data, extra)
     found = options.load(model, input_shape, weights, mean, std)

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from spikemorph.graph import InputError
-from spikemorph.robust.shards import Processes
+from spikemorph.robust.cascade.blocks import Processes
 
-from ..pipeline import ROBUST, run_recipe
-from ..recipe import read_recipe, with_seed
+from ..recipes.pipeline import ROBUST, run_recipe
+from ..recipes.recipe import read_recipe, with_seed
 from ..report.costs import comparison_table
 from ..report.robust import robust_networks_table
 from . import options

@@ -4,11 +4,12 @@ import torch
 
 from spikemorph.zoo import Samples
 
-from .. import choices, sampling
+from ..choices import by_name
 from ..conversion import Conversion
-from ..evaluation import curve_steps, evaluate
-from ..results import EvaluationResult
-from ..tasks import task_for
+from ..measures.evaluation import curve_steps, evaluate
+from ..measures.results import EvaluationResult
+from ..sources import sampling
+from ..sources.tasks import task_for
 from . import options
 
 
@@ -21,7 +22,7 @@ def evaluated(
     """Accuracy over the steps that the certificate asks for, the float network's beside it."""
     x = sampling.fitting(test, result.network.graph)
     steps = curve_steps(result.certificate)
-    engine = choices.engine("auto", result.network, where, max(steps))
+    engine = by_name.engine("auto", result.network, where, max(steps))
     with options.progress(len(x), "evaluating") as watch:
         return evaluate(
             result.network, engine, result.certificate, x, test.y, steps=steps,

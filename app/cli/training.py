@@ -7,7 +7,7 @@ import typer
 
 from spikemorph.graph import InputError
 
-from .. import choices
+from ..choices import by_name
 
 _TRAINING, _ATTACKER, _DATA = "Training", "Training under attack", "Data to train on"
 
@@ -48,7 +48,7 @@ Seed = Annotated[
 ]
 
 Objective = Annotated[
-    str, typer.Option(help=", ".join(choices.OBJECTIVES), rich_help_panel=_ATTACKER)
+    str, typer.Option(help=", ".join(by_name.OBJECTIVES), rich_help_panel=_ATTACKER)
 ]
 Eps = Annotated[
     str,

@@ -7,9 +7,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from spikemorph.zoo import load_model_card, model_catalogue
-from spikemorph.zoo.made import made_card, made_names
+from spikemorph.zoo.derived import made_card, made_names
 
-from ..models import FETCHED, known_in_zoo
+from ..sources.models import FETCHED, known_in_zoo
 from . import options
 from .options import out as console
 

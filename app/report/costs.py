@@ -8,7 +8,7 @@ from rich.text import Text
 from spikemorph.energy import EnergyResult, MemoryResult
 from spikemorph.energy.results import HEADLINE, Band
 
-from ..comparison import Comparison
+from ..measures.comparison import Comparison
 from . import formats
 
 _FORMS = (

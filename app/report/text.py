@@ -9,8 +9,8 @@ from rich.text import Text
 from spikemorph.convert import Certificate
 from spikemorph.graph.tasks import Distance
 
-from ..pruning import PruneResult
-from ..results import Errors, EvaluationResult, Inspection
+from ..measures.results import Errors, EvaluationResult, Inspection
+from ..training.settings import PruneResult
 
 
 def curve_table(result: EvaluationResult) -> Table:

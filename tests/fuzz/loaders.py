@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from spikemorph import models as found_models
-from spikemorph import robust_stages, stages
-from spikemorph.models import load_graph
-from spikemorph.recipe import read_recipe
-from spikemorph.stages import Bench
-from spikemorph.zoo import cards, load_data, made
+from spikemorph.recipes import exact_stages, robust_stages
+from spikemorph.recipes.exact_stages import Bench
+from spikemorph.recipes.recipe import read_recipe
+from spikemorph.sources import models as found_models
+from spikemorph.sources.models import load_graph
+from spikemorph.zoo import cards, derived, load_data
 from spikemorph.zoo.datasets import data_catalogue
 
 from . import arrays, changes, models, pictures, seeds, stores
@@ -123,7 +123,7 @@ def _read_kept(folder: Path) -> object:
 
 @cache
 def _cards() -> Mapping[str, Files]:
-    places = Path(found_models.__file__).resolve().parents[1] / "zoo" / "models"
+    places = Path(found_models.__file__).resolve().parents[2] / "zoo" / "models"
     shipped = sorted(places.glob("*.made.json"))[:3] + [places / "digits_mlp.json"]
     return {path.name: {path.name: path.read_bytes()} for path in shipped}
 
@@ -134,12 +134,12 @@ def _read_card(folder: Path) -> object:
 
     def read() -> int:
         if path.name.endswith(".made.json"):
-            return bool(made.made_card(path.name.removesuffix(".made.json")).to_dict())
+            return bool(derived.made_card(path.name.removesuffix(".made.json")).to_dict())
         return bool(cards.load_model_card(path.stem).to_dict())
 
     shipped = lambda file: (folder / file).read_bytes()  # noqa: E731
     return replaced(
-        made, "_folder", lambda: folder, lambda: replaced(cards, "_shipped", shipped, read)
+        derived, "_folder", lambda: folder, lambda: replaced(cards, "_shipped", shipped, read)
     )
 
 
@@ -152,7 +152,7 @@ def _check_recipe(folder: Path) -> object:
         bench = Bench(
             recipe, network, model, samples, samples, folder / "run", None, lambda _: None
         )
-        stages.check(bench)
+        exact_stages.check(bench)
         robust_stages.check(bench)
     return recipe
 
@@ -168,7 +168,7 @@ def _parts() -> Mapping[str, Files]:
         plain = {
             k: v
             for k, v in files.items()
-            if k.endswith(".json") and k not in ("stages.json", "identity.json")
+            if k.endswith(".json") and k not in ("exact_stages.json", "identity.json")
         }
         found[road] = {f"r/{k}": _smaller(v) for k, v in plain.items() if k != "report.json"}
     return found

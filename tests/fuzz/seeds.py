@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from spikemorph.cli import options
-from spikemorph.surrogate.deployed import save_deployed
+from spikemorph.surrogate.folded_network import save_deployed
 from spikemorph.surrogate.folding import fold
-from spikemorph.surrogate.trained import load_trained
+from spikemorph.surrogate.trained_file import load_trained
 
 from . import models
 from .arrays import npz

@@ -1,0 +1,1 @@
+"""What a user chooses, as frozen values and by name."""

@@ -1,0 +1,65 @@
+"""Attacks by name, with their numbers."""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+from spikemorph.graph import InputError
+from spikemorph.robust import Attack, Threat, attacks
+from spikemorph.robust.attacks.autoattack import standard
+
+STANDARD = "standard"  # the cascade of AutoAttack at its reference settings
+_COUNTS = (
+    "steps",
+    "queries",
+    "draws",
+)  # the field that `name=NUMBER` sets, the first an attack has
+_LEAST = {"apgd-t": 4, "apgd-dlr": 3, "pgd-dlr": 3}  # classes that their losses need
+Plan = Callable[[Threat], tuple[Attack, ...]]
+
+
+def attack_plan(text: str, classes: int) -> Plan:
+    """Attacks by name, run in this order: ``apgd-ce,pgd=20,square=1000`` or ``standard``.
+
+    A number sets the steps, queries or draws; without one, an attack has its reference settings.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, a number is none or has nothing to set, or an attack needs more classes.
+    """
+    if not text.strip():
+        raise InputError("no attack is named; give some: apgd-ce,apgd-dlr,square")
+    wanted = [part.strip() for part in text.split(",")]
+    probe = Threat("linf", 0.1)
+    for part in wanted:
+        _named(part, probe, classes)  # refuse now, before anything is attacked
+    return lambda threat: tuple(a for part in wanted for a in _named(part, threat, classes))
+
+
+def _named(part: str, threat: Threat, classes: int) -> tuple[Attack, ...]:
+    name, equals, number = part.partition("=")
+    if name == STANDARD:
+        if equals:
+            raise InputError(
+                f"attack {part}: {STANDARD} has its reference settings; give no number"
+            )
+        return standard(threat, classes)
+    if name not in attacks:
+        known = ", ".join((*sorted(attacks), STANDARD))
+        raise InputError(f"no attack {name!r}; known: {known}")
+    if classes < (least := _LEAST.get(name, 2)):
+        raise InputError(f"attack {name}: its loss needs {least} classes, there are {classes}")
+    attack = attacks[name](threat)
+    return (_with_count(attack, part, number),) if equals else (attack,)
+
+
+def _with_count(attack: Any, part: str, number: str) -> Attack:
+    has = {field.name for field in fields(attack)}
+    setting = next((name for name in _COUNTS if name in has), None)
+    if setting is None:
+        raise InputError(f"attack {part}: it has no number of steps; leave {number} out")
+    if not number.isdecimal() or int(number) < 1:
+        raise InputError(f"attack {part}: give a whole number of {setting}, 1 or more")
+    fewer = {"rescale": True} if "rescale" in has else {}  # Square's squares shrink within them
+    return replace(attack, **{setting: int(number)}, **fewer)

@@ -1,0 +1,1 @@
+"""Measure a network: accuracy over time, spikes, robustness; what becomes of it, several side by side."""

@@ -1,0 +1,291 @@
+"""Measure a spiking network on data: accuracy over time, agreement with the integer pass, spikes."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from spikemorph.convert import Certificate
+from spikemorph.graph import Graph, InputError, run
+from spikemorph.graph.interpret import run_integers, shapes
+from spikemorph.graph.tasks import Kind, Task
+from spikemorph.spiking import SpikingNetwork, Trace
+from spikemorph.spiking.exits import confidence, conformal_threshold, exit_steps
+from spikemorph.spiking.trace import require_steps
+
+from ..sources.tasks import task_with
+from .results import CurvePoint, EarlyExit, Errors, EvaluationResult, Settled
+
+BATCH = 50  # samples of a float network
+CELLS = 3_000_000  # (step, sample, neuron) triples of the largest layer that are held at once
+Watch = Callable[[int], None]  # told how many samples are done
+
+
+class Engine(Protocol):
+    """Runs one network."""
+
+    def run(self, x: Tensor, steps: int, *, record: bool = False) -> Trace:
+        """(sample, *shape) real inputs, run for so many steps."""
+        ...
+
+
+@dataclass(frozen=True)
+class ExitRule:
+    """When to stop early: `kind` is silent, confidence or conformal; `value` its number."""
+
+    kind: str
+    value: float = 0.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a run over all samples gave; tensors over (step, sample) unless said."""
+
+    answers: Tensor  # (step, sample, *positions) what the task reads, at every step
+    differing: Tensor | None  # integers that differ from the integer pass; None if rate-coded
+    spikes: Tensor  # sent at every step
+    settled: Tensor  # (sample,)
+    integer_answers: Tensor  # (sample, *positions)
+    outputs: Tensor  # (step, sample, *shape) float64
+    counts: int  # outputs per sample
+
+    def mismatches(self, step: int) -> int | None:
+        """How many integers differ from the integer pass after a step."""
+        return None if self.differing is None else int(self.differing[step - 1].sum())
+
+
+def measure(
+    network: SpikingNetwork,
+    engine: Engine,
+    x: Tensor,
+    steps: int,
+    watch: Watch = lambda _: None,
+    task: Task | None = None,
+) -> Measured:
+    """Run all samples `x` through the engine and, apart from it, through the integer pass.
+
+    The spiking outputs come from the simulation alone; the integer pass is what they are compared
+    with, never where they come from. Without a task the largest output is the answer.
+    """
+    require_steps(steps)
+    if not len(x):
+        raise InputError("the data is empty: give at least one sample")
+    parts, task = [], task or task_with(network.graph, None, "network")
+    for batch in x.split(batch_size(network, steps)):
+        parts.append(_measure_batch(network, engine, batch, steps, task))
+        watch(len(batch))
+    differing = [part.differing for part in parts if part.differing is not None]
+    return Measured(
+        answers=torch.cat([part.answers for part in parts], 1),
+        differing=None if network.rate_coded else torch.cat(differing, 1),
+        spikes=torch.cat([part.spikes for part in parts], 1),
+        settled=torch.cat([part.settled for part in parts]),
+        integer_answers=torch.cat([part.integer_answers for part in parts]),
+        outputs=torch.cat([part.outputs for part in parts], 1),
+        counts=parts[0].counts,
+    )
+
+
+def _measure_batch(
+    network: SpikingNetwork, engine: Engine, x: Tensor, steps: int, task: Task
+) -> Measured:
+    trace = engine.run(x, steps)
+    wanted = run_integers(network.graph, network.grid.to_integers(x))
+    real = trace.real_outputs(network)
+    return Measured(
+        answers=task.answers(real),
+        differing=None if network.rate_coded else (trace.outputs != wanted).flatten(2).sum(2),
+        spikes=trace.spikes(),
+        settled=trace.settled,
+        integer_answers=task.answers(network.readout.real(wanted)),
+        outputs=real,
+        counts=wanted[0].numel(),
+    )
+
+
+def batch_size(network: SpikingNetwork, steps: int) -> int:
+    """How many samples to run together: small batches stay in the processor's caches."""
+    sizes = shapes(network.graph)
+    largest = max(math.prod(sizes[node.name]) for node in network.graph.nodes)
+    return min(250, max(1, CELLS // (largest * min(steps, 16))))
+
+
+def evaluate(
+    network: SpikingNetwork,
+    engine: Engine,
+    certificate: Certificate,
+    x: Tensor,
+    y: Tensor | None,
+    *,
+    steps: Sequence[int],
+    names: tuple[str, str] = ("network", "data"),
+    float_graph: Graph | None = None,
+    exit_rule: ExitRule | None = None,
+    exit_calibration: Tensor | None = None,
+    watch: Watch = lambda _: None,
+    task: Task | None = None,
+) -> EvaluationResult:
+    """Accuracy over time steps.
+
+    Parameters
+    ----------
+    network, engine, certificate
+        What is run, by what, and what is proved of it.
+    x, y : Tensor
+        (sample, *shape) real inputs on the grid's range; labels or targets of the task, or None.
+    steps : sequence of int
+        Where the curve is read; the last is how long the network is run.
+    names : (str, str)
+        Of the model and of the data.
+    float_graph : Graph, optional
+        To measure the float network on the same samples.
+    exit_rule, exit_calibration
+        An early-exit rule, and the samples that a conformal one is calibrated on.
+    task : Task, optional
+        What outputs answer; inferred from them and the labels by default.
+
+    Raises
+    ------
+    InputError
+        If the data is empty, outside the grid, or a label is none of the task's; if there are no steps,
+        or one of them is below 1.
+    """
+    began = time.perf_counter()
+    last = max(steps, default=0)
+    require_steps(min(steps, default=0))
+    task = task or task_with(network.graph, y, names[1])
+    task.require(y, names[1])
+    found = measure(network, engine, x, last, watch, task)
+    floats = None if float_graph is None else float_answers(float_graph, x, task)
+    wanted = floats if network.rate_coded else found.integer_answers
+    early = None
+    if exit_rule is not None:
+        held = exit_calibration
+        known = None if held is None else measure(network, engine, held, last, task=task).outputs
+        early = _early(exit_rule, found, y, wanted, known, task)
+    return EvaluationResult(
+        model=names[0],
+        data=names[1],
+        n=len(x),
+        outputs=found.counts,
+        neuron=next((neuron.name for _, neuron in network.neurons), "none"),
+        float_accuracy=None if floats is None else task.share(floats, y),
+        integer_accuracy=None if network.rate_coded else task.share(found.integer_answers, y),
+        curve=tuple(_point(found, y, wanted, step, task) for step in sorted(set(steps))),
+        settled=_settled(found, y, last, task),
+        certificate=certificate,
+        seconds=round(time.perf_counter() - began, 3),
+        exit=early,
+        task=task.kind,
+        error=_errors(found, y, floats, task),
+    )
+
+
+def _errors(found: Measured, y: Tensor | None, floats: Tensor | None, task: Task) -> Errors | None:
+    """How far numbers lie apart, where outputs are numbers."""
+    if task.kind is not Kind.VALUES:
+        return None
+    return Errors(
+        float_to_targets=None if floats is None else task.error(floats, y),
+        integer_to_targets=task.error(found.integer_answers, y),
+        integer_to_float=task.error(found.integer_answers, floats),
+        spiking_to_targets=task.error(found.answers[-1], y),
+    )
+
+
+def float_answers(graph: Graph, x: Tensor, task: Task) -> Tensor:
+    """(sample, *positions) what the float network answers."""
+    with torch.no_grad():
+        return torch.cat([task.answers(run(graph, batch)) for batch in x.split(BATCH)])
+
+
+def curve_steps(certificate: Certificate, longest: int = 32) -> list[int]:
+    """1, 2, 4, ... up to the steps that the certificate requires, or to `longest` without one."""
+    end = certificate.steps_required or longest
+    doubling = [2**k for k in range(end.bit_length()) if 2**k < end]
+    return [*doubling, end]
+
+
+def steps_of(certificate: Certificate) -> int:
+    """How long a network runs: as it was saved to, or as long as its certificate asks for."""
+    return certificate.steps_used or max(curve_steps(certificate))
+
+
+def _point(
+    found: Measured, y: Tensor | None, wanted: Tensor | None, step: int, task: Task
+) -> CurvePoint:
+    answers = found.answers[step - 1]
+    spikes = float(found.spikes[:step].sum(0).double().mean())
+    return CurvePoint(
+        step, task.share(answers, y), task.share(answers, wanted), found.mismatches(step), spikes,
+        task.error(answers, wanted), task.error(answers, y),
+    )  # fmt: skip
+
+
+def _settled(found: Measured, y: Tensor | None, last: int, task: Task) -> Settled:
+    silent = found.settled >= 0
+    until = torch.where(silent, found.settled, torch.full_like(found.settled, last))
+    return Settled(
+        steps_max=int(until.max()),
+        steps_mean=float(until.double().mean()),
+        accuracy=task.share(found.answers[-1], y),
+        mismatching_logits=found.mismatches(last),
+        silent_share=100 * float(silent.double().mean()),
+    )
+
+
+def _early(
+    rule: ExitRule,
+    found: Measured,
+    y: Tensor | None,
+    wanted: Tensor | None,
+    calibration: Tensor | None,
+    task: Task,
+) -> EarlyExit:
+    last = len(found.outputs)
+    if rule.kind != "silent":
+        outputs = _one_row(task.one_class(f"exit {rule.kind}").two_sided(found.outputs))
+    if rule.kind == "silent":
+        at = torch.where(found.settled >= 0, found.settled.clamp(min=1), last)
+    elif rule.kind == "confidence":
+        at = exit_steps(confidence(outputs), rule.value)
+    else:
+        if calibration is None:
+            raise InputError("--exit conformal needs --calibration DATA, apart from the test data")
+        at = exit_steps(
+            confidence(outputs),
+            conformal_threshold(_one_row(task.two_sided(calibration)), rule.value),
+        )
+    answers = found.answers[at - 1, torch.arange(len(at))]
+    name = rule.kind if rule.kind == "silent" else f"{rule.kind}={rule.value:g}"
+    return EarlyExit(
+        name, float(at.double().mean()), task.share(answers, y), task.share(answers, wanted)
+    )
+
+
+def _one_row(outputs: Tensor) -> Tensor:
+    """(step, sample, class), of a task that chooses one class a sample."""
+    return outputs.flatten(2)
+
+
+def parsed_steps(text: str) -> Iterable[int] | None:
+    """The numbers of ``1,2,4``; None for ``auto``.
+
+    Raises
+    ------
+    InputError
+        If a number is not a whole number above zero.
+    """
+    if text == "auto":
+        return None
+    try:
+        steps = [int(part) for part in text.split(",")]
+    except ValueError:
+        steps = []
+    if not steps or min(steps) < 1 or max(steps) > 100_000:
+        raise InputError(f"--steps {text}: give auto, or whole numbers above zero such as 1,2,4,8")
+    return steps

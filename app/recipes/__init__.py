@@ -1,0 +1,1 @@
+"""What a recipe says, and the stages that carry it out."""

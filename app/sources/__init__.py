@@ -1,0 +1,1 @@
+"""What a user names: models, samples, networks of any kind."""

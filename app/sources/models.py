@@ -1,0 +1,284 @@
+"""Find a model by what the user calls it: a file, a name in the zoo, or a factory in a module."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikemorph.convert import Certificate, load_certified, read_onnx, read_pt2, read_torch
+from spikemorph.convert.readers.state_dicts import read_state_dict
+from spikemorph.graph import Graph, Input, InputError
+from spikemorph.graph.containers import read_content
+from spikemorph.graph.grid import UNIT, Interval
+from spikemorph.graph.saving import load_graph_file
+from spikemorph.spiking import SpikingNetwork
+from spikemorph.zoo import build_model, fetch_network, load_model_card, model_catalogue
+from spikemorph.zoo.derived import FLOAT, made_card, made_file, made_names
+
+FETCHED = {"onnx-mnist": (0.0, 255.0)}  # networks of others, and the range of their inputs
+
+
+_TRAINS = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)  # differ in training
+_FILES = (".onnx", ".pt2", ".safetensors")  # of models
+
+
+@dataclass(frozen=True)
+class Model:
+    """A float graph, what it is called, and what its user should know of how it was read."""
+
+    name: str
+    graph: Graph
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def entry(self) -> Input:
+        """Where samples enter: their shape, and their range where that is declared."""
+        return self.graph.entry
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """One sample's shape."""
+        return self.entry.shape
+
+    def declare(self, interval: Interval) -> "Model":
+        """The model with its inputs declared to take these values; see `Graph.declare`."""
+        try:
+            return replace(self, graph=self.graph.declare(interval))
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from error
+
+
+def ranged(
+    model: Model, given: tuple[float, ...] | None, tell: Callable[[str], None] = lambda _: None
+) -> Model:
+    """The model with a declared input range, to make a network of it, or to attack it.
+
+    The range is the one given, low and high; the one it was declared to have; or 0..1, which is told.
+
+    Raises
+    ------
+    InputError
+        If the range given is none, or the model was declared to have another.
+    """
+    if given is not None:
+        if len(given) != 2:
+            raise InputError(f"input range {given}: give two numbers, low and high")
+        return model.declare(Interval.of(*given))
+    if model.entry.domain is None:
+        tell(
+            f"{model.name}: inputs are taken to lie in {UNIT}; if not, say so: --input-range low,high"
+        )
+        return model.declare(UNIT)
+    return model
+
+
+def load_graph(
+    source: str, *, input_shape: tuple[int, ...] | None = None, weights: Path | None = None
+) -> Model:
+    """Read a model.
+
+    Parameters
+    ----------
+    source : str
+        A path to ``.onnx``, ``.pt2`` or a saved float graph (``.safetensors``); ``zoo:NAME``; or
+        ``package.module:factory``, a callable that returns an ``nn.Module``.
+    input_shape : tuple of int, optional
+        (batch, *sample shape): needed for a factory, and for ONNX files with open sizes.
+    weights : Path, optional
+        For a factory: a state dict as safetensors, or as a torch file without pickled code.
+
+    Raises
+    ------
+    InputError
+        If there is no such model, or its file is damaged.
+    UnsupportedError
+        Naming every node that cannot be taken.
+    """
+    path = Path(source)
+    _require_meaning(source, path.suffix, input_shape, weights)
+    if source.startswith("zoo:"):
+        return _from_zoo(source.removeprefix("zoo:"))
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give a file in it")
+    if path.suffix == ".onnx":
+        return Model(path.stem, read_onnx(path, input_shape))
+    if path.suffix == ".pt2":
+        return Model(path.stem, read_pt2(path))
+    if path.suffix == ".safetensors":
+        return Model(path.stem, load_graph_file(path))
+    if path.suffix in (".pt", ".pth", ".ckpt", ".bin", ".pkl"):
+        raise InputError(
+            f"{path}: a checkpoint holds weights, not the network; give package.module:factory and "
+            "--weights FILE, or export the model to .onnx or .pt2"
+        )
+    if ":" in source:
+        return _from_factory(source, input_shape, weights)
+    raise InputError(
+        f"{source}: not a model; give a .onnx, .pt2 or .safetensors file, zoo:NAME, or "
+        "package.module:factory"
+    )
+
+
+def _require_meaning(
+    source: str, suffix: str, input_shape: tuple[int, ...] | None, weights: Path | None
+) -> None:
+    """Refuse what would say nothing of this model."""
+    factory = ":" in source and not source.startswith("zoo:") and suffix not in _FILES
+    if weights is not None and not factory:
+        raise InputError(
+            f"{source}: has its own weights; --weights goes with package.module:factory"
+        )
+    if input_shape is not None and not factory and suffix != ".onnx":
+        raise InputError(
+            f"{source}: has its own input shape; --input-shape goes with package.module:factory and "
+            "with ONNX files of open sizes"
+        )
+
+
+def network_file(source: str | Path) -> Path:
+    """Where a saved network lies: a path as it is, or ``zoo:NAME``.
+
+    Raises
+    ------
+    InputError
+        If the zoo has no spiking network of that name, or it is a model that was not converted.
+    """
+    name = str(source)
+    how = f"convert it first: spikemorph convert {name} --data DATA --out FILE"
+    if not name.startswith("zoo:"):
+        path = Path(name)
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder; give a file in it")
+        if path.is_file() and path.suffix in (".onnx", ".pt2"):
+            raise InputError(f"{path}: is a model, not a spiking network; {how}")
+        return path
+    plain = known_in_zoo(name.removeprefix("zoo:"))
+    if plain not in made_names() or made_card(plain).kind == FLOAT:
+        raise InputError(f"{name}: is a float network, not a spiking one; {how}")
+    return made_file(plain)
+
+
+def certified(source: str | Path) -> tuple[SpikingNetwork, Certificate, Mapping[str, Any]]:
+    """A converted network by what the user calls it; see `load_certified`.
+
+    Raises
+    ------
+    InputError
+        As `network_file` and `load_certified` do; names what the user named.
+    """
+    path = network_file(source)
+    try:
+        return load_certified(path)
+    except InputError as error:
+        raise InputError(str(error).replace(str(path), str(source))) from error
+
+
+def named_source(notes: Mapping[str, Any], path: Path) -> str | None:
+    """The model of the zoo that a converted network says it was made of; None where it names none.
+
+    Raises
+    ------
+    InputError
+        If it names anything else: a file may not choose what is imported or read.
+    """
+    source = notes.get("source")
+    if source is None or source in [f"zoo:{name}" for name in zoo_names()]:
+        return source
+    raise InputError(f"{path}: source: {ascii(source)[:60]} is no network of the zoo; give --model")
+
+
+def zoo_names() -> tuple[str, ...]:
+    """Everything that ``zoo:NAME`` can name."""
+    return (*(card.name for card in model_catalogue()), *made_names(), *FETCHED)
+
+
+def known_in_zoo(name: str) -> str:
+    """The name, which the zoo has.
+
+    Raises
+    ------
+    InputError
+        If it does not; says what it has.
+    """
+    if name not in zoo_names():
+        raise InputError(f"no network {name!r} in the zoo; known: {', '.join(zoo_names())}")
+    return name
+
+
+def _from_zoo(name: str) -> Model:
+    known_in_zoo(name)
+    if name in made_names():
+        made = made_card(name)
+        if made.kind != FLOAT:
+            raise InputError(
+                f"zoo:{name}: is a spiking network already ({made.kind}); give a float graph"
+            )
+        return Model(name, load_graph_file(made_file(name))).declare(Interval.of(*made.input_range))
+    if name in FETCHED:
+        return Model(name, read_onnx(fetch_network(name))).declare(Interval.of(*FETCHED[name]))
+    card = load_model_card(name)
+    graph = read_torch(build_model(name), torch.zeros(1, *card.input_shape))
+    return Model(name, graph).declare(Interval.of(*card.input_range))
+
+
+def _from_factory(source: str, input_shape: tuple[int, ...] | None, weights: Path | None) -> Model:
+    place, _, attribute = source.partition(":")
+    if input_shape is None:
+        raise InputError(f"{source}: give --input-shape, for example 1,3,32,32")
+    try:
+        factory = getattr(importlib.import_module(place), attribute)
+    except (Exception, SystemExit) as error:  # a user's module does anything
+        raise InputError(
+            f"{source}: cannot be imported ({type(error).__name__}: {error}); modules are looked for in "
+            "PYTHONPATH"
+        ) from error
+    with torch.random.fork_rng(devices=[]):  # the same first weights every time
+        torch.default_generator.manual_seed(0)
+        try:
+            model = factory() if callable(factory) else factory
+        except (Exception, SystemExit) as error:
+            raise InputError(
+                f"{source}: the factory fails ({type(error).__name__}: {error}); it is called "
+                "without arguments"
+            ) from error
+    if not isinstance(model, nn.Module):
+        raise InputError(f"{source}: gave a {type(model).__name__}, not a torch nn.Module")
+    if weights is not None:
+        _load_weights(model, weights, source)
+    graph = read_torch(model, torch.zeros(1, *input_shape[1:]))
+    return Model(attribute, graph, remarks=_remarks(source, model))
+
+
+def _remarks(source: str, model: nn.Module) -> tuple[str, ...]:
+    """That a model came in training mode, where that would change what it computes."""
+    if not any(part.training and isinstance(part, _TRAINS) for part in model.modules()):
+        return ()
+    return (f"{source}: in training mode; read in evaluation mode",)
+
+
+def _load_weights(model: nn.Module, weights: Path, source: str) -> None:
+    state = read_weights(weights)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:3]]
+        raise InputError(f"{weights}: does not fit {source}: {' '.join(lines)}") from error
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dict from safetensors, or from a torch file that holds nothing but tensors.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, or would run code when loaded.
+    """
+    if path.suffix != ".safetensors":
+        return read_state_dict(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    return read_content(path).tensors(path)

@@ -1,0 +1,1 @@
+"""Change a network's weights on data: train, prune, fine-tune, by either road."""

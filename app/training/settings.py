@@ -1,0 +1,314 @@
+"""Prune a model on data: split off validation samples, prune, measure before and after."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from spikemorph.graph import Graph, InputError
+from spikemorph.graph.grid import UNIT
+from spikemorph.graph.tasks import Kind, Task
+from spikemorph.layers.masks import sparsity as zeros_of
+from spikemorph.prune import Lesson, PruneTask, layer_sparsities, prune_graph
+from spikemorph.prune.task import LayerSparsity, PhaseSettings
+from spikemorph.robust.cascade.blocks import Processes
+from spikemorph.robust.training.epoch_selection import FinalWeights, RobustSelection
+from spikemorph.robust.training.inner_attack import Ascent
+from spikemorph.robust.training.objectives import (
+    FastAdversarial,
+    Mart,
+    PgdTraining,
+    RfgsmKl,
+    Trades,
+)
+from spikemorph.train import (
+    CrossEntropy,
+    DataTensors,
+    FlipAndShift,
+    GraphModule,
+    Objective,
+    TrainSettings,
+    hold_out,
+)
+from spikemorph.train.companion import Ending
+from spikemorph.train.loop import EpochRecord
+from spikemorph.train.measure import score
+from spikemorph.train.objectives import Distillation, TaskLoss, TwoSided, TwoSidedModule
+from spikemorph.zoo import Samples
+
+from ..choices import by_name
+from ..recipes.recipe import TrainingChoice
+from ..sources.models import Model, load_graph
+from ..sources.sampling import fitting
+from ..sources.tasks import task_for, task_with
+from .extra import Extra
+
+Adversarial = PgdTraining | FastAdversarial | Trades | Mart | RfgsmKl
+_STEPS = 10  # of an inner attack, as published for all that take several
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class PruneResult:
+    """What pruning did; accuracies in per cent on samples that were held out of training."""
+
+    model: str
+    method: str
+    sparsity: float  # asked for, 0..1
+    zeros: float  # found: the share of weights that are zero, 0..1
+    weights_before: int  # removing channels leaves fewer
+    layers: tuple[LayerSparsity, ...]
+    validation_before: float | None
+    validation_after: float | None
+    epochs: int
+    seconds: float
+    unit: str = "%"  # of what was measured on held-out samples; "rmse" of numbers
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain data."""
+        return asdict(self) | {"layers": sparsity_rows(self.layers)}
+
+
+def sparsity_rows(layers: Sequence[LayerSparsity]) -> list[dict[str, Any]]:
+    """Rows of layers as plain data."""
+    return [asdict(layer) | {"sparsity": layer.sparsity} for layer in layers]
+
+
+def prune_model(
+    name: str,
+    method: str,
+    task: PruneTask,
+    validation: DataTensors | None = None,
+) -> tuple[Graph, PruneResult]:
+    """Prune, and measure on held-out samples; the masks are proved to have been kept.
+
+    Raises
+    ------
+    InputError
+        As `prune_graph` does.
+    GraphError
+        If a weight outside a mask is not zero at the end.
+    """
+    began = time.perf_counter()
+    pruned = prune_graph(method, task)
+    result = PruneResult(
+        model=name,
+        method=method,
+        sparsity=task.sparsity,
+        zeros=zeros_of(pruned),
+        weights_before=sum(weight.numel() for weight in task.weights().values()),
+        layers=layer_sparsities(pruned),
+        validation_before=right(task.graph, validation, task.lesson),
+        validation_after=right(pruned, validation, task.lesson),
+        epochs=0 if task.lesson is None else task.lesson.settings.epochs,
+        seconds=round(time.perf_counter() - began, 1),
+        unit=unit_of(task.lesson),
+    )
+    return pruned, result
+
+
+def right(graph: Graph, data: DataTensors | None, lesson: Lesson | None) -> float | None:
+    """Per cent of the samples that a graph gets right, or its error; None without samples."""
+    task = None if lesson is None else lesson.task
+    return None if data is None else score(GraphModule(graph).eval(), data, task)
+
+
+def unit_of(lesson: Lesson | None) -> str:
+    """What held-out samples are judged in."""
+    values = lesson is not None and lesson.task is not None and lesson.task.kind is Kind.VALUES
+    return "rmse" if values else "%"
+
+
+def lesson_of(
+    choice: TrainingChoice,
+    samples: Samples,
+    model: Model,
+    seed: int,
+    *,
+    extra: Extra | None = None,
+    checkpoint: Path | None = None,
+    device: torch.device = _CPU,
+    tell: Callable[[EpochRecord], None] | None = None,
+) -> tuple[Lesson, DataTensors | None]:
+    """What a training of the user's choice learns from, and the samples held out of it.
+
+    Raises
+    ------
+    InputError
+        If the samples have no labels or odd ones, another shape than the model's input, or are too
+        few; if a number is outside its range.
+    """
+    if samples.y is None:
+        raise InputError(f"{samples.name}: no labels to learn from; give samples with labels")
+    task = task_for(model.graph, samples)
+    train = DataTensors(fitting(samples, model.graph), task.targets(samples.y))
+    validation = None
+    if choice.held_out:
+        generator = torch.Generator().manual_seed(seed)
+        train, validation = hold_out(train, choice.held_out, generator)
+    if extra is not None:
+        train = extra.beside(train, model, task)
+    settings = TrainSettings(
+        epochs=choice.epochs, batch=choice.batch, rate=choice.rate, decay=choice.decay, seed=seed
+    )
+    vary = _variation(choice, model)
+    arithmetic = by_name.precision(choice.precision)
+    fabric = _fabric(device, arithmetic)
+    objective = _of_task(_objective(choice, model, task), choice, task)
+    ending = _ending(choice, objective, validation, seed)
+    return Lesson(
+        train, settings, objective, vary, checkpoint, tell, fabric, ending, task
+    ), validation
+
+
+def _of_task(objective: Objective, choice: TrainingChoice, task: Task) -> Objective:
+    """The objective as it is for a task: made for classes, it sees one logit as two."""
+    if choice.objective != "clean" or choice.select:
+        task.one_class(f"objective {choice.objective}")
+    if task.kind is Kind.CLASSES:
+        return objective
+    if choice.select:
+        raise InputError("select: epochs are judged by classes; the network has one output")
+    if task.kind is Kind.BINARY:
+        return TwoSided(objective, task)
+    if choice.distil:
+        raise InputError(
+            "distil: a teacher's classes are learnt; the network's outputs are numbers"
+        )
+    return TaskLoss(task)
+
+
+def _fabric(device: torch.device, precision: Literal["32-true", "bf16-mixed"]) -> Fabric:
+    """One process, or those that torchrun started, on all its machines."""
+    world = Processes.from_environment().world
+    if world == 1:
+        return Fabric(accelerator=device.type, devices=1, precision=precision)
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    fabric = Fabric(
+        accelerator=device.type, devices=here, num_nodes=world // here, strategy="ddp",
+        precision=precision,
+    )  # fmt: skip
+    fabric.launch()
+    return fabric
+
+
+def meant_for(lesson: Lesson, purpose: str) -> Lesson:
+    """The lesson of a training for one purpose, which takes up no checkpoint of another."""
+    settings = PhaseSettings(**{**asdict(lesson.settings), "purpose": purpose})
+    return replace(lesson, settings=settings)
+
+
+def _variation(choice: TrainingChoice, model: Model) -> FlipAndShift | None:
+    if not choice.flip and not choice.shift:
+        return None
+    shape = model.input_shape
+    if len(shape) != 3:
+        raise InputError(f"flip and shift vary images; the model takes {shape}: leave them out")
+    if not 0 <= choice.shift < min(shape[1:]):
+        raise InputError(f"shift {choice.shift}: give 0 to {min(shape[1:]) - 1} pixels")
+    return FlipAndShift(choice.flip, choice.shift)
+
+
+def _objective(choice: TrainingChoice, model: Model, task: Task) -> Objective:
+    name, eps = by_name.objective(choice.objective), by_name.eps_of(choice.eps)
+    if name == "clean":
+        if eps or choice.attack_steps or choice.beta or choice.select:
+            raise InputError(
+                "objective clean attacks nothing: leave eps, attack_steps, beta and select out, or "
+                f"choose one of {', '.join(by_name.OBJECTIVES[1:])}"
+            )
+        return _clean(choice, model, task)
+    if choice.distil or choice.teacher is not None:
+        raise InputError(
+            f"objective {name}: a teacher of clean images does not go with it; leave distil and "
+            "teacher out, or choose objective clean"
+        )
+    if model.entry.interval != UNIT:
+        raise InputError(
+            f"objective {name}: eps counts in inputs of {UNIT}, and the model's are "
+            f"{model.entry.interval}; put the normalisation inside the model (--mean --std)"
+        )
+    return adversarial(name, eps, choice)
+
+
+def adversarial(name: str, eps: float, choice: TrainingChoice) -> Adversarial:
+    """An adversarial objective by name; where the choice says 0, steps and beta are its own.
+
+    Steps are of 2.5 eps / steps (fast: 1.25 eps; rfgsm: eps / 2).
+
+    Raises
+    ------
+    InputError
+        If a number is outside its range, or is none of the objective's.
+    """
+    if not eps > 0:
+        raise InputError(f"objective {name}: say how strong the attack is: --eps 8/255")
+    if name in ("fast", "rfgsm") and choice.attack_steps not in (0, 1):
+        raise InputError(f"objective {name} takes a single step: leave attack_steps out")
+    if name in ("pgd", "fast") and choice.beta:
+        raise InputError(f"objective {name} has no beta: leave it out")
+    beta, smoothing = {"beta": choice.beta} if choice.beta else {}, choice.smoothing
+    if name == "fast":
+        return FastAdversarial(eps, min(1.25 * eps, 1.0), smoothing)
+    if name == "rfgsm":
+        return RfgsmKl(eps, eps / 2, smoothing=smoothing, **beta)
+    steps = choice.attack_steps or _STEPS
+    size = min(2.5 * eps / max(steps, 1), 1.0)
+    if name == "pgd":
+        return PgdTraining(eps, steps, size, smoothing)
+    kind = Trades if name == "trades" else Mart
+    return kind(eps, steps, size, smoothing=smoothing, **beta)
+
+
+def _ending(
+    choice: TrainingChoice, objective: Objective, validation: DataTensors | None, seed: int
+) -> Ending | None:
+    averaging, selection = by_name.average(choice.average), None
+    if choice.select:
+        if validation is None:
+            raise InputError(
+                "select: epochs are judged on samples held out of training: give held_out"
+            )
+        eps = by_name.eps_of(choice.eps)
+        steps = choice.attack_steps if choice.attack_steps > 1 else _STEPS
+        selection = RobustSelection(
+            validation, Ascent(eps, steps, min(2.5 * eps / steps, 1.0)), seed=seed
+        )
+    if averaging is None and selection is None:
+        return None
+    return FinalWeights(averaging, selection)
+
+
+def _clean(choice: TrainingChoice, model: Model, task: Task) -> Objective:
+    if not 0 <= choice.smoothing <= 1:
+        raise InputError(f"smoothing {choice.smoothing:g}: give 0 to 1")
+    if not 0 <= choice.distil <= 1:
+        raise InputError(f"distil {choice.distil:g}: give the teacher's share of the loss, 0 to 1")
+    if choice.distil == 0:
+        if choice.teacher is not None:
+            raise InputError(f"teacher {choice.teacher}: it has no share; give distil above 0")
+        return CrossEntropy(choice.smoothing)
+    source = model
+    if choice.teacher is not None:  # it is shown what the model is shown
+        source = load_graph(choice.teacher).declare(model.entry.interval)
+    if source.input_shape != model.input_shape:
+        raise InputError(
+            f"teacher {choice.teacher}: takes samples of shape {source.input_shape}, the model "
+            f"{model.input_shape}; give a network for the same data"
+        )
+    own = task_with(source.graph, None, f"teacher {source.name}", task.kind)
+    if own.shape != task.shape:
+        raise InputError(
+            f"teacher {source.name}: has outputs of shape {own.shape}, the model {task.shape}; give a "
+            "network for the same task"
+        )
+    teacher: nn.Module = GraphModule(source.graph).eval().requires_grad_(False)
+    if task.kind is Kind.BINARY:
+        teacher = TwoSidedModule(teacher, own)
+    return Distillation(teacher, choice.distil, smoothing=choice.smoothing)

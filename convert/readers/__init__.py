@@ -1,0 +1,1 @@
+"""Read torch and ONNX files and modules, strictly, into float graphs."""

@@ -1,0 +1,1 @@
+"""How much memory a spiking network takes, stored and at work."""

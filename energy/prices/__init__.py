@@ -1,0 +1,1 @@
+"""Price lists, and what a network does in the terms that they are stated in."""

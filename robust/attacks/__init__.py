@@ -1,0 +1,1 @@
+"""The attacks, each a frozen value with all its settings."""

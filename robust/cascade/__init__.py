@@ -1,0 +1,1 @@
+"""The worst case over attacks and paths, sample by sample, in blocks that are files."""

@@ -1,0 +1,348 @@
+"""An evaluation in blocks on disk: spread over processes and machines, and taken up after a kill.
+
+Every block is a file, in a folder that is named after all that the result depends on. Processes
+take every n-th block and pass over those that are there; whoever comes when all are there merges
+them. A shared folder is all that machines need: they run the same command.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from spikemorph.graph import InputError
+from spikemorph.graph.fields import TRUTHS, WHOLE, Between, Shape, filled
+from spikemorph.graph.plain import Plain
+from spikemorph.graph.saving import content_hash, read_file, write_bytes, write_file
+
+from ..attacks.base import NAMED_BY, Attack
+from ..draws import Draws
+from ..target import Target
+from ..threat import require_unit_range
+from .outcome import MemberOutcome, WorstCase, merge
+from .worst_case import BLOCK, members_of, worst_case
+
+_KIND = "evaluation block"
+REVISION = 2  # raised when attacks, paths or the cascade find something else than before
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Which of several processes this one is.
+
+    Raises
+    ------
+    InputError
+        If `rank` is not within 0 .. world - 1.
+    """
+
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world:
+            raise InputError(
+                f"process {self.rank} of {self.world}: ranks count from 0 to world - 1; "
+                "check RANK and WORLD_SIZE"
+            )
+
+    @classmethod
+    def from_environment(cls, names: Mapping[str, str] | None = None) -> "Processes":
+        """As torchrun tells by RANK and WORLD_SIZE; one process where it does not.
+
+        Raises
+        ------
+        InputError
+            If they are no whole numbers, or only one of them is there.
+        """
+        names = os.environ if names is None else names
+        told = [names.get(name) for name in ("RANK", "WORLD_SIZE")]
+        if told == [None, None]:
+            return cls()
+        try:
+            rank, world = (int(value or "") for value in told)
+        except ValueError as error:
+            raise InputError(
+                f"RANK is {told[0]!r} and WORLD_SIZE {told[1]!r}: set both to whole numbers, or "
+                "neither"
+            ) from error
+        return cls(rank, world)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A worst case that is evaluated in blocks.
+
+    Parameters
+    ----------
+    target : Target
+        The network and its gradient paths.
+    network : str
+        What identifies it, steps and neurons included: a hash of its file.
+    attacks : tuple of Attack
+        Frozen dataclasses under one threat, strong ones first.
+    x, y : Tensor
+        (sample, *shape) in [0, 1]; (sample,) int64 labels.
+    seed : int
+        Of all draws.
+    indices : Tensor, optional
+        (sample,) int64: of the samples in their data set, which choose their streams; 0, 1, 2 ...
+        if left out.
+    block : int
+        Samples of one file.
+    only_survivors : bool
+        See `worst_case`.
+    """
+
+    target: Target
+    network: str
+    attacks: tuple[Attack, ...]
+    x: Tensor
+    y: Tensor
+    seed: int = 0
+    indices: Tensor | None = None
+    block: int = BLOCK
+    only_survivors: bool = True
+
+    def __post_init__(self) -> None:
+        members_of(self.target, self.attacks)
+        if self.block < 1 or not len(self.x):
+            raise InputError(
+                f"{len(self.x)} samples in blocks of {self.block}: give at least one of each"
+            )
+        require_unit_range(self.x)
+
+    @property
+    def blocks(self) -> int:
+        """How many there are."""
+        return -(-len(self.x) // self.block)
+
+    @cached_property
+    def identity(self) -> dict[str, Plain]:
+        """All that the result depends on, as plain JSON."""
+        samples = {"x": self.x, "y": self.y, "indices": self._indices}
+        return {
+            "network": self.network,
+            "paths": [[path.name, path.exact] for path in self.target.paths],
+            "attacks": [_settings(attack, attack.name) for attack in self.attacks],
+            "samples": content_hash({}, samples),
+            "n": len(self.x),
+            "seed": self.seed,
+            "block": self.block,
+            "only_survivors": self.only_survivors,
+            "revision": REVISION,
+            "versions": {name: version(name) for name in ("spikemorph", "torch")},
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """A name for `identity`: 16 digits of its SHA-256."""
+        text = json.dumps(self.identity, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def run(self, number: int) -> WorstCase:
+        """One block."""
+        rows = self.rows(number)
+        draws = Draws.of(self.seed, self._indices[rows])
+        return worst_case(
+            self.target,
+            self.attacks,
+            self.x[rows],
+            self.y[rows],
+            draws,
+            block=self.block,
+            only_survivors=self.only_survivors,
+        )
+
+    def rows(self, number: int) -> slice:
+        """The samples of a block."""
+        return slice(number * self.block, min((number + 1) * self.block, len(self.x)))
+
+    @property
+    def _indices(self) -> Tensor:
+        if self.indices is None:
+            return torch.arange(len(self.x), device=self.x.device)
+        return self.indices
+
+
+def evaluate_shards(
+    evaluation: Evaluation,
+    folder: Path,
+    processes: Processes | None = None,
+    watch: Callable[[int, int], None] | None = None,
+) -> tuple[int, ...]:
+    """Do this process's blocks that are not there yet; the numbers of those that were done.
+
+    Blocks rank, rank + world, rank + 2 world ... are this process's. `watch` is told, after each,
+    how many of them are there and how many there are to be.
+
+    Raises
+    ------
+    InputError
+        As `worst_case` does, if the folder cannot be written, or if nothing identifies the network.
+    """
+    processes = processes or Processes()
+    if not evaluation.network:
+        raise InputError(
+            f"{evaluation.target.name}: nothing identifies the network, so its blocks could be "
+            "another's: give its hash"
+        )
+    place = _made(evaluation, folder)
+    own = range(processes.rank, evaluation.blocks, processes.world)
+    done = []
+    for count, number in enumerate(own, 1):
+        path = _block_path(place, number)
+        if not path.exists():
+            _write(path, evaluation, number, evaluation.run(number))
+            done.append(number)
+        if watch is not None:
+            watch(count, len(own))
+    return tuple(done)
+
+
+def missing_blocks(evaluation: Evaluation, folder: Path) -> tuple[int, ...]:
+    """The blocks that are not there yet."""
+    place = folder / evaluation.key
+    return tuple(k for k in range(evaluation.blocks) if not _block_path(place, k).exists())
+
+
+def merge_shards(evaluation: Evaluation, folder: Path) -> WorstCase:
+    """All blocks together: what one process would have found, save for its seconds.
+
+    Raises
+    ------
+    InputError
+        If blocks are missing (names them), damaged, or of another evaluation.
+    """
+    missing = missing_blocks(evaluation, folder)
+    if missing:
+        named = ", ".join(map(str, missing[:8])) + (" ..." if len(missing) > 8 else "")
+        raise InputError(
+            f"{folder / evaluation.key}: {len(missing)} of {evaluation.blocks} blocks are missing "
+            f"({named}): wait for the processes that do them, or run the command again"
+        )
+    place = folder / evaluation.key
+    return merge([_read(_block_path(place, k), evaluation, k) for k in range(evaluation.blocks)])
+
+
+def _block_path(place: Path, number: int) -> Path:
+    return place / f"block-{number:05d}.safetensors"
+
+
+def _made(evaluation: Evaluation, folder: Path) -> Path:
+    """The evaluation's own folder, with its identity for readers."""
+    place = folder / evaluation.key
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{place}: cannot be made: {error.strerror}; choose another folder"
+        ) from error
+    text = json.dumps(evaluation.identity, sort_keys=True, indent=1) + "\n"
+    write_bytes(place / "identity.json", text.encode())
+    return place
+
+
+@dataclass(frozen=True)
+class _Block:
+    """What the JSON of a block holds."""
+
+    key: str
+    number: int
+    members: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Flags:
+    """What a block says of every sample."""
+
+    clean: Annotated[Tensor, TRUTHS, Shape("sample")]
+    worst: Annotated[Tensor, TRUTHS, Shape("sample")]
+    broken_by: Annotated[Tensor, WHOLE, Shape("sample"), Between(-1)]
+
+
+def _write(path: Path, evaluation: Evaluation, number: int, found: WorstCase) -> None:
+    """Images are stored where they differ from the clean ones, in broken samples."""
+    plain = {
+        "key": evaluation.key,
+        "number": number,
+        "members": [member.to_dict() for member in found.members],
+    }
+    tensors = {
+        "clean": found.clean,
+        "worst": found.worst,
+        "broken_by": found.broken_by,
+        "adversarial": found.adversarial[found.broken_by >= 0],
+    }
+    write_file(path, _KIND, plain, tensors)
+
+
+def _read(path: Path, evaluation: Evaluation, number: int) -> WorstCase:
+    try:
+        plain, tensors = read_file(path, _KIND)
+        block = filled(_Block, plain, "block")
+        if (block.key, block.number) != (evaluation.key, number):
+            raise InputError(f"it is block {block.number} of evaluation {block.key}")
+        members = tuple(MemberOutcome.from_dict(member) for member in block.members)
+        clean = evaluation.x[evaluation.rows(number)].detach()
+        flags, images = _flags_and_images(tensors, clean, len(members))
+    except InputError as error:
+        raise InputError(
+            f"{path}: not block {number} of this evaluation ({error}); delete it and run the "
+            "command again"
+        ) from error
+    return WorstCase(evaluation.attacks[0].threat, *flags, images, members)
+
+
+def _flags_and_images(
+    tensors: Mapping[str, Tensor], clean: Tensor, members: int
+) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+    """A block's flags, and its images in place of the clean ones they were made of."""
+    held = filled(_Flags, {k: v for k, v in tensors.items() if k != "adversarial"}, "block")
+    flags = tuple(t.to(clean.device) for t in (held.clean, held.worst, held.broken_by))
+    found = tensors.get("adversarial", clean[:0]).to(clean)
+    broken = flags[2] >= 0
+    if (
+        len(broken) != len(clean)
+        or int(flags[2].max()) >= members
+        or found.shape != clean[broken].shape
+        or not bool(torch.isfinite(found).all())
+    ):
+        raise InputError("its tensors are not of these samples and attacks")
+    images = clean.clone()
+    images[broken] = found
+    return (flags[0], flags[1], flags[2]), images
+
+
+def _settings(value: object, where: str) -> Plain:
+    """Every setting of a frozen value, by its class.
+
+    Raises
+    ------
+    InputError
+        If something is not plain: blocks of other settings could then be taken for these.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, tuple):
+        return [_settings(item, where) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        content = {}
+        for field in fields(value):
+            named = field.metadata.get(NAMED_BY)
+            held = getattr(value, field.name)
+            name = None if named is None else getattr(value, named)
+            content[field.name] = _settings(name or held, where)
+        return {"class": type(value).__name__, **content}
+    raise InputError(
+        f"{where}: a setting is a {type(value).__name__}, which has no name to tell its results "
+        "by; evaluate without a folder"
+    )

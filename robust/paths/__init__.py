@@ -1,0 +1,1 @@
+"""Gradient paths: the network's own forward pass with another backward rule."""

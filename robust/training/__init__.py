@@ -1,0 +1,1 @@
+"""Adversarial objectives, and the choice of an epoch by robustness."""

@@ -1,0 +1,69 @@
+"""Carry out a recipe on its data."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from spikemorph.graph.errors import InputError
+from spikemorph.train import CrossEntropy, DataTensors, accuracy, fit, hold_out, initialised
+from spikemorph.train.loop import EpochRecord
+
+from ..architectures import ARCHITECTURES
+from ..samples import Samples
+from .recipes import Recipe
+
+
+@dataclass(frozen=True)
+class RecipeData:
+    """The samples to learn from, those held out of them, and those kept for the very end."""
+
+    train: DataTensors
+    validation: DataTensors
+    test: DataTensors
+
+
+def recipe_data(recipe: Recipe, train: Samples, test: Samples) -> RecipeData:
+    """Pixels in [0, 1], split as the recipe says."""
+    generator = torch.Generator().manual_seed(recipe.settings.seed)
+    learn, validation = hold_out(_labelled(train), recipe.held_out, generator)
+    return RecipeData(learn, validation, _labelled(test))
+
+
+def _labelled(samples: Samples) -> DataTensors:
+    if samples.y is None:
+        raise InputError(f"{samples.name}: no labels to learn from; give samples with labels")
+    return DataTensors(samples.values(), samples.y)
+
+
+def train_recipe(
+    recipe: Recipe,
+    train: DataTensors,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+) -> tuple[nn.Module, tuple[EpochRecord, ...]]:
+    """Train the recipe's network from its first weights, or go on from the checkpoint."""
+    generator = torch.Generator().manual_seed(recipe.settings.seed)
+    model = initialised(ARCHITECTURES[recipe.name], generator)
+    # A quarter faster on CPUs; the argument is missing from torch's types.
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    records = fit(
+        model,
+        train,
+        recipe.settings,
+        objective=CrossEntropy(recipe.smoothing),
+        augment=recipe.augment,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+        fabric=Fabric(accelerator="cpu", devices=1, precision=recipe.precision),
+    )
+    return model, records
+
+
+def measured(model: nn.Module, data: RecipeData) -> dict[str, float]:
+    """Percentage right on each part of the data."""
+    parts = {"train": data.train, "validation": data.validation, "test": data.test}
+    return {name: round(accuracy(model, part), 3) for name, part in parts.items()}
