@@ -168,7 +168,7 @@ def _parts() -> Mapping[str, Files]:
         plain = {
             k: v
             for k, v in files.items()
-            if k.endswith(".json") and k not in ("exact_stages.json", "identity.json")
+            if k.endswith(".json") and k not in ("stages.json", "identity.json")
         }
         found[road] = {f"r/{k}": _smaller(v) for k, v in plain.items() if k != "report.json"}
     return found

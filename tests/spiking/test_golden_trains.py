@@ -1,6 +1,6 @@
 """Golden spike trains: one small network, every spike of it, written down once by the reference.
 
-``python tests/test_golden_trains.py`` writes them again; a change of any spike must be meant.
+``python tests/spiking/test_golden_trains.py`` writes them again; a change of any spike must be meant.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from spikemorph.layers.shape import Reshape
 from spikemorph.spiking import DenseEngine, Neuron, ReferenceEngine, SpikingNetwork
 from spikemorph.spiking.neurons import STBIF, pow2
 
-GOLDEN = Path(__file__).parent / "data" / "golden_trains.json"
+GOLDEN = Path(__file__).parents[1] / "data" / "golden_trains.json"
 NEURONS: tuple[Neuron, ...] = (pow2(), STBIF())
 
 

@@ -19,7 +19,7 @@ from spikemorph.sources.models import Model
 from spikemorph.zoo import Samples, load_model_card
 from spikemorph.zoo.architectures import UNTRAINED
 
-FOLDER = Path(__file__).parents[1] / "recipes"
+FOLDER = Path(__file__).parents[3] / "recipes"
 FILES = sorted(FOLDER.glob("*.toml"))
 
 each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

@@ -350,6 +350,6 @@ def test_lists(spikemorph: Run, tmp_path: Path) -> None:
 
 def test_shipped_weights_are_what_the_zoo_builds() -> None:
     state = build_model("digits_mlp").state_dict()
-    folder = Path(__file__).parents[1] / "zoo" / "models"
+    folder = Path(__file__).parents[3] / "zoo" / "models"
     for name, tensor in load_file(folder / "digits_mlp.safetensors").items():
         assert torch.equal(state[name], tensor)

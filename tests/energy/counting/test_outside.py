@@ -31,7 +31,7 @@ from spikemorph.spiking import DenseEngine, ReferenceEngine, SpikingNetwork
 from spikemorph.spiking.neurons import IF, STBIF, pow2
 from spikemorph.zoo import load_data
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 KINDS = ("pow2", "st-bif", "rate-coded")
 
 

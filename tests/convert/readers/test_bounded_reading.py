@@ -371,7 +371,7 @@ def test_a_model_without_activations_is_not_converted() -> None:
         convert_graph(graph, torch.rand(8, 4), grid=Grid.of(0.0, 1.0), quantisation=Quantisation())
 
 
-CASES = Path(__file__).parents[2] / "shared" / "cases" / "hostile"
+CASES = Path(__file__).parents[4] / "shared" / "cases" / "hostile"
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason="the cases are not beside the checkout")
