@@ -8,7 +8,7 @@ from fuzz.inputs import Files, drawn
 from fuzz.loaders import LOADERS
 from fuzz.trial import tried, warm
 
-CORPUS = Path(__file__).parents[1] / "fuzz" / "corpus"
+CORPUS = Path(__file__).parent / "fuzz" / "corpus"
 KEPT = sorted(path.parent for path in CORPUS.glob("*/*/finding.json"))
 INPUTS = 2400  # of all loaders
 WHOLE = sum(row.share for row in LOADERS.values())
