@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from spikemorph.convert import Certificate, canonical, certify, to_spiking
-from spikemorph.graph import Graph, Input, InputError, Node
+from spikemorph.graph import Graph, InputError
 from spikemorph.graph.grid import Grid
-from spikemorph.layers.affine import ScaleShift
 from spikemorph.quant import Quantisation, RateCoding, rate_graph
 from spikemorph.quant.integers import Quantised, quantised
 from spikemorph.quant.prepare import relay_sums, require_neurons, split_analog
@@ -17,7 +15,6 @@ from spikemorph.spiking import AnalogFirstStep, Coding, Neuron, Schedule, Spikin
 from spikemorph.spiking.coding import Constant
 from spikemorph.spiking.neurons import pow2
 
-_LEAST = 1e-30  # of a standard deviation: its reciprocal is a number
 _FIRST = AnalogFirstStep()
 _DEFAULT = pow2()
 
@@ -94,33 +91,3 @@ def convert_rate_coded(
     folded = canonical(graph)
     network = to_spiking(rate_graph(folded, calibration, grid, rates), neuron, Constant())
     return Conversion(folded, network, certify(network))
-
-
-def normalised(graph: Graph, mean: tuple[float, ...], std: tuple[float, ...]) -> Graph:
-    """The graph behind ``(x - mean) / std`` per channel, so that it reads raw inputs.
-
-    Their range is another than that of normalised inputs, so it is not declared.
-
-    Raises
-    ------
-    InputError
-        If the numbers do not fit the input's channels, or a deviation is not above zero.
-    """
-    shape = graph.entry.shape
-    if len(mean) != len(std) or len(mean) not in (1, shape[0]):
-        many = "1 number" if shape[0] == 1 else f"1 or {shape[0]} numbers"
-        raise InputError(f"--mean and --std need {many} each, for so many channels")
-    if any(s < _LEAST for s in std):
-        raise InputError(f"--std {std}: deviations must be above zero")
-    wide = (-1, *[1] * (len(shape) - 1))
-    deviation = torch.tensor(std, dtype=torch.float64)
-    shift = -torch.tensor(mean, dtype=torch.float64) / deviation
-    scale = ScaleShift((1 / deviation).reshape(wide), shift.reshape(wide))
-    entry = Node(graph.inputs[0], Input(shape))
-    name = graph.fresh("normalisation")
-    nodes = [entry, Node(name, scale, (entry.name,))]
-    for node in graph.nodes:
-        if node.name != entry.name:
-            inputs = tuple(name if i == entry.name else i for i in node.inputs)
-            nodes.append(Node(node.name, node.op, inputs))
-    return graph.with_nodes(nodes)

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from spikemorph.cli import main as spikemorph
-from spikemorph.conversion import convert_graph, normalised
+from spikemorph.conversion import convert_graph
 from spikemorph.graph.grid import Grid, Interval
 from spikemorph.quant import Quantisation
-from spikemorph.sources.models import load_graph
+from spikemorph.sources.models import load_graph, normalised
 from spikemorph.spiking import save_network
 from spikemorph.zoo import load_data
 

@@ -190,3 +190,15 @@ def _static(node: Node, bound: Range | None) -> list[str]:
     if bound is not None and increment_load(bound) >= DOUBLE:
         found.append(f"node {node.name!r}: its sums may pass 53 bits")
     return found
+
+
+def curve_steps(certificate: Certificate, longest: int = 32) -> list[int]:
+    """1, 2, 4, ... up to the steps that the certificate requires, or to `longest` without one."""
+    end = certificate.steps_required or longest
+    doubling = [2**k for k in range(end.bit_length()) if 2**k < end]
+    return [*doubling, end]
+
+
+def steps_of(certificate: Certificate) -> int:
+    """How long a network runs: as it was saved to, or as long as its certificate asks for."""
+    return certificate.steps_used or max(curve_steps(certificate))

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import InputError, SpikemorphError
+from spikemorph.train.processes import Processes
 
 from .attacks.base import Attack
 from .attacks.losses import losses
-from .cascade.blocks import Evaluation, Processes, evaluate_shards, merge_shards
+from .cascade.blocks import Evaluation, evaluate_blocks, merge_blocks
 from .cascade.outcome import WorstCase, merge
 from .cascade.worst_case import BLOCK
 from .gates.context import Companions, GateContext, GateSettings, Samples
@@ -88,8 +89,8 @@ def in_folder(folder: Path, processes: Processes | None = None) -> Measure:
     """
 
     def measure(evaluation: Evaluation) -> WorstCase:
-        evaluate_shards(evaluation, folder, processes)
-        return merge_shards(evaluation, folder)
+        evaluate_blocks(evaluation, folder, processes)
+        return merge_blocks(evaluation, folder)
 
     return measure
 

@@ -6,6 +6,7 @@ cases, by conformal risk control (Angelopoulos et al., 2024): the empirical shar
 satisfy ``(n R + 1) / (n + 1) <= alpha``.
 """
 
+from dataclasses import dataclass
 from fractions import Fraction
 
 import torch
@@ -60,3 +61,11 @@ def conformal_threshold(outputs: Tensor, alpha: float) -> float:
             break
         best = threshold
     return best
+
+
+@dataclass(frozen=True)
+class ExitRule:
+    """When to stop early: `kind` is silent, confidence or conformal; `value` its number."""
+
+    kind: str
+    value: float = 0.0

@@ -28,6 +28,39 @@ BELOW = {  # room -> the rooms it may import; docs/architecture.md says why
     "layers": {"graph"},
     "graph": set[str](),
 }
+INNER = {  # inner room -> the inner rooms and loose files of its folder that it may import
+    "app/choices": set[str](),
+    "app/sources": set[str](),
+    "app/measures": {"choices", "provenance", "sources"},
+    "app/training": {"choices", "conversion", "measures", "sources"},
+    "app/report": {"measures", "training"},
+    "app/recipes": {
+        *("choices", "conversion", "measures", "provenance", "report", "sources", "training"),
+    },
+    "app/cli": {"choices", "conversion", "measures", "recipes", "report", "sources", "training"},
+    "convert/readers": set[str](),
+    "energy/counting": set[str](),
+    "energy/memory": set[str](),
+    "energy/prices": {"counting", "results"},
+    "robust/attacks": {"draws", "target", "threat"},
+    "robust/cascade": {"attacks", "draws", "intervals", "target", "threat"},
+    "robust/corruptions": {"draws", "threat"},
+    "robust/gates": {"attacks", "cascade", "draws", "intervals", "target", "threat"},
+    "robust/paths": {"target"},
+    "robust/training": {"attacks", "draws", "target", "threat"},
+    "zoo/making": {
+        *(
+            "architectures",
+            "cache",
+            "cards",
+            "data_card",
+            "datasets",
+            "fashion",
+            "fetch",
+            "samples",
+        ),
+    },
+}
 LINES, FUNCTION_LINES, PUBLIC_NAMES = 350, 40, 10
 FILES = sorted(path for room in BELOW for path in (ROOT / room).rglob("*.py"))
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -63,7 +96,8 @@ def known_module(name: str) -> str | None:
     return name or None
 
 
-MODULES = frozenset(module_of(path) for path in FILES)
+PATHS = {module_of(path): path for path in FILES}
+MODULES = frozenset(PATHS)
 
 
 @each_file
@@ -75,6 +109,20 @@ def test_arrows_point_down(path: Path) -> None:
         room = parts[1] if len(parts) > 1 and parts[1] in BELOW else "app"
         allowed = BELOW[room_of(path)] | {room_of(path)}
         assert room in allowed, f"line {statement.lineno}: {room_of(path)} may not import {room}"
+
+
+@each_file
+def test_arrows_point_down_inside_a_folder(path: Path) -> None:
+    """Of a folder with rooms in it, each room imports what its row says; loose files see all."""
+    folder, inner, *deeper = path.relative_to(ROOT).parts
+    if not deeper or inner == "models":
+        return
+    for name, statement in imports(path):
+        found = PATHS.get(known_module(name) or "", path).relative_to(ROOT).parts
+        target = found[1].removesuffix(".py")
+        if found[0] == folder and target != inner:
+            allowed = target in INNER[f"{folder}/{inner}"]
+            assert allowed, f"line {statement.lineno}: {folder}/{inner} may not import {target}"
 
 
 @each_file

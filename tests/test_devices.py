@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from spikemorph.choices.settings import TimeChoice
 from spikemorph.cli import main
 from spikemorph.graph.grid import Interval
 from spikemorph.recipes import exact_stages
 from spikemorph.recipes.exact_stages import Bench
-from spikemorph.recipes.recipe import TimeChoice, recipe_of
+from spikemorph.recipes.recipe import recipe_of
 from spikemorph.robust import GradientPath, Target
 from spikemorph.sources.models import load_graph
 from spikemorph.sources.subjects import CPU, in_unit_range, on_device, open_file, open_float

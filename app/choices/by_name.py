@@ -23,10 +23,10 @@ from spikemorph.spiking import (
     SpikingNetwork,
 )
 from spikemorph.spiking.coding import AnalogFirstStep, BitPlane, Repeated, Thermometer
+from spikemorph.spiking.engine import Engine
+from spikemorph.spiking.exits import ExitRule
 from spikemorph.spiking.neurons import BIF, IF, SNM, STBIF, burst, few_spikes, group, pow2
 from spikemorph.train.averaging import Averaging, Ema, Swa
-
-from ..measures.evaluation import Engine, ExitRule
 
 Choice = TypeVar("Choice")
 NEURONS: Mapping[str, Callable[[], Neuron]] = {

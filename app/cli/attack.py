@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from spikemorph.graph import InputError
-from spikemorph.robust.cascade.blocks import Processes
 from spikemorph.robust.gates.context import Companions
+from spikemorph.train.processes import Processes
 
 from ..choices import by_name
+from ..choices.settings import AttackChoice
 from ..measures.robustness import Where, attack_model, check_attack, eps_words
-from ..recipes.recipe import AttackChoice
 from ..report.robust import gate_lines, robustness_lines, robustness_table
 from ..sources.subjects import open_subject
 from . import options

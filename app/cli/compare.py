@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..choices import by_name
-from ..measures.comparing import compare_networks
+from ..measures.comparison import compare_networks
 from ..report.costs import comparison_table, cost_lines, price_table
 from ..sources.models import network_file
 from . import options

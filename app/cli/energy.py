@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
+from spikemorph.convert.certificate import curve_steps
 from spikemorph.energy import estimate_energy
 from spikemorph.graph import InputError
 
 from ..choices import by_name
-from ..measures.comparing import dense_network
-from ..measures.evaluation import curve_steps
+from ..measures.comparison import dense_network
 from ..report.costs import cost_lines, price_table
 from ..sources import sampling
 from ..sources.models import certified, network_file

@@ -7,18 +7,20 @@ from typing import Annotated, Any
 import typer
 
 from spikemorph.convert import canonical, certify
+from spikemorph.convert.certificate import curve_steps
 from spikemorph.graph import InputError
 from spikemorph.surrogate.folded_network import DeployedNetwork
 from spikemorph.zoo import Samples
 
 from ..choices import by_name
-from ..measures.evaluation import curve_steps, evaluate, parsed_steps
+from ..measures.evaluation import evaluate
 from ..report import curve_table, in_time_lines, in_time_table, plain_certificate, summary_lines
 from ..sources import sampling
 from ..sources.models import certified, load_graph, named_source, network_file
 from ..sources.tasks import task_for
 from ..training.through_time import measure_in_time, open_in_time
 from . import options
+from .options import parsed_steps
 
 
 def evaluate_network(

@@ -19,14 +19,15 @@ from spikemorph.surrogate.trained_file import save_trained
 from spikemorph.train import DataTensors
 
 from ..choices import by_name
-from ..recipes.recipe import IN_TIME, LEARNED, TimeChoice, TrainingChoice
+from ..choices.settings import IN_TIME, LEARNED, TimeChoice, TrainingChoice
 from ..report import plain_certificate
 from ..sources import sampling
 from ..sources.models import Model
 from ..training.dense import train_model
 from ..training.extra import extra_of
+from ..training.prune import right, unit_of
 from ..training.quantisation_aware import train_converted
-from ..training.settings import lesson_of, right, unit_of
+from ..training.settings import lesson_of
 from ..training.through_time import train_in_time
 from . import options, training
 

@@ -4,7 +4,7 @@ import glob
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +19,12 @@ from rich.table import Table
 
 from spikemorph.graph import InputError
 from spikemorph.graph.saving import write_bytes
-from spikemorph.robust.cascade.blocks import Processes
 from spikemorph.train.checkpoint import load_checkpoint
 from spikemorph.train.loop import EpochRecord
+from spikemorph.train.processes import Processes
 from spikemorph.zoo import Samples, load_data
 
-from ..conversion import normalised
-from ..sources.models import Model, load_graph, ranged
+from ..sources.models import Model, load_graph, normalised, ranged
 
 
 def _named(path: Path | None) -> Path | None:
@@ -314,3 +313,22 @@ def progress(total: int, text: str) -> Iterator[Any]:
     ) as bar:
         task = bar.add_task(text, total=total)
         yield lambda count: bar.advance(task, count)
+
+
+def parsed_steps(text: str) -> Iterable[int] | None:
+    """The numbers of ``1,2,4``; None for ``auto``.
+
+    Raises
+    ------
+    InputError
+        If a number is not a whole number above zero.
+    """
+    if text == "auto":
+        return None
+    try:
+        steps = [int(part) for part in text.split(",")]
+    except ValueError:
+        steps = []
+    if not steps or min(steps) < 1 or max(steps) > 100_000:
+        raise InputError(f"--steps {text}: give auto, or whole numbers above zero such as 1,2,4,8")
+    return steps

@@ -10,10 +10,11 @@ from spikemorph.graph.saving import save_graph
 from spikemorph.prune import PruneTask
 
 from ..choices import by_name
-from ..recipes.recipe import TrainingChoice
+from ..choices.settings import TrainingChoice
 from ..report import prune_lines, sparsity_table
 from ..training.extra import extra_of
-from ..training.settings import lesson_of, prune_model
+from ..training.prune import prune_model
+from ..training.settings import lesson_of
 from . import options, training
 
 OutOption = Annotated[Path, typer.Option("--out", help="Where to save the pruned model.")]

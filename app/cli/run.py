@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from spikemorph.graph import InputError
-from spikemorph.robust.cascade.blocks import Processes
+from spikemorph.train.processes import Processes
 
 from ..recipes.pipeline import ROBUST, run_recipe
 from ..recipes.recipe import read_recipe, with_seed

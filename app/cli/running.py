@@ -2,11 +2,12 @@
 
 import torch
 
+from spikemorph.convert.certificate import curve_steps
 from spikemorph.zoo import Samples
 
 from ..choices import by_name
 from ..conversion import Conversion
-from ..measures.evaluation import curve_steps, evaluate
+from ..measures.evaluation import evaluate
 from ..measures.results import EvaluationResult
 from ..sources import sampling
 from ..sources.tasks import task_for

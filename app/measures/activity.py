@@ -9,8 +9,9 @@ from torch import Tensor
 
 from spikemorph.graph import InputError
 from spikemorph.spiking import SpikingNetwork, Trace
+from spikemorph.spiking.engine import Engine
 
-from .evaluation import Engine, batch_size
+from .evaluation import batch_size
 
 ROWS = 60  # neurons of a layer that a raster shows at most
 

@@ -2,9 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,8 +12,9 @@ from spikemorph.convert import Certificate
 from spikemorph.graph import Graph, InputError, run
 from spikemorph.graph.interpret import run_integers, shapes
 from spikemorph.graph.tasks import Kind, Task
-from spikemorph.spiking import SpikingNetwork, Trace
-from spikemorph.spiking.exits import confidence, conformal_threshold, exit_steps
+from spikemorph.spiking import SpikingNetwork
+from spikemorph.spiking.engine import Engine
+from spikemorph.spiking.exits import ExitRule, confidence, conformal_threshold, exit_steps
 from spikemorph.spiking.trace import require_steps
 
 from ..sources.tasks import task_with
@@ -23,22 +23,6 @@ from .results import CurvePoint, EarlyExit, Errors, EvaluationResult, Settled
 BATCH = 50  # samples of a float network
 CELLS = 3_000_000  # (step, sample, neuron) triples of the largest layer that are held at once
 Watch = Callable[[int], None]  # told how many samples are done
-
-
-class Engine(Protocol):
-    """Runs one network."""
-
-    def run(self, x: Tensor, steps: int, *, record: bool = False) -> Trace:
-        """(sample, *shape) real inputs, run for so many steps."""
-        ...
-
-
-@dataclass(frozen=True)
-class ExitRule:
-    """When to stop early: `kind` is silent, confidence or conformal; `value` its number."""
-
-    kind: str
-    value: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -203,18 +187,6 @@ def float_answers(graph: Graph, x: Tensor, task: Task) -> Tensor:
         return torch.cat([task.answers(run(graph, batch)) for batch in x.split(BATCH)])
 
 
-def curve_steps(certificate: Certificate, longest: int = 32) -> list[int]:
-    """1, 2, 4, ... up to the steps that the certificate requires, or to `longest` without one."""
-    end = certificate.steps_required or longest
-    doubling = [2**k for k in range(end.bit_length()) if 2**k < end]
-    return [*doubling, end]
-
-
-def steps_of(certificate: Certificate) -> int:
-    """How long a network runs: as it was saved to, or as long as its certificate asks for."""
-    return certificate.steps_used or max(curve_steps(certificate))
-
-
 def _point(
     found: Measured, y: Tensor | None, wanted: Tensor | None, step: int, task: Task
 ) -> CurvePoint:
@@ -270,22 +242,3 @@ def _early(
 def _one_row(outputs: Tensor) -> Tensor:
     """(step, sample, class), of a task that chooses one class a sample."""
     return outputs.flatten(2)
-
-
-def parsed_steps(text: str) -> Iterable[int] | None:
-    """The numbers of ``1,2,4``; None for ``auto``.
-
-    Raises
-    ------
-    InputError
-        If a number is not a whole number above zero.
-    """
-    if text == "auto":
-        return None
-    try:
-        steps = [int(part) for part in text.split(",")]
-    except ValueError:
-        steps = []
-    if not steps or min(steps) < 1 or max(steps) > 100_000:
-        raise InputError(f"--steps {text}: give auto, or whole numbers above zero such as 1,2,4,8")
-    return steps

@@ -13,9 +13,8 @@ from spikemorph.robust import Attack, Threat
 from spikemorph.robust.attacks.transfer import transfer_from
 from spikemorph.robust.cascade.blocks import (
     Evaluation,
-    Processes,
-    evaluate_shards,
-    merge_shards,
+    evaluate_blocks,
+    merge_blocks,
     missing_blocks,
 )
 from spikemorph.robust.cascade.outcome import WorstCase
@@ -25,12 +24,13 @@ from spikemorph.robust.evaluate import EvaluationSettings, Measure, evaluate_rob
 from spikemorph.robust.gates.context import Companions, GateSettings, Samples
 from spikemorph.robust.paths.by_name import choose_paths
 from spikemorph.robust.result import RobustnessResult
+from spikemorph.train.processes import Processes
 from spikemorph.zoo import Samples as Data
 
 from ..choices import by_name
 from ..choices.attacks import Plan, attack_plan
+from ..choices.settings import AttackChoice
 from ..provenance import provenance
-from ..recipes.recipe import AttackChoice
 from ..sources.sampling import labels_of, values
 from ..sources.subjects import Opened
 from ..sources.tasks import task_for
@@ -190,10 +190,10 @@ def _measure(where: Where) -> Measure:
         return in_memory
 
     def measure(evaluation: Evaluation) -> WorstCase:
-        evaluate_shards(evaluation, folder, processes)
+        evaluate_blocks(evaluation, folder, processes)
         if processes.world > 1:
             _await_others(evaluation, folder, where.tell)
-        return merge_shards(evaluation, folder)
+        return merge_blocks(evaluation, folder)
 
     return measure
 

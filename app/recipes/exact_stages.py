@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from spikemorph.convert import certify, load_certified
+from spikemorph.convert.certificate import curve_steps, steps_of
 from spikemorph.energy import estimate_energy
 from spikemorph.graph import Graph, InputError
 from spikemorph.graph.grid import Grid
@@ -22,10 +23,11 @@ from spikemorph.train import DataTensors
 from spikemorph.zoo import Samples
 
 from ..choices import by_name
+from ..choices.settings import LEARNED, TRAIN, ConvertChoice
 from ..conversion import convert_graph
 from ..measures.activity import activity
-from ..measures.comparing import dense_network
-from ..measures.evaluation import curve_steps, evaluate, float_answers, steps_of
+from ..measures.comparison import dense_network
+from ..measures.evaluation import evaluate, float_answers
 from ..measures.inspection import inspect_graph
 from ..sources.models import Model
 from ..sources.sampling import drawn, values
@@ -33,9 +35,10 @@ from ..sources.subjects import CPU
 from ..sources.tasks import task_for
 from ..training.dense import train_model
 from ..training.extra import Extra
+from ..training.prune import prune_model, sparsity_rows
 from ..training.quantisation_aware import train_converted
-from ..training.settings import lesson_of, prune_model, sparsity_rows
-from .recipe import LEARNED, TRAIN, ConvertChoice, NetworkChoice, Recipe
+from ..training.settings import lesson_of
+from .recipe import NetworkChoice, Recipe
 
 Tell = Callable[[str], None]
 CHECKPOINT = "checkpoint"

@@ -8,9 +8,10 @@ from spikemorph.graph import InputError
 from spikemorph.graph.saving import content_hash, graph_hash
 from spikemorph.zoo import Samples
 
+from ..choices.settings import TrainingChoice
 from ..sources.models import Model, load_graph
 from ..training.extra import Extra
-from .recipe import Recipe, TrainingChoice
+from .recipe import Recipe
 
 Hashes = Mapping[str, str]  # SHA-256, by what it is of
 

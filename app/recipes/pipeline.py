@@ -16,19 +16,19 @@ from spikemorph.graph.saving import read_header, write_bytes
 from spikemorph.robust.cascade.blocks import REVISION
 from spikemorph.zoo import load_data
 
-from ..conversion import normalised
+from ..choices.settings import IN_TIME, LEARNED, TRAIN
 from ..measures.comparison import Compared, Comparison, compared, in_time_row, side_by_side
 from ..provenance import provenance
 from ..report.html import write_report
 from ..report.record import Report, read_run
-from ..sources.models import Model, load_graph, ranged
+from ..sources.models import Model, load_graph, normalised, ranged
 from ..sources.sampling import Read
 from ..sources.subjects import CPU
 from ..training.extra import extra_of
 from . import exact_stages, robust_stages
 from .exact_stages import Bench, Tell
 from .origins import Hashes, origins, training_by_content
-from .recipe import IN_TIME, LEARNED, TRAIN, Recipe
+from .recipe import Recipe
 
 STAMPS = "stages.json"
 ROBUST = "robust.json"  # all networks under attack, beside the comparison

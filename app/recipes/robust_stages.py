@@ -26,6 +26,7 @@ from spikemorph.surrogate.folded_network import load_deployed, save_deployed
 from spikemorph.surrogate.folding import fold
 from spikemorph.surrogate.trained_file import save_trained
 
+from ..choices.settings import EXACT, IN_TIME, LEARNED, AttackChoice
 from ..conversion import convert_graph
 from ..measures.evaluation import float_answers
 from ..measures.inspection import inspect_graph
@@ -35,7 +36,6 @@ from ..sources.subjects import on_device, open_file, open_float, seen, weight_co
 from ..sources.tasks import task_for
 from ..training.through_time import measure_in_time, settings_of, started, train_in_time
 from .exact_stages import Bench, conversion_settings, fine_tuning_lesson, naming
-from .recipe import EXACT, IN_TIME, LEARNED, AttackChoice
 
 _FEW = 8  # samples, where only their shape matters
 BLOCKS = "blocks"  # the folder of an attack's blocks, in a network's own

@@ -10,7 +10,7 @@ from spikemorph.convert import Certificate
 from spikemorph.graph.tasks import Distance
 
 from ..measures.results import Errors, EvaluationResult, Inspection
-from ..training.settings import PruneResult
+from ..training.prune import PruneResult
 
 
 def curve_table(result: EvaluationResult) -> Table:

@@ -9,12 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikemorph.convert import Certificate, load_certified, read_onnx, read_pt2, read_torch
+from spikemorph.convert import (
+    Certificate,
+    load_certified,
+    read_onnx,
+    read_pt2,
+    read_torch,
+)
 from spikemorph.convert.readers.state_dicts import read_state_dict
-from spikemorph.graph import Graph, Input, InputError
+from spikemorph.graph import Graph, Input, InputError, Node
 from spikemorph.graph.containers import read_content
 from spikemorph.graph.grid import UNIT, Interval
 from spikemorph.graph.saving import load_graph_file
+from spikemorph.layers.affine import ScaleShift
 from spikemorph.spiking import SpikingNetwork
 from spikemorph.zoo import build_model, fetch_network, load_model_card, model_catalogue
 from spikemorph.zoo.derived import FLOAT, made_card, made_file, made_names
@@ -282,3 +289,36 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     return read_content(path).tensors(path)
+
+
+_LEAST = 1e-30  # of a standard deviation: its reciprocal is a number
+
+
+def normalised(graph: Graph, mean: tuple[float, ...], std: tuple[float, ...]) -> Graph:
+    """The graph behind ``(x - mean) / std`` per channel, so that it reads raw inputs.
+
+    Their range is another than that of normalised inputs, so it is not declared.
+
+    Raises
+    ------
+    InputError
+        If the numbers do not fit the input's channels, or a deviation is not above zero.
+    """
+    shape = graph.entry.shape
+    if len(mean) != len(std) or len(mean) not in (1, shape[0]):
+        many = "1 number" if shape[0] == 1 else f"1 or {shape[0]} numbers"
+        raise InputError(f"--mean and --std need {many} each, for so many channels")
+    if any(s < _LEAST for s in std):
+        raise InputError(f"--std {std}: deviations must be above zero")
+    wide = (-1, *[1] * (len(shape) - 1))
+    deviation = torch.tensor(std, dtype=torch.float64)
+    shift = -torch.tensor(mean, dtype=torch.float64) / deviation
+    scale = ScaleShift((1 / deviation).reshape(wide), shift.reshape(wide))
+    entry = Node(graph.inputs[0], Input(shape))
+    name = graph.fresh("normalisation")
+    nodes = [entry, Node(name, scale, (entry.name,))]
+    for node in graph.nodes:
+        if node.name != entry.name:
+            inputs = tuple(name if i == entry.name else i for i in node.inputs)
+            nodes.append(Node(node.name, node.op, inputs))
+    return graph.with_nodes(nodes)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.convert import load_certified
+from spikemorph.convert.certificate import steps_of
 from spikemorph.graph import Graph, Input, InputError
 from spikemorph.graph.grid import UNIT, Interval
 from spikemorph.graph.interpret import shapes
@@ -25,9 +26,7 @@ from spikemorph.surrogate.trained_file import KIND as TRAINED
 from spikemorph.surrogate.trained_file import load_trained
 from spikemorph.train import GraphModule
 
-from ..conversion import normalised
-from ..measures.evaluation import steps_of
-from .models import load_graph, network_file, ranged
+from .models import load_graph, network_file, normalised, ranged
 from .tasks import without_sigmoid
 
 _Step = Callable[[Tensor], Tensor]

@@ -10,8 +10,9 @@ from spikemorph.prune.masked import train_masked
 from spikemorph.prune.reinitialise import fresh
 from spikemorph.train import DataTensors
 
-from ..recipes.recipe import TRAIN
-from .settings import PruneResult, meant_for, right, unit_of
+from ..choices.settings import TRAIN
+from .prune import PruneResult, right, unit_of
+from .settings import meant_for
 
 
 def train_model(

@@ -31,7 +31,7 @@ from spikemorph.surrogate.trained_file import load_trained
 from spikemorph.train import DataTensors
 from spikemorph.train.measure import score
 
-from ..recipes.recipe import TimeChoice
+from ..choices.settings import TimeChoice
 from ..sources.tasks import task_with
 from .settings import meant_for
 

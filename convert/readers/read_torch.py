@@ -23,8 +23,7 @@ from spikemorph.graph.tables import reads_torch
 
 from .assembly import MISFITS, Assembly, Unknown, first_line
 from .budget import Budget, TooLargeError, bounded_constants
-from .foldable import FOLDABLE
-from .pt2_archives import plain_archive
+from .pt2_archives import FOLDABLE, plain_archive
 
 
 def read_torch(model: nn.Module, example: Tensor) -> Graph:

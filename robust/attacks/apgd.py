@@ -21,7 +21,7 @@ from ..draws import Draws
 from ..target import Logits
 from ..threat import Threat, wide
 from .base import SampleLoss, attacks, input_gradient
-from .best_image import Found
+from .best_image import BestImages
 from .losses import loss_named
 
 _MOMENTUM = 0.75
@@ -71,7 +71,7 @@ class Apgd:
 
     def __call__(self, model: Logits, x: Tensor, y: Tensor, draws: Draws) -> Tensor:
         """See `Attack`."""
-        found, _ = Found.before(model, x, y)
+        found, _ = BestImages.before(model, x, y)
         ascent = Ascent(self.threat, self.steps, self.rho, model, x, y)
         for restart in range(self.restarts):
             start = ascent.start(draws.fork(f"restart {restart}"))
@@ -121,7 +121,7 @@ class Ascent:
             way = self.threat.steepest(draws.normal(*shape).to(self.x))
         return self.threat.project(self.x + self.threat.eps * way, self.x)
 
-    def climb(self, loss: SampleLoss, start: Tensor, found: Found) -> Found:
+    def climb(self, loss: SampleLoss, start: Tensor, found: BestImages) -> BestImages:
         """What is found on the way up from `start`; nothing is run if no sample needs it."""
         if self.threat.eps == 0 or found.all_final():
             return found

@@ -12,7 +12,7 @@ from ..target import Logits
 from ..threat import Threat
 from .apgd import Ascent, require_settings
 from .base import attacks
-from .best_image import Found
+from .best_image import BestImages
 from .losses import dlr_towards
 
 
@@ -59,7 +59,7 @@ class TargetedApgd:
 
     def __call__(self, model: Logits, x: Tensor, y: Tensor, draws: Draws) -> Tensor:
         """See `Attack`."""
-        found, logits = Found.before(model, x, y)
+        found, logits = BestImages.before(model, x, y)
         dlr_towards(y)(logits, y)  # refuses too few classes before any work
         others = logits.scatter(1, y[:, None], -torch.inf)
         order = others.argsort(dim=1, descending=True, stable=True)

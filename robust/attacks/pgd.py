@@ -11,7 +11,7 @@ from ..draws import Draws
 from ..target import Logits
 from ..threat import Threat, require_unit_range
 from .base import attacks, input_gradient
-from .best_image import Found
+from .best_image import BestImages
 from .losses import checked, loss_named
 
 
@@ -81,7 +81,7 @@ class Pgd:
             for _ in range(self.steps):
                 image, _ = self._moved(model, image, x, y)
             return image
-        found, _ = Found.before(model, x, y)
+        found, _ = BestImages.before(model, x, y)
         for restart in range(self.restarts):
             if self.threat.eps == 0 or found.all_final():
                 break

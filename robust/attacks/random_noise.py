@@ -10,7 +10,7 @@ from ..draws import Draws
 from ..target import Logits
 from ..threat import Threat
 from .base import attacks
-from .query_search import Hunt
+from .best_image import QuerySearch
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,17 @@ class Noise:
         """See `Attack`."""
         return self.search(model, x, y, draws).images
 
-    def search(self, model: Logits, x: Tensor, y: Tensor, draws: Draws) -> Hunt:
+    def search(self, model: Logits, x: Tensor, y: Tensor, draws: Draws) -> QuerySearch:
         """The same, with the number of queries of every sample."""
-        hunt = Hunt.before(model, x, y)
+        search = QuerySearch.before(model, x, y)
         for turn in range(self.draws if self.threat.eps > 0 else 0):
-            if not len(hunt.left):
+            if not len(search.left):
                 break
-            stream, clean = draws.rows(hunt.left).fork(f"draw {turn}"), x[hunt.left]
+            stream, clean = draws.rows(search.left).fork(f"draw {turn}"), x[search.left]
             inside = turn % 2 == 0
             images = self.threat.start(clean, stream) if inside else self._border(clean, stream)
-            hunt = hunt.tried(model, images, y)
-        return hunt
+            search = search.tried(model, images, y)
+        return search
 
     def _border(self, clean: Tensor, draws: Draws) -> Tensor:
         way = self.threat.steepest(draws.normal(*clean.shape[1:]).to(clean))

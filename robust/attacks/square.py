@@ -1,6 +1,7 @@
 """Square: a search by random squares, which asks for logits only (Andriushchenko et al., 2020)."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,8 +14,7 @@ from ..draws import Draws
 from ..target import Logits
 from ..threat import Threat, wide
 from .base import attacks
-from .query_search import Hunt
-from .square_patches import as_images
+from .best_image import QuerySearch
 
 # From this proposal on, of 10,000, squares cover p_init / 2^k of the image; k counts the row.
 _HALVINGS = (11, 51, 201, 501, 1001, 2001, 4001, 6001, 8001)
@@ -69,13 +69,13 @@ class Square:
         """See `Attack`; for "l2" images have at least 5 rows and columns."""
         return self.search(model, x, y, draws).images
 
-    def search(self, model: Logits, x: Tensor, y: Tensor, draws: Draws) -> Hunt:
+    def search(self, model: Logits, x: Tensor, y: Tensor, draws: Draws) -> QuerySearch:
         """The same, with the number of queries of every sample.
 
         Raises
         ------
         InputError
-            If images are too small for "l2"; as `Hunt.before` does.
+            If images are too small for "l2"; as `QuerySearch.before` does.
         """
         clean = as_images(x)
         if self.threat.norm == "l2" and min(clean.shape[2:]) < _TILES:
@@ -83,16 +83,16 @@ class Square:
                 f"square for l2 needs images of at least {_TILES} x {_TILES} pixels, but samples "
                 f"have the shape {tuple(x.shape[1:])}; attack them by linf, or leave square out"
             )
-        hunt = Hunt.before(model, x, y)
+        search = QuerySearch.before(model, x, y)
         for query in range(self.queries if self.threat.eps > 0 else 0):
-            if not len(hunt.left):
+            if not len(search.left):
                 break
-            here = clean[hunt.left]
-            best = as_images(hunt.images[hunt.left])
-            proposed = self._proposal(here, best, query, draws.rows(hunt.left))
+            here = clean[search.left]
+            best = as_images(search.images[search.left])
+            proposed = self._proposal(here, best, query, draws.rows(search.left))
             proposed = self.threat.project(proposed, here)
-            hunt = hunt.tried(model, proposed.reshape(-1, *x.shape[1:]), y)
-        return hunt
+            search = search.tried(model, proposed.reshape(-1, *x.shape[1:]), y)
+        return search
 
     def share(self, proposal: int) -> float:
         """The share of the image that the squares of this proposal cover."""
@@ -213,3 +213,23 @@ def _half(rows: int, columns: int) -> Tensor:
 def square(threat: Threat) -> Square:
     """5000 queries, as in AutoAttack's standard version."""
     return Square(threat, queries=5000)
+
+
+def image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
+    """The (C, H, W) that a sample of this shape is seen as.
+
+    The last two axes stay rows and columns; all axes before them, such as time steps, count as
+    channels. A flat sample is one row.
+
+    Examples
+    --------
+    >>> image_shape((4, 2, 8, 8)), image_shape((10,))
+    ((8, 8, 8), (1, 1, 10))
+    """
+    rows, columns = (1, *shape)[-2:] if shape else (1, 1)
+    return math.prod(shape[:-2]), rows, columns
+
+
+def as_images(x: Tensor) -> Tensor:
+    """(sample, C, H, W): the same numbers in the same order."""
+    return x.reshape(len(x), *image_shape(x.shape[1:])).contiguous()

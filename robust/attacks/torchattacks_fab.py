@@ -32,8 +32,8 @@ from ..draws import Draws
 from ..target import Logits
 from ..threat import Threat
 from .base import attacks
-from .best_image import Found
-from .square_patches import as_images
+from .best_image import BestImages
+from .square import as_images
 
 Setting = bool | int | float | str
 _EFFORT = ("steps", "n_queries")  # what a table is worth nothing without
@@ -173,7 +173,7 @@ def _damaged(
 ) -> Tensor:
     """The more damaging of clean images and what an attack makes of those that are right."""
     x, y = samples
-    found, logits = Found.before(model, x, y)
+    found, logits = BestImages.before(model, x, y)
     left = (~found.final).nonzero()[:, 0]
     if threat.eps == 0 or not len(left):
         return found.images

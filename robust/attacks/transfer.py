@@ -9,7 +9,7 @@ from ..draws import Draws
 from ..target import Logits
 from ..threat import Threat
 from .base import NAMED_BY, Attack
-from .best_image import Found
+from .best_image import BestImages
 from .pgd import Pgd
 
 
@@ -48,7 +48,7 @@ class Transfer:
 
     def __call__(self, model: Logits, x: Tensor, y: Tensor, draws: Draws) -> Tensor:
         """See `Attack`; the clean image stays where it is more damaging."""
-        found, _ = Found.before(model, x, y)
+        found, _ = BestImages.before(model, x, y)
         images = self.inner(self.source, x, y, draws)
         self.threat.check(images, x)
         with torch.no_grad():

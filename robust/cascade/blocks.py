@@ -7,7 +7,6 @@ them. A shared folder is all that machines need: they run the same command.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
@@ -22,6 +21,7 @@ from spikemorph.graph import InputError
 from spikemorph.graph.fields import TRUTHS, WHOLE, Between, Shape, filled
 from spikemorph.graph.plain import Plain
 from spikemorph.graph.saving import content_hash, read_file, write_bytes, write_file
+from spikemorph.train.processes import Processes
 
 from ..attacks.base import NAMED_BY, Attack
 from ..draws import Draws
@@ -32,49 +32,6 @@ from .worst_case import BLOCK, members_of, worst_case
 
 _KIND = "evaluation block"
 REVISION = 2  # raised when attacks, paths or the cascade find something else than before
-
-
-@dataclass(frozen=True)
-class Processes:
-    """Which of several processes this one is.
-
-    Raises
-    ------
-    InputError
-        If `rank` is not within 0 .. world - 1.
-    """
-
-    rank: int = 0
-    world: int = 1
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.rank < self.world:
-            raise InputError(
-                f"process {self.rank} of {self.world}: ranks count from 0 to world - 1; "
-                "check RANK and WORLD_SIZE"
-            )
-
-    @classmethod
-    def from_environment(cls, names: Mapping[str, str] | None = None) -> "Processes":
-        """As torchrun tells by RANK and WORLD_SIZE; one process where it does not.
-
-        Raises
-        ------
-        InputError
-            If they are no whole numbers, or only one of them is there.
-        """
-        names = os.environ if names is None else names
-        told = [names.get(name) for name in ("RANK", "WORLD_SIZE")]
-        if told == [None, None]:
-            return cls()
-        try:
-            rank, world = (int(value or "") for value in told)
-        except ValueError as error:
-            raise InputError(
-                f"RANK is {told[0]!r} and WORLD_SIZE {told[1]!r}: set both to whole numbers, or "
-                "neither"
-            ) from error
-        return cls(rank, world)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +130,7 @@ class Evaluation:
         return self.indices
 
 
-def evaluate_shards(
+def evaluate_blocks(
     evaluation: Evaluation,
     folder: Path,
     processes: Processes | None = None,
@@ -214,7 +171,7 @@ def missing_blocks(evaluation: Evaluation, folder: Path) -> tuple[int, ...]:
     return tuple(k for k in range(evaluation.blocks) if not _block_path(place, k).exists())
 
 
-def merge_shards(evaluation: Evaluation, folder: Path) -> WorstCase:
+def merge_blocks(evaluation: Evaluation, folder: Path) -> WorstCase:
     """All blocks together: what one process would have found, save for its seconds.
 
     Raises

@@ -69,7 +69,7 @@ class Counters:
         return cls(*zeros.unbind())
 
 
-class Referee:
+class JudgedModel:
     """Logits for one run of an attack on `rows`; it may be called with these rows only.
 
     A row is finished once the network misclassifies an allowed image of it: that image is kept,

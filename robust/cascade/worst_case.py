@@ -21,7 +21,7 @@ from ..attacks.losses import require_labels, require_logits
 from ..draws import Draws
 from ..target import GradientPath, Target
 from ..threat import Threat, require_unit_range, wide
-from .judged_model import Counters, Referee, Regrouped, Rows, Stopped
+from .judged_model import Counters, JudgedModel, Regrouped, Rows, Stopped
 from .outcome import MemberOutcome, WorstCase, merge
 
 BLOCK = 100
@@ -284,21 +284,23 @@ class _Batch:
 
     def _attempt(self, rows: Rows, clean: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         exact = all(member.exact for member in self.wave)
-        referee = Referee(self._model, rows, self.threat, self.counters, clean if exact else None)
+        judged = JudgedModel(
+            self._model, rows, self.threat, self.counters, clean if exact else None
+        )
         try:
-            returned = self.wave[0].attack(referee, rows.x, rows.y, rows.draws)
+            returned = self.wave[0].attack(judged, rows.x, rows.y, rows.draws)
         except Stopped:
             returned = None
         except InputError as error:
             raise InputError(f"{self._names()}: {error}") from error
-        images, dropped = referee.images(returned), referee.dropped
+        images, dropped = judged.images(returned), judged.dropped
         images = torch.where(wide(dropped, images), rows.x, images)
         try:
             self.threat.check(images, rows.x)
         except InputError as error:
             raise InputError(f"{self._names()}: {error}") from error
         wrong = _quiet(self.target, images).argmax(1) != rows.y
-        return images, wrong, dropped, referee.caught
+        return images, wrong, dropped, judged.caught
 
     def _model(self, images: Tensor, member: Tensor) -> Tensor:
         if len(self.wave) > 1 and self.target.mixed is not None:

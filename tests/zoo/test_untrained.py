@@ -4,14 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from spikemorph.conversion import normalised
 from spikemorph.convert import canonical
 from spikemorph.graph.grid import Grid
 from spikemorph.prune.reinitialise import fresh
 from spikemorph.quant import Quantisation
 from spikemorph.quant.learning import QuantisedModule
 from spikemorph.robust.training.objectives import FastAdversarial
-from spikemorph.sources.models import load_graph
+from spikemorph.sources.models import load_graph, normalised
 from spikemorph.surrogate import Dynamics
 from spikemorph.surrogate.thresholds import Calibration
 from spikemorph.surrogate.to_trainable import to_trainable

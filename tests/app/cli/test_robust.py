@@ -18,6 +18,7 @@ from torch import nn
 
 from spikemorph.measures import robustness
 from spikemorph.robust.cascade import blocks
+from spikemorph.train.processes import Processes
 from spikemorph.zoo import load_data
 
 Run = Callable[..., tuple[int, str, str]]
@@ -189,7 +190,7 @@ def test_blocks_are_as_large_as_asked_for(spikemorph: Run, tmp_path: Path) -> No
     words = ("attack", "zoo:digits_cnn", "--data", "digits:test", "--eps", "8/255", *FEW)
     assert spikemorph(*words, "--folder", tmp_path / "b", "--block", "5")[0] == 0
     assert len(list((tmp_path / "b").rglob("block-*.safetensors"))) == 3  # of 12 samples
-    found = [robustness.Where(None, blocks.Processes(0, n)).block_of(250) for n in (1, 4, 500)]
+    found = [robustness.Where(None, Processes(0, n)).block_of(250) for n in (1, 4, 500)]
     assert found == [100, 63, 1]
 
 

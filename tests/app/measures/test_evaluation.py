@@ -7,13 +7,16 @@ import torch
 from torch import Tensor
 
 from spikemorph import convert_graph, evaluate
-from spikemorph.conversion import Conversion, normalised
+from spikemorph.cli.options import parsed_steps
+from spikemorph.conversion import Conversion
 from spikemorph.convert import read_torch
+from spikemorph.convert.certificate import curve_steps
 from spikemorph.graph import InputError, run
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.tasks import task_of
-from spikemorph.measures.evaluation import batch_size, curve_steps, measure, parsed_steps
+from spikemorph.measures.evaluation import batch_size, measure
 from spikemorph.quant import Quantisation
+from spikemorph.sources.models import normalised
 from spikemorph.spiking import DenseEngine, ReferenceEngine, Trace
 from spikemorph.spiking.exits import NEVER, confidence, conformal_threshold, exit_steps
 from spikemorph.zoo import Samples, build_model, load_data

@@ -8,16 +8,10 @@ from typing import Any
 
 import pytest
 
+from spikemorph.choices.settings import ConvertChoice, MeasureChoice, TrainingChoice
 from spikemorph.graph import InputError
 from spikemorph.recipes.pipeline import run_recipe
-from spikemorph.recipes.recipe import (
-    ConvertChoice,
-    MeasureChoice,
-    TrainingChoice,
-    read_recipe,
-    recipe_of,
-    with_seed,
-)
+from spikemorph.recipes.recipe import read_recipe, recipe_of, with_seed
 from spikemorph.zoo import Samples, load_data
 
 GOOD: dict[str, Any] = {

@@ -16,6 +16,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from spikemorph import convert_graph, evaluate, load_graph
+from spikemorph.choices.settings import AttackChoice
+from spikemorph.convert.certificate import curve_steps
 from spikemorph.energy.estimate import estimate_energy
 from spikemorph.graph import Graph, InputError
 from spikemorph.graph.grid import Grid
@@ -23,11 +25,9 @@ from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.masks import mask_hash, with_masks
 from spikemorph.measures.activity import activity
-from spikemorph.measures.evaluation import curve_steps
 from spikemorph.measures.inspection import inspect_graph
 from spikemorph.measures.robustness import attack_model
 from spikemorph.quant import Quantisation
-from spikemorph.recipes.recipe import AttackChoice
 from spikemorph.report.html import render_report, write_report
 from spikemorph.report.record import Report, read_run
 from spikemorph.report.sections import SECTIONS, sections_of

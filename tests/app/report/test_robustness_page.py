@@ -12,8 +12,8 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 
+from spikemorph.choices.settings import AttackChoice
 from spikemorph.measures.robustness import attack_model
-from spikemorph.recipes.recipe import AttackChoice
 from spikemorph.report.html import write_report
 from spikemorph.report.page.robustness import TWIN
 from spikemorph.report.record import Report, read_run

@@ -15,13 +15,12 @@ from helpers import refused
 from torch import Tensor, nn
 
 from spikemorph import convert_graph
-from spikemorph.conversion import normalised
+from spikemorph.choices.settings import TimeChoice
 from spikemorph.graph import Graph, Input, InputError, Node
 from spikemorph.graph.grid import UNIT, Grid, Interval
 from spikemorph.graph.saving import load_graph_file, save_graph
 from spikemorph.quant import Quantisation
-from spikemorph.recipes.recipe import TimeChoice
-from spikemorph.sources.models import load_graph
+from spikemorph.sources.models import load_graph, normalised
 from spikemorph.spiking import save_network
 from spikemorph.spiking.network import load_network
 from spikemorph.surrogate.folded_network import load_deployed, save_deployed

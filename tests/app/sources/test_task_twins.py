@@ -9,6 +9,7 @@ from helpers import draw
 from torch import Tensor, nn
 
 from spikemorph import convert_graph, evaluate
+from spikemorph.choices.settings import AttackChoice, TrainingChoice
 from spikemorph.convert import certify, read_torch
 from spikemorph.graph import Graph, InputError, run
 from spikemorph.graph.grid import UNIT, Grid
@@ -16,7 +17,6 @@ from spikemorph.graph.saving import save_graph
 from spikemorph.graph.tasks import Kind, Task, task_of
 from spikemorph.measures.robustness import attack_model
 from spikemorph.quant import Quantisation
-from spikemorph.recipes.recipe import AttackChoice, TrainingChoice
 from spikemorph.sources.models import Model, load_graph
 from spikemorph.sources.subjects import Opened, open_file, open_float
 from spikemorph.spiking import DenseEngine, ReferenceEngine, save_network

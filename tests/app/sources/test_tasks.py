@@ -18,10 +18,11 @@ from spikemorph.graph.grid import UNIT, Grid
 from spikemorph.graph.interpret import shapes
 from spikemorph.graph.saving import save_graph
 from spikemorph.graph.tasks import Distance, Kind, Task, task_of
-from spikemorph.measures.evaluation import ExitRule, measure
+from spikemorph.measures.evaluation import measure
 from spikemorph.quant import Quantisation
 from spikemorph.sources.subjects import open_float
 from spikemorph.spiking import DenseEngine
+from spikemorph.spiking.exits import ExitRule
 from spikemorph.train import DataTensors
 from spikemorph.train.measure import score
 from spikemorph.train.objectives import CrossEntropy, TaskLoss, TwoSided

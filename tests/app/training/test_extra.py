@@ -10,9 +10,10 @@ import pytest
 import torch
 from helpers import refused
 
+from spikemorph.choices.settings import TrainingChoice
 from spikemorph.graph import InputError
 from spikemorph.recipes.pipeline import run_recipe
-from spikemorph.recipes.recipe import TrainingChoice, recipe_of
+from spikemorph.recipes.recipe import recipe_of
 from spikemorph.sources.models import load_graph
 from spikemorph.train.checkpoint import load_checkpoint
 from spikemorph.train.data import MixedData

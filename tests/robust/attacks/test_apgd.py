@@ -13,7 +13,7 @@ from spikemorph.robust.attacks import apgd_targeted
 from spikemorph.robust.attacks.apgd import Apgd, Ascent, checkpoints
 from spikemorph.robust.attacks.apgd_targeted import TargetedApgd
 from spikemorph.robust.attacks.base import SampleLoss
-from spikemorph.robust.attacks.best_image import Found
+from spikemorph.robust.attacks.best_image import BestImages
 from spikemorph.robust.attacks.losses import dlr_towards, losses
 from spikemorph.robust.attacks.pgd import Pgd
 from spikemorph.zoo import load_data
@@ -80,7 +80,7 @@ def test_robust_accuracy_is_that_of_the_reference_from_the_same_start(
     x, y = x[clean], y[clean]
     theirs = right(net, reference(net, x, y, threat, loss), y)
     ascent = Ascent(threat, 100, 0.75, net, x, y)
-    found, _ = Found.before(net, x, y)
+    found, _ = BestImages.before(net, x, y)
     found = ascent.climb(losses[loss], reference_start(threat, x, 0), found)
     threat.check(found.images, x)
     ours = right(net, found.images, y)
@@ -121,7 +121,7 @@ def test_momentum_by_hand() -> None:
 
     x, y = torch.full((1, 1), 0.5), torch.tensor([0])
     ascent = Ascent(Threat("linf", 0.4), 20, 0.75, roof, x, y)
-    ascent.climb(losses["cw"], x, Found.before(roof, x, y)[0])
+    ascent.climb(losses["cw"], x, BestImages.before(roof, x, y)[0])
     assert seen[1:4] == pytest.approx([0.5, 0.9, 0.4])
 
 

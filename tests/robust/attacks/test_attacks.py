@@ -13,7 +13,7 @@ from spikemorph.graph import InputError
 from spikemorph.robust import Draws, Threat, attacks
 from spikemorph.robust.attacks.apgd import Apgd
 from spikemorph.robust.attacks.apgd_targeted import TargetedApgd
-from spikemorph.robust.attacks.best_image import Found
+from spikemorph.robust.attacks.best_image import BestImages
 from spikemorph.robust.attacks.fgsm import Fgsm, RandomFgsm
 from spikemorph.robust.attacks.losses import dlr_towards, kl_to, losses, require_logits
 from spikemorph.robust.attacks.pgd import Pgd
@@ -327,7 +327,7 @@ def test_the_best_iterate_is_never_weaker_than_the_last(
 def test_a_fooling_image_comes_first_then_the_larger_margin() -> None:
     """Margins of label 0 by hand: tied -> 0, then -1 (worse), then 2 (fools), final at the end."""
     y, x = torch.tensor([0]), torch.zeros(1, 1)
-    found, _ = Found.before(lambda _: torch.tensor([[1.5, 0.0]]), x, y)
+    found, _ = BestImages.before(lambda _: torch.tensor([[1.5, 0.0]]), x, y)
     for image, logits in ((0.1, [1.0, 1.0]), (0.2, [1.0, 0.0]), (0.3, [0.0, 2.0])):
         found = found.with_(torch.full((1, 1), image), torch.tensor([logits]), y)
     found = found.settled().with_(torch.ones(1, 1), torch.tensor([[0.0, 9.0]]), y)

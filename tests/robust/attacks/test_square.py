@@ -12,11 +12,18 @@ from torch import Tensor
 from spikemorph.graph import InputError
 from spikemorph.robust import Draws, Threat, attacks
 from spikemorph.robust.attacks.autoattack import standard
+from spikemorph.robust.attacks.best_image import QuerySearch
 from spikemorph.robust.attacks.pgd import Pgd
-from spikemorph.robust.attacks.query_search import Hunt
 from spikemorph.robust.attacks.random_noise import Noise
-from spikemorph.robust.attacks.square import Square, _bump, _half, _sides, _window
-from spikemorph.robust.attacks.square_patches import as_images, image_shape
+from spikemorph.robust.attacks.square import (
+    Square,
+    _bump,
+    _half,
+    _sides,
+    _window,
+    as_images,
+    image_shape,
+)
 from spikemorph.robust.attacks.transfer import Transfer, transfer_from
 
 LINF, L2 = Threat("linf", 0.1), Threat("l2", 0.5)
@@ -101,17 +108,19 @@ def test_queries_are_counted_and_broken_samples_are_left_alone(threat: Threat) -
         seen[0] += len(images)
         return model(images)
 
-    hunt = Square(threat, queries=30).search(counting, x, labels(12), draws_of(12))
+    search = Square(threat, queries=30).search(counting, x, labels(12), draws_of(12))
     right = model(x).argmax(1) == 0
-    broken = model(hunt.images).argmax(1) != 0
+    broken = model(search.images).argmax(1) != 0
     assert 0 < int(right.sum()) < 12 and int((broken & right).sum()) > 0
-    assert seen[0] == 12 + int(hunt.queries.sum())
-    assert bool((hunt.queries[~right] == 0).all()) and torch.equal(hunt.images[~right], x[~right])
-    assert sorted(hunt.left.tolist()) == (~broken).nonzero()[:, 0].tolist()
-    assert bool((hunt.queries[hunt.left] == 30).all())
-    assert bool((hunt.queries[broken & right] <= 30).all())
+    assert seen[0] == 12 + int(search.queries.sum())
+    assert bool((search.queries[~right] == 0).all()) and torch.equal(
+        search.images[~right], x[~right]
+    )
+    assert sorted(search.left.tolist()) == (~broken).nonzero()[:, 0].tolist()
+    assert bool((search.queries[search.left] == 30).all())
+    assert bool((search.queries[broken & right] <= 30).all())
     for k in (broken & right).nonzero()[:, 0].tolist():  # it stopped at the query that broke it
-        row, needed = torch.tensor([k]), int(hunt.queries[k])
+        row, needed = torch.tensor([k]), int(search.queries[k])
         if needed > 1:
             less = Square(threat, queries=needed - 1)(
                 model, x[row], labels(1), draws_of(12).rows(row)
@@ -169,13 +178,13 @@ def test_hunt_prefers_what_fools_and_stops_there() -> None:
         return torch.cat([torch.full_like(x, 0.5), x], dim=1)
 
     x = torch.tensor([[0.1], [0.2], [0.9]])
-    hunt = Hunt.before(model, x, labels(3))
-    assert hunt.left.tolist() == [0, 1]
-    hunt = hunt.tried(model, torch.tensor([[0.05], [0.6]]), labels(3))
-    assert hunt.images[:, 0].tolist() == pytest.approx([0.1, 0.6, 0.9])
-    assert hunt.left.tolist() == [0] and hunt.queries.tolist() == [1, 1, 0]
+    search = QuerySearch.before(model, x, labels(3))
+    assert search.left.tolist() == [0, 1]
+    search = search.tried(model, torch.tensor([[0.05], [0.6]]), labels(3))
+    assert search.images[:, 0].tolist() == pytest.approx([0.1, 0.6, 0.9])
+    assert search.left.tolist() == [0] and search.queries.tolist() == [1, 1, 0]
     with pytest.raises(InputError, match="not finite"):
-        hunt.tried(lambda x: model(x) * torch.nan, torch.zeros(1, 1), labels(3))
+        search.tried(lambda x: model(x) * torch.nan, torch.zeros(1, 1), labels(3))
 
 
 def test_transfer_breaks_what_hides_its_gradient() -> None:

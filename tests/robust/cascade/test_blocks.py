@@ -15,13 +15,13 @@ from spikemorph.robust.attacks.fgsm import Fgsm
 from spikemorph.robust.attacks.pgd import Pgd
 from spikemorph.robust.cascade.blocks import (
     Evaluation,
-    Processes,
-    evaluate_shards,
-    merge_shards,
+    evaluate_blocks,
+    merge_blocks,
     missing_blocks,
 )
 from spikemorph.robust.cascade.outcome import MemberOutcome, WorstCase
 from spikemorph.robust.cascade.worst_case import worst_case
+from spikemorph.train.processes import Processes
 
 THREAT = Threat("linf", 0.05)
 ATTACKS = (Pgd(THREAT, 4), Fgsm(THREAT))
@@ -59,12 +59,12 @@ def whole() -> WorstCase:
 @pytest.mark.parametrize("world", [1, 3, 7])
 def test_processes_merge_to_what_one_process_finds(tmp_path: Path, world: int) -> None:
     done = [
-        evaluate_shards(small_evaluation(), tmp_path, Processes(rank, world))
+        evaluate_blocks(small_evaluation(), tmp_path, Processes(rank, world))
         for rank in range(world)
     ]
     assert sorted(sum(done, ())) == list(range(5))
     assert done[0] == tuple(range(0, 5, world))
-    merged = merge_shards(small_evaluation(), tmp_path)
+    merged = merge_blocks(small_evaluation(), tmp_path)
     assert content(merged) == content(whole())
     assert 0 < int(merged.worst.sum()) < int(merged.clean.sum()) < 23
 
@@ -77,20 +77,20 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate_shards(evaluation, tmp_path, watch=killed)
+        evaluate_blocks(evaluation, tmp_path, watch=killed)
     assert missing_blocks(evaluation, tmp_path) == (3, 4)
     (tmp_path / evaluation.key / "block-00001.safetensors").unlink()
     with pytest.raises(InputError, match=r"3 of 5 blocks are missing \(1, 3, 4\)"):
-        merge_shards(evaluation, tmp_path)
-    again = evaluate_shards(evaluation, tmp_path, watch=lambda *count: seen.append(count))
+        merge_blocks(evaluation, tmp_path)
+    again = evaluate_blocks(evaluation, tmp_path, watch=lambda *count: seen.append(count))
     assert again == (1, 3, 4)
     assert seen == [(k, 5) for k in range(1, 6)]
-    assert content(merge_shards(evaluation, tmp_path)) == content(whole())
-    assert evaluate_shards(evaluation, tmp_path) == ()
+    assert content(merge_blocks(evaluation, tmp_path)) == content(whole())
+    assert evaluate_blocks(evaluation, tmp_path) == ()
 
 
 def test_nothing_but_blocks_and_the_identity_is_left(tmp_path: Path) -> None:
-    evaluate_shards(small_evaluation(), tmp_path)
+    evaluate_blocks(small_evaluation(), tmp_path)
     names = sorted(path.name for path in (tmp_path / small_evaluation().key).iterdir())
     assert names == [*(f"block-0000{k}.safetensors" for k in range(5)), "identity.json"]
 
@@ -121,17 +121,17 @@ def test_whatever_changes_the_result_has_a_folder_of_its_own(change: dict[str, o
 def test_a_damaged_or_foreign_block_is_refused_by_name(tmp_path: Path) -> None:
     given, other = small_evaluation(), replace(small_evaluation(), seed=1)
     for evaluation in (given, other):
-        evaluate_shards(evaluation, tmp_path)
+        evaluate_blocks(evaluation, tmp_path)
     block = tmp_path / given.key / "block-00002.safetensors"
     block.write_bytes((tmp_path / other.key / block.name).read_bytes())
     with pytest.raises(InputError, match=r"block-00002.*not block 2 .*evaluation.*delete it"):
-        merge_shards(given, tmp_path)
+        merge_blocks(given, tmp_path)
     block.write_bytes(block.read_bytes()[:-5])
     with pytest.raises(InputError, match=r"block-00002.*delete it"):
-        merge_shards(given, tmp_path)
+        merge_blocks(given, tmp_path)
     block.unlink()
-    evaluate_shards(given, tmp_path)
-    assert content(merge_shards(given, tmp_path)) == content(whole())
+    evaluate_blocks(given, tmp_path)
+    assert content(merge_blocks(given, tmp_path)) == content(whole())
 
 
 def test_settings_without_a_name_are_refused(tmp_path: Path) -> None:
@@ -141,12 +141,12 @@ def test_settings_without_a_name_are_refused(tmp_path: Path) -> None:
 
     evaluation = replace(small_evaluation(), attacks=(Odd(THREAT, way=torch.zeros(1)),))
     with pytest.raises(InputError, match="fgsm: a setting is a Tensor"):
-        evaluate_shards(evaluation, tmp_path)
+        evaluate_blocks(evaluation, tmp_path)
 
 
 def test_blocks_of_a_network_without_identity_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="linear: nothing identifies the network"):
-        evaluate_shards(replace(small_evaluation(), network=""), tmp_path)
+        evaluate_blocks(replace(small_evaluation(), network=""), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -170,12 +170,12 @@ def test_processes_are_read_from_the_environment() -> None:
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file.*cannot be made"):
-        evaluate_shards(small_evaluation(), tmp_path / "file")
+        evaluate_blocks(small_evaluation(), tmp_path / "file")
 
 
 def test_members_are_stored_whole(tmp_path: Path) -> None:
-    evaluate_shards(small_evaluation(), tmp_path)
-    members = merge_shards(small_evaluation(), tmp_path).members
+    evaluate_blocks(small_evaluation(), tmp_path)
+    members = merge_blocks(small_evaluation(), tmp_path).members
     assert [m.name for m in members] == ["pgd/itself", "fgsm/itself"]
     assert all(isinstance(m, MemberOutcome) and m.seconds > 0 and m.gradients > 0 for m in members)
 
@@ -186,7 +186,7 @@ spec = importlib.util.spec_from_file_location("shards", {test!r})
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 processes = module.Processes.from_environment()
-done = module.evaluate_shards(module.small_evaluation(), pathlib.Path({folder!r}), processes)
+done = module.evaluate_blocks(module.small_evaluation(), pathlib.Path({folder!r}), processes)
 pathlib.Path({folder!r}, f"rank{{processes.rank}}").write_text(repr(done))
 """
 
@@ -199,4 +199,4 @@ def test_torchrun_with_two_processes_merges_to_the_same(tmp_path: Path) -> None:
     subprocess.run([sys.executable, *command], check=True, timeout=300)
     assert (folder / "rank0").read_text() == "(0, 2, 4)"
     assert (folder / "rank1").read_text() == "(1, 3)"
-    assert content(merge_shards(small_evaluation(), folder)) == content(whole())
+    assert content(merge_blocks(small_evaluation(), folder)) == content(whole())

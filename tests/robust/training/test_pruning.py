@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from spikemorph.choices import by_name
+from spikemorph.choices.settings import TrainingChoice
 from spikemorph.cli import main
 from spikemorph.graph import Graph, Input, InputError
 from spikemorph.graph.grid import Interval
@@ -21,7 +22,7 @@ from spikemorph.prune.hydra import Hydra
 from spikemorph.prune.magnitude import Magnitude
 from spikemorph.prune.rigl import Rigl
 from spikemorph.prune.task import Method
-from spikemorph.recipes.recipe import TrainingChoice, recipe_of
+from spikemorph.recipes.recipe import recipe_of
 from spikemorph.robust.training.epoch_selection import FinalWeights, RobustSelection
 from spikemorph.robust.training.inner_attack import Ascent
 from spikemorph.robust.training.objectives import (

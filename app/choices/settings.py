@@ -1,0 +1,125 @@
+"""What a user chooses for a run, as frozen values: data, training, conversion, time, attacks."""
+
+from dataclasses import dataclass
+
+TRAIN = "train"  # the method that prunes nothing
+
+
+EXACT, LEARNED, IN_TIME = "post-training", "quantisation-aware", "through-time"
+
+
+ROADS = (EXACT, LEARNED, IN_TIME)
+
+
+@dataclass(frozen=True)
+class DataChoice:
+    """Names of data: to learn and calibrate on, and to test on.
+
+    Trainings give `extra_share` of every batch to `extra` samples; where these have no labels, the
+    network `labeller` gives them. `task` (classes, binary, values) says what labels mean, where they do
+    not tell.
+    """
+
+    train: str
+    test: str
+    extra: str | None = None
+    extra_share: float = 0.5
+    labeller: str | None = None
+    task: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainingChoice:
+    """The numbers of a training; `held_out` samples are kept apart to validate on.
+
+    `distil` is the share of the loss that a teacher has, 0 to 1: the `teacher` named, or the network
+    as it was before pruning. An `objective` other than clean attacks every batch within `eps`, as
+    "8/255" or a number; `attack_steps` and `beta` 0 stand for the objective's own. `average` names an
+    average of the weights to end with; `select` keeps the epoch most robust on the held-out samples.
+    """
+
+    epochs: int = 5
+    batch: int = 128
+    rate: float = 0.05
+    decay: float = 5e-4
+    smoothing: float = 0.1
+    shift: int = 0
+    flip: bool = False
+    held_out: int = 0
+    distil: float = 0.0
+    teacher: str | None = None
+    precision: str = "32-true"
+    objective: str = "clean"
+    eps: str | float = 0.0
+    attack_steps: int = 0
+    beta: float = 0.0
+    average: str = "none"
+    select: bool = False
+
+
+@dataclass(frozen=True)
+class ConvertChoice:
+    """How a network is quantised and made spiking; as the options of ``convert``."""
+
+    levels: int = 16
+    weight_bits: int = 8
+    neuron: str = "pow2"
+    schedule: str = "free"
+    coding: str = "analog"
+    calibrator: str = "mse"
+    input_bits: int = 8
+
+
+@dataclass(frozen=True)
+class MeasureChoice:
+    """On how many of the test samples the spikes are run and the energy is counted; 0 means all."""
+
+    spiking: int = 0
+    energy: int = 100
+
+
+@dataclass(frozen=True)
+class TimeChoice:
+    """How a network runs and is calibrated that is trained through time (arXiv 2505.15833, section 3).
+
+    `percentile` and `scale` set the first thresholds, from `calibration_samples` samples that are shown
+    for `calibration_steps` steps. Training through time costs most: `samples` may limit it to so
+    many, drawn by the seed (0: all). `surrogate` names what gradients pass spikes by:
+    ``pcw WIDTH``, ``exp SCALE RATE``, ``rect WIDTH``, ``arctan ALPHA``, ``sigmoid ALPHA``.
+    """
+
+    steps: int = 8
+    leak: float = 1.0
+    reset: str = "hard"
+    percentile: float = 99.7
+    scale: float = 0.3
+    calibration_steps: int = 100
+    calibration_samples: int = 640
+    samples: int = 0
+    surrogate: str = "pcw 1"
+
+
+@dataclass(frozen=True)
+class AttackChoice:
+    """What the networks of a recipe are attacked with: names as of `attack`, on so many test samples.
+
+    `in_time` and `in_time_paths` name those on networks trained through time, which cost most, and
+    their gradient paths; `ann` those on the float networks; with `transfer` images made for the float
+    network are tried on the spiking one, too; `gate_samples` (of networks trained
+    through time: `in_time_gates`) 0 leaves gates out. `eps_units`: "range" counts eps in shares of the
+    range of inputs, "input" in the inputs' own units.
+    """
+
+    eps: tuple[str | float, ...]
+    attacks: str = "apgd-ce=30,apgd-dlr=30,pgd=20,square=500"
+    in_time: str = "apgd-ce=10,apgd-dlr=10,pgd=10,square=500"
+    paths: str = "all"
+    in_time_paths: str = "all"
+    ann: str = "apgd-ce=50,apgd-t=20"
+    norm: str = "linf"
+    eps_units: str = "range"
+    samples: int = 200
+    gate_samples: int = 50
+    in_time_gates: int = 20
+    corruptions: bool = False
+    transfer: bool = False
