@@ -11,9 +11,10 @@ from torch import Tensor
 from spikemorph.choices.settings import TimeChoice
 from spikemorph.cli import main
 from spikemorph.graph.grid import Interval
-from spikemorph.recipes import exact_stages
-from spikemorph.recipes.exact_stages import Bench
 from spikemorph.recipes.recipe import recipe_of
+from spikemorph.recipes.stages import bench as stage_bench
+from spikemorph.recipes.stages.bench import Bench
+from spikemorph.recipes.stages.order import check
 from spikemorph.robust import GradientPath, Target
 from spikemorph.sources.models import load_graph
 from spikemorph.sources.subjects import CPU, in_unit_range, on_device, open_file, open_float
@@ -87,15 +88,14 @@ def test_every_training_of_a_recipe_is_on_its_device(
     samples = load_data(data["train"]), load_data(data["test"])
     bench = Bench(recipe, recipe.network[0], model, *samples, tmp_path, None, lambda line: None)
     heard: list[object] = []
-    own = exact_stages.lesson_of
+    own = stage_bench.lesson_of
 
     def listening(*given: object, device: torch.device, **rest: object) -> object:
         heard.append(device)
         return own(*given, **rest)  # type: ignore[arg-type]  # passed on as they came
 
-    monkeypatch.setattr(exact_stages, "lesson_of", listening)
-    exact_stages.check(replace(bench, device=META))
-    exact_stages.fine_tuning_lesson(replace(bench, device=META), model.graph)
+    monkeypatch.setattr(stage_bench, "lesson_of", listening)
+    check(replace(bench, device=META))  # of pruning, and of fine-tuning
     assert heard == [META, META]
 
 

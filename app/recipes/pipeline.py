@@ -2,21 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from spikemorph.graph import InputError
-from spikemorph.graph.plain import read_plain
 from spikemorph.graph.saving import read_header, write_bytes
-from spikemorph.robust.cascade.blocks import REVISION
 from spikemorph.zoo import load_data
 
-from ..choices.settings import IN_TIME, LEARNED, TRAIN
+from ..choices.settings import IN_TIME, TRAIN
 from ..measures.comparison import Compared, Comparison, compared, in_time_row, side_by_side
 from ..provenance import provenance
 from ..report.html import write_report
@@ -25,12 +23,13 @@ from ..sources.models import Model, load_graph, normalised, ranged
 from ..sources.sampling import Read
 from ..sources.subjects import CPU
 from ..training.extra import extra_of
-from . import exact_stages, robust_stages
-from .exact_stages import Bench, Tell
-from .origins import Hashes, origins, training_by_content
+from .origins import Hashes, origins
 from .recipe import Recipe
+from .stages.attack import table_row
+from .stages.bench import STAMPS, Bench, Tell, clear, read_part, stamps_of
+from .stages.order import ALL, check, is_attacked, stages_of
+from .stages.stage import Stage
 
-STAMPS = "stages.json"
 ROBUST = "robust.json"  # all networks under attack, beside the comparison
 _LAST = (
     "report.html",
@@ -38,105 +37,6 @@ _LAST = (
     "comparison.json",
     "reproduce.json",
 )  # of all stages together
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage: what it does, the files it leaves, and all that these depend on.
-
-    `after` is the stage that it goes on from; `depends` gives the rest as plain data.
-    """
-
-    name: str
-    work: Callable[[Bench], None]
-    files: tuple[str, ...]
-    after: str | None
-    depends: Callable[[Bench, Hashes], Any]
-
-
-def _pruning(bench: Bench, hashes: Hashes) -> Any:
-    choice, recipe = bench.network, bench.recipe
-    source = hashes["model"] if bench.start is None else _stamps(bench.start)["prune"]
-    if choice.method is None:
-        return source
-    training = training_by_content(recipe.training_of(choice), hashes)
-    how = [choice.method, choice.sparsity, choice.allocation, training]
-    return [source, hashes["training data"], recipe.seed, how, choice.fresh]
-
-
-def _conversion(bench: Bench, hashes: Hashes) -> Any:
-    recipe, choice = bench.recipe, bench.network
-    learnt = None
-    if choice.road == LEARNED:
-        learnt = training_by_content(recipe.fine_tuning_of(choice), hashes)
-    how = [asdict(recipe.convert), choice.road, learnt]
-    return [recipe.model, hashes["training data"], recipe.seed, how]
-
-
-def _timing(bench: Bench, hashes: Hashes) -> Any:
-    recipe = bench.recipe
-    how = [asdict(recipe.time), training_by_content(recipe.fine_tuning_of(bench.network), hashes)]
-    return [hashes["training data"], recipe.seed, how]
-
-
-def _attacking(bench: Bench, hashes: Hashes) -> Any:
-    attack, compared = bench.recipe.attack, not bench.recipe.untrained
-    how = None if attack is None else asdict(attack)
-    model = hashes["model"] if compared else None
-    return [hashes["test data"], bench.recipe.seed, how, model, REVISION]
-
-
-def _pricing(bench: Bench, hashes: Hashes) -> Any:
-    dense = None if bench.dense is None else _stamps(bench.dense)["convert"]
-    return [hashes["test data"], bench.recipe.measure.energy, dense]
-
-
-_PRUNE = Stage("prune", exact_stages.prune, ("model.safetensors", "sparsity.json"), None, _pruning)
-_EXACT = (
-    _PRUNE,
-    Stage(
-        "convert", exact_stages.convert, ("network.safetensors", "model.json", "certificate.json"),
-        "prune", _conversion,
-    ),
-    Stage(
-        "measure", exact_stages.measure, ("evaluation.json",), "convert",
-        lambda bench, hashes: [hashes["test data"], bench.recipe.measure.spiking],
-    ),
-    Stage("energy", exact_stages.energy, ("energy.json", "activity.json"), "convert", _pricing),
-)  # fmt: skip
-_IN_TIME = (
-    _PRUNE,
-    Stage(
-        "fine-tune", robust_stages.fine_tune,
-        ("trained.safetensors", "deployed.safetensors", "model.json"), "prune", _timing,
-    ),
-    Stage(
-        "measure", robust_stages.measure, ("timing.json",), "fine-tune",
-        lambda bench, hashes: [hashes["test data"], asdict(bench.recipe.measure)],
-    ),
-)  # fmt: skip
-
-
-def _attack(after: str) -> Stage:
-    files = ("robustness.json", "robustness_ann.json")
-    return Stage("attack", robust_stages.attack, files, after, _attacking)
-
-
-_ALL = (*_EXACT, *_IN_TIME, _attack("convert"), _attack("fine-tune"))
-
-
-def stages_of(bench: Bench) -> tuple[Stage, ...]:
-    """What one network goes through, by its road; attacks come last where the recipe has some."""
-    in_time = bench.network.road == IN_TIME
-    found = _IN_TIME if in_time else _EXACT
-    if not _is_attacked(bench):
-        return found
-    after = "fine-tune" if in_time else "convert"
-    return (*found, _attack(after))
-
-
-def _is_attacked(bench: Bench) -> bool:
-    return bench.recipe.attack is not None and bench.network.attacked
 
 
 def run_recipe(
@@ -171,8 +71,7 @@ def run_recipe(
     )
     benches = {n.name: replace(first, network=n, folder=out / n.name) for n in recipe.network}
     for bench in benches.values():
-        exact_stages.check(bench)
-        robust_stages.check(bench)
+        check(bench)
     dense = None
     for bench in sorted(benches.values(), key=_rank):
         _made(bench.folder)
@@ -185,11 +84,9 @@ def run_recipe(
     shown = min(recipe.measure.spiking or len(test), len(test))
     result = side_by_side(test.name, rows, shown)
     if recipe.attack is not None:
-        attacked = filter(_is_attacked, benches.values())
+        attacked = filter(is_attacked, benches.values())
         names = ("robustness", "robustness_ann")
-        robust = [
-            robust_stages.table_row(bench, *_parts(bench.folder, *names)) for bench in attacked
-        ]
+        robust = [table_row(bench, *_parts(bench.folder, *names)) for bench in attacked]
         _write(out / ROBUST, {"data": test.name, "networks": robust})
     else:
         (out / ROBUST).unlink(missing_ok=True)
@@ -230,9 +127,9 @@ def _through(bench: Bench, hashes: Hashes) -> None:
     Before a stage is done again, its files are removed, and with other settings those that were
     made from them: a run that is stopped never holds parts of two networks.
     """
-    before, wanted = _stamps(bench.folder), stages_of(bench)
+    before, wanted = stamps_of(bench.folder), stages_of(bench)
     now: dict[str | None, str] = {None: ""}
-    _forget(bench.folder, before, [s for s in _ALL if s not in wanted], wanted)
+    _forget(bench.folder, before, [s for s in ALL if s not in wanted], wanted)
     for stage in wanted:
         settings = [stage.name, stage.depends(bench, hashes), now[stage.after]]
         stamp = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
@@ -249,7 +146,7 @@ def _through(bench: Bench, hashes: Hashes) -> None:
         stage.work(replace(bench, stamp=stamp))
         before[stage.name] = stamp
         _write(bench.folder / STAMPS, before)
-    exact_stages.clear(bench)
+    clear(bench)
 
 
 def _with_dependents(stage: Stage, stages: Sequence[Stage]) -> list[Stage]:
@@ -275,17 +172,6 @@ def _forget(
         (folder / file).unlink(missing_ok=True)
 
 
-def _stamps(folder: Path) -> dict[str, str]:
-    """What the stages in a folder were made with; nothing, where none was done."""
-    path = folder / STAMPS
-    if not path.is_file():
-        return {}
-    found = _json(path)
-    if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
-        raise InputError(f"{path}: holds no stages; delete it to make this network again")
-    return found
-
-
 def _row(bench: Bench) -> Compared:
     if bench.network.road == IN_TIME:
         return in_time_row(bench.network.name, *_parts(bench.folder, "timing"))
@@ -294,7 +180,7 @@ def _row(bench: Bench) -> Compared:
 
 def _parts(folder: Path, *names: str) -> tuple[Any, ...]:
     """Parts of one network's run, checked."""
-    found = {name: _json(folder / f"{name}.json") for name in names}
+    found = {name: read_part(folder / f"{name}.json") for name in names}
     with _naming(folder):
         checked = Report(found).parts
     return tuple(checked[name] for name in names)
@@ -322,13 +208,6 @@ def _naming(folder: Path) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{folder}: {error} (delete that file and run again)") from error
-
-
-def _json(path: Path) -> Any:
-    try:
-        return read_plain(path.read_bytes(), path)
-    except (OSError, InputError) as error:
-        raise InputError(f"{error}; delete {path} and run again: it is made again") from error
 
 
 def _made(folder: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from spikemorph.recipes import exact_stages, robust_stages
-from spikemorph.recipes.exact_stages import Bench
 from spikemorph.recipes.recipe import read_recipe
+from spikemorph.recipes.stages.bench import Bench
+from spikemorph.recipes.stages.order import check
 from spikemorph.sources import models as found_models
 from spikemorph.sources.models import load_graph
 from spikemorph.zoo import cards, derived, load_data
@@ -152,8 +152,7 @@ def _check_recipe(folder: Path) -> object:
         bench = Bench(
             recipe, network, model, samples, samples, folder / "run", None, lambda _: None
         )
-        exact_stages.check(bench)
-        robust_stages.check(bench)
+        check(bench)
     return recipe
 
 

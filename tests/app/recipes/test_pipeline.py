@@ -16,9 +16,9 @@ from spikemorph.graph.saving import load_graph_file
 from spikemorph.layers.masks import masks_of, weight_of
 from spikemorph.measures.comparison import compared
 from spikemorph.recipes import pipeline
-from spikemorph.recipes.exact_stages import Bench
 from spikemorph.recipes.pipeline import Stage, run_recipe
 from spikemorph.recipes.recipe import Recipe, recipe_of
+from spikemorph.recipes.stages.bench import Bench
 from spikemorph.sources.sampling import Read
 from spikemorph.zoo import Samples, load_data
 

@@ -9,10 +9,11 @@ import torch
 
 from spikemorph.graph.saving import save_graph
 from spikemorph.prune.reinitialise import fresh
-from spikemorph.recipes import exact_stages
-from spikemorph.recipes.exact_stages import Bench, _task
 from spikemorph.recipes.pipeline import run_recipe
 from spikemorph.recipes.recipe import Recipe, recipe_of
+from spikemorph.recipes.stages import energy
+from spikemorph.recipes.stages.bench import Bench
+from spikemorph.recipes.stages.prune import _task
 from spikemorph.sources.models import load_graph
 from spikemorph.surrogate import Dynamics, to_trainable
 from spikemorph.surrogate.folding import fold
@@ -88,7 +89,7 @@ def test_a_stage_that_was_stopped_is_not_taken_for_done(
         def stopped(*_: object) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr(exact_stages, "activity", stopped)
+        patch.setattr(energy, "activity", stopped)
         with pytest.raises(KeyboardInterrupt):
             carry_out(recipe(measure={"spiking": 10, "energy": 3}), copied)
     assert "only: energy" in carry_out(recipe(), copied)

@@ -10,10 +10,11 @@ import torch
 from spikemorph.graph import InputError
 from spikemorph.graph.saving import graph_hash, load_graph_file
 from spikemorph.layers.affine import ScaleShift
-from spikemorph.recipes import pipeline, robust_stages
-from spikemorph.recipes.exact_stages import Bench
+from spikemorph.recipes import pipeline
 from spikemorph.recipes.pipeline import run_recipe
 from spikemorph.recipes.recipe import Recipe, recipe_of
+from spikemorph.recipes.stages.attack import undefended
+from spikemorph.recipes.stages.bench import Bench
 from spikemorph.sources.models import Model, load_graph
 from spikemorph.train import GraphModule
 from spikemorph.zoo import load_data
@@ -98,10 +99,10 @@ def test_only_a_trained_model_serves_as_the_undefended_network(tmp_path: Path) -
     new = recipe()
     assert new.untrained
     model = pipeline._model(new)
-    assert robust_stages.undefended(bench(new, model, tmp_path)) is None
+    assert undefended(bench(new, model, tmp_path)) is None
     used = replace(new, network=(replace(new.network[0], fresh=False),))  # its weights are used
     shipped = recipe(model="zoo:digits_mlp", input_shape=[], mean=[], std=[])
     assert not used.untrained
     assert not shipped.untrained
     trained = bench(shipped, load_graph("zoo:digits_mlp"), tmp_path)
-    assert robust_stages.undefended(trained) is not None
+    assert undefended(trained) is not None

@@ -12,9 +12,9 @@ from spikemorph.graph.grid import UNIT
 from spikemorph.layers.activation import ReLU
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.shape import Reshape
-from spikemorph.recipes import exact_stages, robust_stages
-from spikemorph.recipes.exact_stages import Bench
 from spikemorph.recipes.recipe import Recipe, read_recipe
+from spikemorph.recipes.stages.bench import Bench
+from spikemorph.recipes.stages.order import check
 from spikemorph.sources.models import Model
 from spikemorph.zoo import Samples, load_model_card
 from spikemorph.zoo.architectures import UNTRAINED
@@ -74,8 +74,7 @@ def test_nothing_in_a_recipe_is_refused_once_it_runs(
     test = train.take(10)
     for network in recipe.network:
         bench = Bench(recipe, network, model, train, test, tmp_path, None, lambda line: None)
-        exact_stages.check(bench)
-        robust_stages.check(bench)
+        check(bench)
 
 
 def test_the_check_can_fail(chain: Callable[..., Graph], tmp_path: Path) -> None:
@@ -87,7 +86,7 @@ def test_the_check_can_fail(chain: Callable[..., Graph], tmp_path: Path) -> None
     first = recipe.network[0]
     bench = Bench(recipe, first, model, train, train, tmp_path, None, lambda line: None)
     with pytest.raises(InputError, match=r"network 'dense': .*fastest"):
-        exact_stages.check(bench)
+        check(bench)
 
 
 def test_the_papers_recipe_has_the_papers_numbers() -> None:
