@@ -13,7 +13,9 @@ from torch import Tensor
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Refusal
 from spikemorph.graph.fields import INFINITE, Above
+from spikemorph.graph.stages import PREPARED, Seat
 from spikemorph.graph.tables import reads_onnx, reads_torch
+from spikemorph.graph.traits import Fires
 
 from .affine import ScaleShift
 
@@ -23,7 +25,7 @@ _DIGITS = 40  # of the decimal logarithms: the same thresholds on every machine
 
 
 @dataclass(frozen=True, eq=False)
-class Activation(Op):
+class Activation(Fires, abstract=True):
     """A non-decreasing function of one number."""
 
     @property
@@ -137,6 +139,11 @@ class Relay(Activation):
 
     def reaches(self, value: Fraction) -> Fraction | float:
         return value
+
+
+@PREPARED(Activation)
+def _becomes_a_ladder(op: Activation, seat: Seat) -> None:
+    """It has no row on integers: quantising makes it a ladder."""
 
 
 def logarithm(value: Fraction) -> Fraction:

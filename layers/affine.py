@@ -11,7 +11,6 @@ from spikemorph.graph.calls import Call, Edge, Refusal
 from spikemorph.graph.fields import NUMBERS
 from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
 
-from .joining import scaled_join
 from .ranges import Range
 
 aten: Any = torch.ops.aten
@@ -23,6 +22,14 @@ class ScaleShift(Op):
 
     gain: Annotated[Tensor, NUMBERS]
     shift: Annotated[Tensor, NUMBERS]
+
+    @property
+    def idle(self) -> bool:
+        return bool((self.gain == 1).all()) and bool((self.shift == 0).all())
+
+    @property
+    def adds(self) -> bool:
+        return bool((self.shift != 0).any())
 
     def __call__(self, x: Tensor) -> Tensor:
         return x * self.gain.to(x) + self.shift.to(x)
@@ -58,6 +65,20 @@ def per_channel(constant: Tensor) -> Tensor | None:
     return constant.reshape(len(constant)) if constant.numel() == len(constant) else None
 
 
+def rises(scale: ScaleShift) -> bool:
+    """Whether it is one line per channel that never falls, which commutes with a maximum."""
+    gain, shift = per_channel(scale.gain), per_channel(scale.shift)
+    return gain is not None and shift is not None and bool((gain >= 0).all())
+
+
+def shrunk(shift: Tensor) -> Tensor:
+    """A shift as one number per channel where it is the same everywhere, else as it is."""
+    flat = shift.reshape(len(shift), -1)
+    if bool((flat == flat[:, :1]).all()):
+        return flat[:, 0].reshape(-1, *[1] * (shift.dim() - 1)).clone()
+    return shift
+
+
 def _broadcast(constant: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Bring a source's constant to one sample's axes, dropping a leading batch axis of size one."""
     found = tuple(constant.shape)
@@ -75,42 +96,20 @@ def _broadcast(constant: Tensor, shape: tuple[int, ...]) -> Tensor:
     return constant
 
 
-def _constant(call: Call) -> tuple[Tensor, bool]:
+def constant_operand(call: Call) -> tuple[Tensor, bool]:
     """The constant factor or summand of a binary operator, and whether it stands left."""
     left = isinstance(call.input(1), Edge)
     return _broadcast(call.constant(0 if left else 1, "constant"), call.edge.shape), left
 
 
-def _two_edges(call: Call) -> bool:
+def joins_edges(call: Call) -> bool:
+    """Whether both operands of a binary operator are computed."""
     return isinstance(call.input(0), Edge) and isinstance(call.input(1), Edge)
-
-
-@reads_torch(aten.add.Tensor, aten.add_.Tensor, aten.add.Scalar)
-@reads_onnx("Add")
-def _read_add(call: Call) -> Op:
-    alpha = call.option("alpha", 1)
-    if _two_edges(call):
-        return scaled_join(call, (1, alpha))
-    value, left = _constant(call)
-    gain = torch.tensor(float(alpha) if left else 1.0)
-    return ScaleShift(gain, value if left else value * alpha)
-
-
-@reads_torch(aten.sub.Tensor, aten.sub_.Tensor, aten.sub.Scalar)
-@reads_onnx("Sub")
-def _read_sub(call: Call) -> Op:
-    alpha = call.option("alpha", 1)
-    if _two_edges(call):
-        return scaled_join(call, (1, -alpha))
-    value, left = _constant(call)
-    if left:
-        return ScaleShift(torch.tensor(-float(alpha)), value)
-    return ScaleShift(torch.tensor(1.0), -value * alpha)
 
 
 @reads_torch(aten.rsub.Scalar)
 def _read_rsub(call: Call) -> Op:
-    value, _ = _constant(call)
+    value, _ = constant_operand(call)
     return ScaleShift(torch.tensor(-float(call.option("alpha", 1))), value)
 
 
@@ -118,7 +117,7 @@ def _read_rsub(call: Call) -> Op:
 @reads_onnx("Mul")
 def _read_mul(call: Call) -> Op:
     _refuse_product(call)
-    value, _ = _constant(call)
+    value, _ = constant_operand(call)
     return ScaleShift(value, torch.tensor(0.0))
 
 
@@ -126,14 +125,14 @@ def _read_mul(call: Call) -> Op:
 @reads_onnx("Div")
 def _read_div(call: Call) -> Op:
     _refuse_product(call)
-    value, left = _constant(call)
+    value, left = constant_operand(call)
     if left:
         raise Refusal("it divides a constant by an activation")
     return ScaleShift(1 / value.double(), torch.tensor(0.0))
 
 
 def _refuse_product(call: Call) -> None:
-    if _two_edges(call):
+    if joins_edges(call):
         raise Refusal(
             "it multiplies or divides two activations (gate or attention)",
             "products of activations are not supported yet; replace the gate by a constant scale",

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from spikemorph.graph import Graph, Node, Op, Problem, UnsupportedError
 from spikemorph.graph.interpret import on_reals, walk
+from spikemorph.graph.traits import Weighted
 from spikemorph.layers.activation import Activation, Clip, Relay, ReLU
 from spikemorph.layers.affine import ScaleShift
-from spikemorph.layers.masks import Weighted
 from spikemorph.layers.readout import Softmax
 from spikemorph.train.loop import DivergenceError
 

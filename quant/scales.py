@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from spikemorph.graph import InputError, Op
 from spikemorph.graph.fields import LARGEST
-from spikemorph.layers.pooling import SumPool
+from spikemorph.graph.traits import Pools, Shape
 
 Scale = tuple[Fraction, ...]  # one for each channel (axis 1), or one for all
 Each = TypeVar("Each")  # what there is one of for each channel, or one for all
@@ -123,27 +124,37 @@ def as_factors(scale: Scale, unit: Scale, rank: int) -> Tensor:
     return factors.reshape(()) if size == 1 else factors.reshape(-1, *[1] * (rank - 1))
 
 
-def moved(op: Op, scale: tuple[Each, ...], shape: tuple[int, ...]) -> tuple[Each, ...] | None:
-    """A value per channel after an op that moves numbers; None where channels mix at one place.
+def moved(
+    op: Op, scales: Sequence[tuple[Each, ...]], shapes: Sequence[Shape]
+) -> tuple[Each, ...] | None:
+    """A value per channel after an op that moves or pools numbers; None where channels mix.
 
-    A sum over cells of one channel keeps that channel's scale.
-
-    `shape` is one sample's shape before the op.
+    `scales` has the values of every input, `shapes` one sample's shape of each. What mixes may do so
+    where all values are one.
     """
-    if len(scale) == 1 or isinstance(op, SumPool):
-        return scale
-    sources = channel_sources(op, shape)
-    return None if sources is None else tuple(scale[int(i)] for i in sources)
+    if len({value for scale in scales for value in scale}) == 1:
+        return scales[0][:1]
+    sources = channel_sources(op, shapes)
+    if sources is None:
+        return None
+    every = [v for s, shape in zip(scales, shapes, strict=True) for v in widened(s, shape[0])]
+    return tuple(every[int(i)] for i in sources)
 
 
-def channel_sources(op: Op, shape: tuple[int, ...]) -> Tensor | None:
-    """The input channel that every output channel is made of; None where some mix.
+def channel_sources(op: Op, shapes: Sequence[Shape]) -> Tensor | None:
+    """The input channel that every output channel is made of; None where some mix at one place.
 
-    Zeros that an op adds have no scale: they mix with nothing, and a channel of zeros alone is as good
-    as the first. `shape` is one sample's shape before the op.
+    Channels are counted through all inputs, of one sample's `shapes`. Zeros that an op adds have no
+    scale: they mix with nothing, and a channel of zeros alone is as good as the first.
     """
-    index = torch.arange(1, shape[0] + 1).reshape(-1, *[1] * (len(shape) - 1)).expand(shape)
-    out = op(index[None])[0]
+    if isinstance(op, Pools):
+        return torch.arange(shapes[0][0])
+    starts = accumulate((shape[0] for shape in shapes[:-1]), initial=1)
+    marks = (
+        torch.arange(start, start + shape[0]).reshape(-1, *[1] * (len(shape) - 1)).expand(shape)
+        for start, shape in zip(starts, shapes, strict=True)
+    )
+    out = op(*(mark[None] for mark in marks))[0]
     flat = out.reshape(len(out), -1)
     source = flat.amax(1, keepdim=True)
     alone = bool(((flat == source) | (flat == 0)).all())
