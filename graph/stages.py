@@ -13,7 +13,7 @@ from .calls import Refusal
 from .errors import GraphError, Problem
 from .graph import Graph, Input, Op
 from .interpret import shapes
-from .tables import Table, on_increments, on_integers, on_ranges, opens
+from .tables import Table, on_increments, on_integers, on_ranges, on_scales, opens
 from .traits import Ends, Shape, carries_spikes
 
 Check = Callable[..., None]
@@ -60,7 +60,7 @@ class Stage(Table[Check]):
 RUNS = (on_integers, on_increments, on_ranges)
 FLOAT = Stage("float", needs=())
 CANONICAL = Stage("canonical", needs=())
-PREPARED = Stage("prepared", needs=RUNS)
+PREPARED = Stage("prepared", needs=(*RUNS, on_scales))
 INTEGER = Stage("integer", integer=True, needs=RUNS)
 
 
@@ -100,7 +100,7 @@ def _ends(graph: Graph, stage: Stage) -> Iterator[Problem]:
             repair = "give the float graph that it was made of"
             yield Problem(name, "Input", "it is an integer graph's", repair)
     last, kind = graph.outputs[0], type(graph[graph.outputs[0]].op).__name__
-    if stage in (PREPARED, INTEGER) and len(graph.outputs) != 1:
+    if stage.needs and len(graph.outputs) != 1:
         reason = f"the network has outputs {graph.outputs}"
         yield Problem(last, "output", reason, "export the model with one output, the logits")
     elif stage.integer and not isinstance(graph[last].op, Ends):

@@ -70,6 +70,11 @@ on_increments: Table[Callable[..., Any]] = Table("on_increments")
 # Bounds of the op's integer output: (op, *ranges) -> range. Key: op class.
 on_ranges: Table[Callable[..., Any]] = Table("on_ranges")
 
+# What one unit of the op's integer output is worth. Key: op class. Row: (op, scales of its inputs, per
+# channel or one for all, shapes of one sample's inputs) -> its scale; None where its inputs must first be
+# brought to one scale, which it then has.
+on_scales: Table[Callable[..., Any]] = Table("on_scales")
+
 # What an op is in canonical form, where it is not itself. Key: op class. Row: (op, *shapes of one
 # sample's inputs) -> a chain of (ending of the node's name, op), the last without an ending; None
 # where it stays.

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,9 @@ _DIGITS = 40  # of the decimal logarithms: the same thresholds on every machine
 
 @dataclass(frozen=True, eq=False)
 class Activation(Fires, abstract=True):
-    """A non-decreasing function of one number."""
+    """A non-decreasing function of one number; `straight` where it is the identity but for its ends."""
+
+    straight: ClassVar[bool] = False
 
     @property
     def bounds(self) -> tuple[Fraction | None, Fraction | None]:
@@ -42,6 +44,8 @@ class Activation(Fires, abstract=True):
 class ReLU(Activation):
     """``max(x, 0)``."""
 
+    straight = True
+
     def __call__(self, x: Tensor) -> Tensor:
         return F.relu(x)
 
@@ -56,6 +60,8 @@ class ReLU(Activation):
 @dataclass(frozen=True, eq=False)
 class Clip(Activation):
     """``min(max(x, low), high)``; ReLU6 is ``Clip(0, 6)``."""
+
+    straight = True
 
     low: Annotated[float, INFINITE]
     high: Annotated[float, INFINITE]
@@ -133,6 +139,8 @@ class Tanh(Activation):
 @dataclass(frozen=True, eq=False)
 class Relay(Activation):
     """The identity, put where a weighted layer would read sums: a neuron turns them into spikes."""
+
+    straight = True
 
     def __call__(self, x: Tensor) -> Tensor:
         return x

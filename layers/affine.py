@@ -9,6 +9,7 @@ from torch import Tensor
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Edge, Refusal
 from spikemorph.graph.fields import NUMBERS
+from spikemorph.graph.stages import PREPARED, Seat
 from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
 
 from .ranges import Range
@@ -58,6 +59,11 @@ def _on_ranges(op: ScaleShift, source: Range) -> Range:
     return Range(out.low + low, out.high + high, out.load + max(-low, high))
 
 
+@PREPARED(ScaleShift)
+def _rounded(op: ScaleShift, seat: Seat) -> None:
+    """Its factors and its scale are chosen together (`spikemorph.quant`)."""
+
+
 def per_channel(constant: Tensor) -> Tensor | None:
     """A constant that depends on the channel at most, as (channel,) or (1,); None if on more."""
     if constant.dim() == 0:
@@ -71,12 +77,12 @@ def rises(scale: ScaleShift) -> bool:
     return gain is not None and shift is not None and bool((gain >= 0).all())
 
 
-def shrunk(shift: Tensor) -> Tensor:
-    """A shift as one number per channel where it is the same everywhere, else as it is."""
-    flat = shift.reshape(len(shift), -1)
+def shrunk(values: Tensor) -> Tensor:
+    """A sample's constants as one number per channel where that is all they are, else as they are."""
+    flat = values.reshape(len(values), -1)
     if bool((flat == flat[:, :1]).all()):
-        return flat[:, 0].reshape(-1, *[1] * (shift.dim() - 1)).clone()
-    return shift
+        return flat[:, 0].reshape(-1, *[1] * (values.dim() - 1)).clone()
+    return values
 
 
 def _broadcast(constant: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -1,17 +1,29 @@
 """What ops do by their trait, where they do not say: those that move numbers, pool, or hold weights."""
 
 from collections.abc import Sequence
+from itertools import accumulate
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from spikemorph.graph import Op
 from spikemorph.graph.calls import Refusal
 from spikemorph.graph.stages import CANONICAL, INTEGER, PREPARED, Seat
-from spikemorph.graph.tables import hands_scale_on, on_increments, on_integers, on_ranges, opens
+from spikemorph.graph.tables import (
+    hands_scale_on,
+    on_increments,
+    on_integers,
+    on_ranges,
+    on_scales,
+    opens,
+)
 from spikemorph.graph.traits import Moves, Pools, Shape, Weighted
 
 from .affine import ScaleShift, per_channel, rises, shrunk
 from .ranges import Range
+
+Each = TypeVar("Each")  # what there is one of for each channel, or one for all
 
 
 @on_integers(Moves)
@@ -75,7 +87,7 @@ def _past_moves(
     if scale.gain.dim() == scale.shift.dim() == 0 and bool((op(ones) == 1).all()):
         return scale
     gain, shift = (op(t.double().expand_as(ones))[0] for t in (scale.gain, scale.shift))
-    return ScaleShift(gain, shift)
+    return ScaleShift(shrunk(gain), shrunk(shift))
 
 
 @hands_scale_on(Pools)
@@ -89,3 +101,46 @@ def _past_pools(
         return None
     shift = op(scale.shift.double().expand(shapes[0])[None])[0]
     return ScaleShift(scale.gain.double(), shrunk(shift))
+
+
+def widened(scale: tuple[Each, ...], channels: int) -> tuple[Each, ...]:
+    """A value per channel, with one entry for every channel."""
+    return scale * channels if len(scale) == 1 else scale
+
+
+@on_scales(Moves, Pools)
+def moved(
+    op: Op, scales: Sequence[tuple[Each, ...]], shapes: Sequence[Shape]
+) -> tuple[Each, ...] | None:
+    """A value per channel after an op that moves or pools numbers; None where channels mix.
+
+    `scales` has the values of every input, `shapes` one sample's shape of each. What mixes may do so
+    where all values are one.
+    """
+    if len({value for scale in scales for value in scale}) == 1:
+        return scales[0][:1]
+    sources = channel_sources(op, shapes)
+    if sources is None:
+        return None
+    every = [v for s, shape in zip(scales, shapes, strict=True) for v in widened(s, shape[0])]
+    return tuple(every[int(i)] for i in sources)
+
+
+def channel_sources(op: Op, shapes: Sequence[Shape]) -> Tensor | None:
+    """The input channel that every output channel is made of; None where some mix at one place.
+
+    Channels are counted through all inputs, of one sample's `shapes`. Zeros that an op adds have no
+    scale: they mix with nothing, and a channel of zeros alone is as good as the first.
+    """
+    if isinstance(op, Pools):
+        return torch.arange(shapes[0][0])
+    starts = accumulate((shape[0] for shape in shapes[:-1]), initial=1)
+    marks = (
+        torch.arange(start, start + shape[0]).reshape(-1, *[1] * (len(shape) - 1)).expand(shape)
+        for start, shape in zip(starts, shapes, strict=True)
+    )
+    out = op(*(mark[None] for mark in marks))[0]
+    flat = out.reshape(len(out), -1)
+    source = flat.amax(1, keepdim=True)
+    alone = bool(((flat == source) | (flat == 0)).all())
+    return (source[:, 0] - 1).clamp(min=0) if alone else None

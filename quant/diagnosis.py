@@ -12,9 +12,10 @@ from spikemorph.graph.interpret import integer_compute, on_reals, walk
 from spikemorph.graph.traits import Weighted
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.ladder import along_channels
+from spikemorph.layers.moving import widened
 
 from .integers import Quantised
-from .scales import as_reals, widened
+from .scales import as_reals
 
 _CLEAN = 1e-30  # of noise over signal: as good as none
 

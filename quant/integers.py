@@ -13,6 +13,7 @@ from spikemorph.graph.traits import Weighted
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift, per_channel
 from spikemorph.layers.joining import Add
+from spikemorph.layers.moving import widened
 from spikemorph.layers.readout import Analog, Readout
 
 from .correction import correct_biases
@@ -21,7 +22,7 @@ from .observe import choose_steps
 from .prepare import ready
 from .rates import RATE_WEIGHTS, RateCoding, rate_steps
 from .scale_plan import Plan, plain_ratio
-from .scales import Scale, as_factors, as_reals, common, naming, narrow, widened
+from .scales import Scale, as_factors, as_reals, common, naming, narrow
 from .settings import Quantisation
 
 _FINER = 64  # a shift folded into a ladder is kept to this share of an accumulator's unit

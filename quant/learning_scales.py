@@ -13,12 +13,13 @@ from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.joining import Add
 from spikemorph.layers.ladder import Line
+from spikemorph.layers.moving import channel_sources, widened
 
 from .exact_floats import carrier, fits, through
 from .ladders import even_line
 from .observe import Steps
 from .scale_plan import Plan
-from .scales import Scale, as_factors, as_reals, channel_sources, widened
+from .scales import Scale, as_factors, as_reals
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,8 +3,7 @@
 from spikemorph.graph import Graph
 from spikemorph.graph.traits import Moves, Pools
 from spikemorph.layers.activation import Activation
-
-from .scales import channel_sources
+from spikemorph.layers.moving import channel_sources
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -12,24 +12,15 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, Node
-from spikemorph.graph.traits import Moves, Pools, Weighted, carries_spikes
+from spikemorph.graph.tables import on_scales
+from spikemorph.graph.traits import Moves, Pools, Shape, Weighted, carries_spikes
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift, per_channel
 from spikemorph.layers.joining import Add
+from spikemorph.layers.moving import moved, widened
 
 from .observe import Steps
-from .scales import (
-    Each,
-    Scale,
-    as_reals,
-    collapsed,
-    common,
-    moved,
-    naming,
-    simple,
-    snapped,
-    widened,
-)
+from .scales import Scale, as_reals, collapsed, common, naming, simple, snapped
 
 FINEST = 8  # how many pieces a fixed term's unit is cut into to fit a coarser elastic layer
 FEW = 7  # up to 4 bits: clipping large weights pays
@@ -85,10 +76,16 @@ class Plan:
 
     def mixes(self, node: Node) -> bool:
         """Whether a node moves channels of different scales to one place, so they must be aligned."""
-        return self._moved(node, [self.scale(name) for name in node.inputs]) is None
+        return self._passed(node) is None
 
-    def _moved(self, node: Node, values: Sequence[tuple[Each, ...]]) -> tuple[Each, ...] | None:
-        return moved(node.op, values, [self.sizes[name] for name in node.inputs])
+    def _passed(self, node: Node) -> Scale | None:
+        """The scale that follows from those of a node's inputs; None where these must be one first."""
+        scales = [self.scale(name) for name in node.inputs]
+        found: Scale | None = on_scales[type(node.op)](node.op, scales, self._shapes(node))
+        return found
+
+    def _shapes(self, node: Node) -> list[Shape]:
+        return [self.sizes[name] for name in node.inputs]
 
     def weights(self, node: Node) -> Tensor:
         """A weighted layer's weights in units of its input: (out, in / groups, ...), float64."""
@@ -106,9 +103,9 @@ class Plan:
             return self.ideal(node)
         if isinstance(op, ScaleShift):
             return self._diagonal(node, op)
-        scales = [self.scale(name) for name in node.inputs]
-        found = self._moved(node, scales)
-        return (common(s for scale in scales for s in scale),) if found is None else found
+        found = self._passed(node)
+        every = (s for name in node.inputs for s in self.scale(name))
+        return (common(every),) if found is None else found
 
     def ideal(self, node: Node) -> Scale:
         """The scale that suits a weighted layer best, were it not for joins.
@@ -146,7 +143,8 @@ class Plan:
             return self.steps[name].heard
         if not isinstance(node.op, Moves | Pools):
             return (True,)
-        return self._moved(node, [self._heard(name) for name in node.inputs]) or (True,)
+        parts = [self._heard(name) for name in node.inputs]
+        return moved(node.op, parts, self._shapes(node)) or (True,)
 
     def _diagonal(self, node: Node, op: ScaleShift) -> Scale:
         source, gain = self.scale(node.inputs[0]), per_channel(op.gain)

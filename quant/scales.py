@@ -4,19 +4,17 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
-from itertools import accumulate
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from spikemorph.graph import InputError, Op
+from spikemorph.graph import InputError
 from spikemorph.graph.fields import LARGEST
-from spikemorph.graph.traits import Pools, Shape
+from spikemorph.layers.moving import Each, widened
 
 Scale = tuple[Fraction, ...]  # one for each channel (axis 1), or one for all
-Each = TypeVar("Each")  # what there is one of for each channel, or one for all
 MANTISSA_BITS = 6  # a scale is m * 2**e with m below 2**6: at most 3 % coarser than asked for
 
 
@@ -93,11 +91,6 @@ def common(scales: Iterable[Fraction]) -> Fraction:
     return result
 
 
-def widened(scale: tuple[Each, ...], channels: int) -> tuple[Each, ...]:
-    """A value per channel, with one entry for every channel."""
-    return scale * channels if len(scale) == 1 else scale
-
-
 def collapsed(scale: Sequence[Each]) -> tuple[Each, ...]:
     """A value per channel, a scale for example, with one entry for all where they agree."""
     return (scale[0],) if len(set(scale)) == 1 else tuple(scale)
@@ -122,40 +115,3 @@ def as_factors(scale: Scale, unit: Scale, rank: int) -> Tensor:
         raise ValueError(f"scales {scale[:3]} are no integer multiples of {unit[:3]}")
     factors = whole_tensor([int(ratio) for ratio in ratios])
     return factors.reshape(()) if size == 1 else factors.reshape(-1, *[1] * (rank - 1))
-
-
-def moved(
-    op: Op, scales: Sequence[tuple[Each, ...]], shapes: Sequence[Shape]
-) -> tuple[Each, ...] | None:
-    """A value per channel after an op that moves or pools numbers; None where channels mix.
-
-    `scales` has the values of every input, `shapes` one sample's shape of each. What mixes may do so
-    where all values are one.
-    """
-    if len({value for scale in scales for value in scale}) == 1:
-        return scales[0][:1]
-    sources = channel_sources(op, shapes)
-    if sources is None:
-        return None
-    every = [v for s, shape in zip(scales, shapes, strict=True) for v in widened(s, shape[0])]
-    return tuple(every[int(i)] for i in sources)
-
-
-def channel_sources(op: Op, shapes: Sequence[Shape]) -> Tensor | None:
-    """The input channel that every output channel is made of; None where some mix at one place.
-
-    Channels are counted through all inputs, of one sample's `shapes`. Zeros that an op adds have no
-    scale: they mix with nothing, and a channel of zeros alone is as good as the first.
-    """
-    if isinstance(op, Pools):
-        return torch.arange(shapes[0][0])
-    starts = accumulate((shape[0] for shape in shapes[:-1]), initial=1)
-    marks = (
-        torch.arange(start, start + shape[0]).reshape(-1, *[1] * (len(shape) - 1)).expand(shape)
-        for start, shape in zip(starts, shapes, strict=True)
-    )
-    out = op(*(mark[None] for mark in marks))[0]
-    flat = out.reshape(len(out), -1)
-    source = flat.amax(1, keepdim=True)
-    alone = bool(((flat == source) | (flat == 0)).all())
-    return (source[:, 0] - 1).clamp(min=0) if alone else None
