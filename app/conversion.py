@@ -10,7 +10,7 @@ from spikemorph.graph import Graph, InputError
 from spikemorph.graph.grid import Grid
 from spikemorph.quant import Quantisation, RateCoding, rate_graph
 from spikemorph.quant.integers import Quantised, quantised
-from spikemorph.quant.prepare import relay_sums, require_neurons, split_analog
+from spikemorph.quant.prepare import ready, require_neurons
 from spikemorph.spiking import AnalogFirstStep, Coding, Neuron, Schedule, SpikingNetwork
 from spikemorph.spiking.coding import Constant
 from spikemorph.spiking.neurons import pow2
@@ -69,7 +69,7 @@ def convert_graph(
         Naming every node that cannot be taken, or the last one where nothing would spike.
     """
     folded = canonical(graph)
-    require_neurons(relay_sums(split_analog(folded)[0]))
+    require_neurons(ready(folded)[0])
     made = quantised(folded, calibration, grid, quantisation)
     network = to_spiking(made.graph, neuron, coding, schedule)
     return Conversion(folded, network, certify(network), made)

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from spikemorph.graph import Input, Node
 from spikemorph.graph.interpret import flow
 from spikemorph.graph.tables import on_increments, on_integers
+from spikemorph.graph.traits import Weighted
 from spikemorph.layers.ladder import Ladder
 from spikemorph.layers.linear import Linear
-from spikemorph.layers.masks import Weighted, weighted_nodes
+from spikemorph.layers.masks import weighted_nodes
 from spikemorph.layers.pooling import accumulate
 from spikemorph.spiking import DenseEngine, SpikingNetwork
 

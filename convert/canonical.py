@@ -6,40 +6,26 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from spikemorph.graph import Graph, Node, Op
+from spikemorph.graph import Graph, Input, Node, Op
 from spikemorph.graph.interpret import shapes
+from spikemorph.graph.stages import FLOAT, require
+from spikemorph.graph.tables import opens
+from spikemorph.graph.traits import Fires, Moves, Pools, Weighted
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift
-from spikemorph.layers.convolution import Convolution
-from spikemorph.layers.joining import Add
-from spikemorph.layers.linear import Linear
-from spikemorph.layers.normalisation import BatchNorm
-from spikemorph.layers.pooling import AveragePool, GlobalAverage, GlobalMax, MaxPool, SumPool
-from spikemorph.layers.shape import Identity, Transpose
-from spikemorph.layers.windows import added, pairs
+from spikemorph.layers.shape import Transpose
 
 from .fold_scales import fold_once
 
 Pass = Callable[[Graph], Graph]
-_MOVERS = (MaxPool, GlobalMax, Transpose)
-_SUMS = (Convolution, Linear, Add, ScaleShift, SumPool, MaxPool, GlobalMax)
 
 
 def drop_idle(graph: Graph) -> Graph:
     """Drop nodes that do nothing (dropout, casts, pools of one cell, scales of one)."""
     for node in graph.nodes:
-        if _is_idle(node.op):
+        if node.op.idle:
             graph = graph.rename(node.name, graph[node.name].inputs[0])
     return graph
-
-
-def _is_idle(op: Op) -> bool:
-    if isinstance(op, ScaleShift):
-        return bool((op.gain == 1).all()) and bool((op.shift == 0).all())
-    if isinstance(op, AveragePool | MaxPool):
-        around = added(op.padding, op.overhang) if isinstance(op, AveragePool) else op.padding
-        return {*op.kernel, *op.stride, *(n + 1 for pair in around for n in pair)} == {1}
-    return isinstance(op, Identity)
 
 
 def drop_dead(graph: Graph) -> Graph:
@@ -51,42 +37,9 @@ def drop_dead(graph: Graph) -> Graph:
     return graph.with_nodes(node for node in graph.nodes if node.name in alive)
 
 
-def open_batch_norms(graph: Graph) -> Graph:
-    """Write batch norms as scale and shift: ``gain / sqrt(variance + eps)`` per channel."""
-    sizes = shapes(graph)
-
-    def opened(node: Node) -> Node:
-        if not isinstance(node.op, BatchNorm):
-            return node
-        op, wide = node.op, (-1, *[1] * (len(sizes[node.name]) - 1))
-        gain = op.gain.double() / torch.sqrt(op.variance.double() + op.eps)
-        shift = op.shift.double() - op.mean.double() * gain
-        return replace(node, op=ScaleShift(gain.reshape(wide), shift.reshape(wide)))
-
-    return graph.map(opened)
-
-
-def open_averages(graph: Graph) -> Graph:
-    """Write averages as sums and a scale of one over the number of cells that count."""
-    sizes = shapes(graph)
-    for node in graph.nodes:
-        source = sizes[node.inputs[0]][1:] if node.inputs else ()
-        if isinstance(node.op, GlobalAverage):
-            zero = pairs(0, len(source))
-            summed = SumPool(source, source, zero)
-            counts = torch.tensor(float(torch.Size(source).numel()), dtype=torch.float64)
-        elif isinstance(node.op, AveragePool):
-            summed, counts = node.op.summed, node.op.counts(source)
-            first = counts.reshape(-1)[0]
-            counts = first if bool((counts == first).all()) else counts[None]
-        else:
-            continue
-        name = graph.fresh(f"{node.name}.sum")
-        scale = ScaleShift(1 / counts, torch.tensor(0.0))
-        graph = graph.substitute(
-            node.name, Node(name, summed, node.inputs), Node(node.name, scale, (name,))
-        )
-    return graph
+def open_scales(graph: Graph) -> Graph:
+    """Write batch norms as scale and shift, averages as sums and a scale."""
+    return _opened(graph, lambda op: not isinstance(op, Weighted))
 
 
 def fold_scales(graph: Graph) -> Graph:
@@ -102,27 +55,30 @@ def open_linears(graph: Graph) -> Graph:
 
     Scales that can be folded only then are folded.
     """
-    sizes, before = shapes(graph), graph
+    opened = _opened(graph, lambda op: isinstance(op, Weighted))
+    return graph if opened is graph else fold_scales(opened)
+
+
+def _opened(graph: Graph, wanted: Callable[[Op], bool]) -> Graph:
+    """Write ops of the wanted kinds as the chains that their rows in `opens` say."""
+    sizes = shapes(graph)
     for node in graph.nodes:
-        source = sizes[node.inputs[0]] if node.inputs else ()
-        if not isinstance(node.op, Linear) or not 2 <= len(source) <= 4:
+        if type(node.op) not in opens or not wanted(node.op):
             continue
-        axes = len(source) - 1
-        ones, zero = (1,) * axes, pairs(0, axes)
-        weight, mask = (
-            None if t is None else t.reshape(*t.shape, *ones)
-            for t in (node.op.weight, node.op.mask)
-        )  # fmt: skip
-        assert weight is not None
-        cell = Convolution(weight, node.op.bias, ones, zero, ones, mask=mask)
-        turned, mixed = graph.fresh(f"{node.name}.turned"), graph.fresh(f"{node.name}.mixed")
-        graph = graph.substitute(
-            node.name,
-            Node(turned, Transpose((0, axes + 1, *range(1, axes + 1))), node.inputs),
-            Node(mixed, cell, (turned,)),
-            Node(node.name, Transpose((0, *range(2, axes + 2), 1)), (mixed,)),
-        )
-    return graph if graph is before else fold_scales(graph)
+        chain = opens[type(node.op)](node.op, *(sizes[name] for name in node.inputs))
+        if chain is not None:
+            graph = graph.substitute(node.name, *_chained(graph, node, chain))
+    return graph
+
+
+def _chained(graph: Graph, node: Node, chain: tuple[tuple[str, Op], ...]) -> list[Node]:
+    """Nodes in a row that stand for one; the last has its name."""
+    nodes, inputs = list[Node](), node.inputs
+    for ending, op in chain:
+        name = graph.fresh(f"{node.name}.{ending}") if ending else node.name
+        nodes.append(Node(name, op, inputs))
+        inputs = (name,)
+    return nodes
 
 
 def activate_early(graph: Graph) -> Graph:
@@ -140,14 +96,19 @@ def _activate_one(graph: Graph) -> Graph:
     """Swap one activation with the node before it; the same graph where there is none to swap."""
     for node in graph.nodes:
         mover = graph[node.inputs[0]] if isinstance(node.op, Activation) else node
-        if not isinstance(mover.op, _MOVERS) or graph.only_user(mover.name) is not node:
+        if not _commutes(mover.op) or graph.only_user(mover.name) is not node:
             continue
-        if isinstance(graph[mover.inputs[0]].op, _SUMS):
+        if not isinstance(graph[mover.inputs[0]].op, Input | Fires | Moves):
             name = graph.fresh(f"{node.name}.early")
             early, late = Node(name, node.op, mover.inputs), Node(node.name, mover.op, (name,))
             graph = graph.substitute(node.name, early, late)
             return graph.with_nodes(n for n in graph.nodes if n.name != mover.name)
     return graph
+
+
+def _commutes(op: Op) -> bool:
+    """Whether an activation may come before the op, and is better off there."""
+    return isinstance(op, Transpose) or (isinstance(op, Pools) and op.picks)
 
 
 def join_transposes(graph: Graph) -> Graph:
@@ -204,7 +165,7 @@ def _reading(node: Node, old: str, new: str) -> Node:
 
 def _constants(op: Op, activation: Activation) -> Tensor | None:
     """(channel,) the value of each channel that has no weights, 0 for all others; None if all are 0."""
-    if not isinstance(op, Convolution | Linear) or op.bias is None or op.bias.dim() != 1:
+    if not isinstance(op, Weighted) or op.bias is None or op.bias.dim() != 1:
         return None
     still = (op.weight == 0).flatten(1).all(1)
     values = torch.where(still, activation(op.bias.double()), 0.0)
@@ -212,8 +173,8 @@ def _constants(op: Op, activation: Activation) -> Tensor | None:
 
 
 def _silenced(op: Op, constants: Tensor) -> Op:
-    assert isinstance(op, Convolution | Linear) and op.bias is not None
-    return replace(op, bias=torch.where(constants == 0, op.bias.double(), 0.0))
+    assert isinstance(op, Weighted) and op.bias is not None
+    return op.having(bias=torch.where(constants == 0, op.bias.double(), 0.0))
 
 
 def _count_scales(graph: Graph) -> int:
@@ -223,8 +184,7 @@ def _count_scales(graph: Graph) -> int:
 PASSES: tuple[Pass, ...] = (
     drop_idle,
     drop_dead,
-    open_batch_norms,
-    open_averages,
+    open_scales,
     fold_scales,
     open_linears,
     activate_early,
@@ -237,7 +197,13 @@ def canonical(graph: Graph) -> Graph:
     """The graph after all passes, in the order of `PASSES`; its outputs are the same reals.
 
     Each pass keeps outputs within 1e-5 of their largest absolute value (tested).
+
+    Raises
+    ------
+    GraphError
+        If it is no float graph; names the nodes.
     """
+    require(graph, FLOAT)
     for change in PASSES:
         graph = change(graph)
     return graph

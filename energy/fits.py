@@ -4,8 +4,7 @@ import math
 from collections.abc import Iterator
 
 from spikemorph.graph import Graph
-from spikemorph.layers.linear import Linear
-from spikemorph.layers.masks import Weighted
+from spikemorph.graph.traits import Weighted
 
 from .counting.counts import Counts, LayerCounts
 from .results import ChipFit, LayerFit
@@ -26,7 +25,7 @@ def fit_loihi(graph: Graph, counts: Counts) -> ChipFit:
     fits: dict[str, LayerFit] = {}
     for name in reversed(rows):
         sent = sum(_targets(graph, fits[reader]) for reader in _readers(graph, name))
-        fits[name] = _fit(rows[name], isinstance(graph[name].op, Linear), sent)
+        fits[name] = _fit(rows[name], _reads_all(graph, name), sent)
     used = sum(fit.cores for fit in fits.values())
     problems = tuple(p for name, layer in rows.items() for p in _problems(layer, graph, name))
     return ChipFit(
@@ -37,6 +36,12 @@ def fit_loihi(graph: Graph, counts: Counts) -> ChipFit:
         tuple(fits[n] for n in rows),
         problems,
     )
+
+
+def _reads_all(graph: Graph, name: str) -> bool:
+    """Whether every output of a weighted node depends on every input."""
+    op = graph[name].op
+    return isinstance(op, Weighted) and not op.local
 
 
 def _fit(layer: LayerCounts, linear: bool, sent: int) -> LayerFit:
@@ -57,7 +62,7 @@ def _fit(layer: LayerCounts, linear: bool, sent: int) -> LayerFit:
 
 def _targets(graph: Graph, reader: LayerFit) -> int:
     """To how many cores of a layer one neuron before it sends."""
-    return reader.cores if isinstance(graph[reader.node].op, Linear) else min(2, reader.cores)
+    return reader.cores if _reads_all(graph, reader.node) else min(2, reader.cores)
 
 
 def _readers(graph: Graph, name: str) -> set[str]:
@@ -76,7 +81,7 @@ def _next_weighted(graph: Graph, name: str) -> Iterator[str]:
 def _problems(layer: LayerCounts, graph: Graph, name: str) -> Iterator[str]:
     if layer.weight_bits > WEIGHT_BITS:
         yield f"{name!r}: weights of {layer.weight_bits} bits, {WEIGHT_BITS} are possible"
-    if isinstance(graph[name].op, Linear) and layer.inputs > AXONS:
+    if _reads_all(graph, name) and layer.inputs > AXONS:
         yield f"{name!r}: {layer.inputs} inputs reach every core, which has {AXONS} input axons"
     if layer.event_levels > 2:
         yield f"{name!r}: reads events of {layer.event_levels - 1} sizes; the chip sends one"

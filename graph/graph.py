@@ -15,7 +15,7 @@ from .records import Record
 
 
 @dataclass(frozen=True, eq=False)
-class Op(Record):
+class Op(Record, abstract=True):
     """What a node computes. A subclass is a frozen dataclass that holds its own tensors.
 
     Called with batched tensors (first dimension: sample) it returns a batched tensor; it works on
@@ -26,6 +26,16 @@ class Op(Record):
 
     learns: ClassVar[tuple[str, ...]] = ()
     remembers: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def idle(self) -> bool:
+        """Whether it hands on its one input as it is."""
+        return False
+
+    @property
+    def adds(self) -> bool:
+        """Whether it adds something of its own, so that it makes something of nothing."""
+        return False
 
     def __call__(self, *inputs: Any, **options: Any) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} has no meaning on real values")

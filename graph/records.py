@@ -18,14 +18,16 @@ _KINDS: dict[str, type["Record"]] = {}
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """A frozen dataclass; every subclass can be stored, under its class name.
+    """A frozen dataclass; every subclass that is not `abstract` can be stored, under its class name.
 
     Fields may hold tensors, numbers, fractions, strings, ``None``, tuples and other records.
     Two subclasses of one name are refused when the second is defined.
     """
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def __init_subclass__(cls, *, abstract: bool = False, **options: Any) -> None:
         super().__init_subclass__(**options)
+        if abstract:
+            return
         if cls.__name__ in _KINDS and _KINDS[cls.__name__].__module__ != cls.__module__:
             raise TypeError(f"two records are named {cls.__name__}: rename one of them")
         _KINDS[cls.__name__] = cls

@@ -9,12 +9,19 @@ Row = TypeVar("Row", bound=Callable[..., Any])
 class Table(Generic[Row], Mapping[Any, Row]):
     """Rows entered by decorating a function with one or more keys; no key has two rows.
 
+    A class without a row of its own has that of its nearest base class.
+
     >>> doubles: Table[Callable[[int], int]] = Table("doubles")
     >>> @doubles("two")
     ... def double(x: int) -> int:
     ...     return 2 * x
     >>> doubles["two"](4)
     8
+    >>> @doubles(int)
+    ... def double_number(x: int) -> int:
+    ...     return 2 * x
+    >>> doubles[bool] is doubles[int]
+    True
     """
 
     def __init__(self, name: str) -> None:
@@ -35,7 +42,11 @@ class Table(Generic[Row], Mapping[Any, Row]):
         return enter
 
     def __getitem__(self, key: Any) -> Row:
-        return self._rows[key]
+        near = key.__mro__ if isinstance(key, type) else (key,)
+        for own in near:
+            if own in self._rows:
+                return self._rows[own]
+        raise KeyError(key)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._rows)
@@ -58,3 +69,22 @@ on_increments: Table[Callable[..., Any]] = Table("on_increments")
 
 # Bounds of the op's integer output: (op, *ranges) -> range. Key: op class.
 on_ranges: Table[Callable[..., Any]] = Table("on_ranges")
+
+# What one unit of the op's integer output is worth. Key: op class. Row: (op, scales of its inputs, per
+# channel or one for all, shapes of one sample's inputs) -> its scale; None where its inputs must first be
+# brought to one scale, which it then has.
+on_scales: Table[Callable[..., Any]] = Table("on_scales")
+
+# What an op is in canonical form, where it is not itself. Key: op class. Row: (op, *shapes of one
+# sample's inputs) -> a chain of (ending of the node's name, op), the last without an ending; None
+# where it stays.
+opens: Table[Callable[..., Any]] = Table("opens")
+
+# The op with a constant scale and shift folded in: behind it, (op, scale, shape between) -> op, and
+# ahead of it, (op, scale, shape ahead) -> op; None where that cannot be. Key: op class.
+takes_scale_behind: Table[Callable[..., Any]] = Table("takes_scale_behind")
+takes_scale_ahead: Table[Callable[..., Any]] = Table("takes_scale_ahead")
+
+# What to apply behind the op instead of a scale on one of its inputs: (op, scale, shapes of one
+# sample's inputs, which input) -> scale; None where they do not commute. Key: op class.
+hands_scale_on: Table[Callable[..., Any]] = Table("hands_scale_on")

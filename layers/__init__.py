@@ -7,6 +7,7 @@ from . import (  # noqa: F401  imported for the rows they enter
     joining,
     ladder,
     linear,
+    moving,
     normalisation,
     pooling,
     readout,

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,9 @@ from torch import Tensor
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Refusal
 from spikemorph.graph.fields import INFINITE, Above
+from spikemorph.graph.stages import PREPARED, Seat
 from spikemorph.graph.tables import reads_onnx, reads_torch
+from spikemorph.graph.traits import Fires
 
 from .affine import ScaleShift
 
@@ -23,8 +25,10 @@ _DIGITS = 40  # of the decimal logarithms: the same thresholds on every machine
 
 
 @dataclass(frozen=True, eq=False)
-class Activation(Op):
-    """A non-decreasing function of one number."""
+class Activation(Fires, abstract=True):
+    """A non-decreasing function of one number; `straight` where it is the identity but for its ends."""
+
+    straight: ClassVar[bool] = False
 
     @property
     def bounds(self) -> tuple[Fraction | None, Fraction | None]:
@@ -40,6 +44,8 @@ class Activation(Op):
 class ReLU(Activation):
     """``max(x, 0)``."""
 
+    straight = True
+
     def __call__(self, x: Tensor) -> Tensor:
         return F.relu(x)
 
@@ -54,6 +60,8 @@ class ReLU(Activation):
 @dataclass(frozen=True, eq=False)
 class Clip(Activation):
     """``min(max(x, low), high)``; ReLU6 is ``Clip(0, 6)``."""
+
+    straight = True
 
     low: Annotated[float, INFINITE]
     high: Annotated[float, INFINITE]
@@ -132,11 +140,18 @@ class Tanh(Activation):
 class Relay(Activation):
     """The identity, put where a weighted layer would read sums: a neuron turns them into spikes."""
 
+    straight = True
+
     def __call__(self, x: Tensor) -> Tensor:
         return x
 
     def reaches(self, value: Fraction) -> Fraction | float:
         return value
+
+
+@PREPARED(Activation)
+def _becomes_a_ladder(op: Activation, seat: Seat) -> None:
+    """It has no row on integers: quantising makes it a ladder."""
 
 
 def logarithm(value: Fraction) -> Fraction:

@@ -9,9 +9,9 @@ from torch import Tensor
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Edge, Refusal
 from spikemorph.graph.fields import NUMBERS
+from spikemorph.graph.stages import PREPARED, Seat
 from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
 
-from .joining import scaled_join
 from .ranges import Range
 
 aten: Any = torch.ops.aten
@@ -23,6 +23,14 @@ class ScaleShift(Op):
 
     gain: Annotated[Tensor, NUMBERS]
     shift: Annotated[Tensor, NUMBERS]
+
+    @property
+    def idle(self) -> bool:
+        return bool((self.gain == 1).all()) and bool((self.shift == 0).all())
+
+    @property
+    def adds(self) -> bool:
+        return bool((self.shift != 0).any())
 
     def __call__(self, x: Tensor) -> Tensor:
         return x * self.gain.to(x) + self.shift.to(x)
@@ -51,11 +59,30 @@ def _on_ranges(op: ScaleShift, source: Range) -> Range:
     return Range(out.low + low, out.high + high, out.load + max(-low, high))
 
 
+@PREPARED(ScaleShift)
+def _rounded(op: ScaleShift, seat: Seat) -> None:
+    """Its factors and its scale are chosen together (`spikemorph.quant`)."""
+
+
 def per_channel(constant: Tensor) -> Tensor | None:
     """A constant that depends on the channel at most, as (channel,) or (1,); None if on more."""
     if constant.dim() == 0:
         return constant[None]
     return constant.reshape(len(constant)) if constant.numel() == len(constant) else None
+
+
+def rises(scale: ScaleShift) -> bool:
+    """Whether it is one line per channel that never falls, which commutes with a maximum."""
+    gain, shift = per_channel(scale.gain), per_channel(scale.shift)
+    return gain is not None and shift is not None and bool((gain >= 0).all())
+
+
+def shrunk(values: Tensor) -> Tensor:
+    """A sample's constants as one number per channel where that is all they are, else as they are."""
+    flat = values.reshape(len(values), -1)
+    if bool((flat == flat[:, :1]).all()):
+        return flat[:, 0].reshape(-1, *[1] * (values.dim() - 1)).clone()
+    return values
 
 
 def _broadcast(constant: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -75,42 +102,20 @@ def _broadcast(constant: Tensor, shape: tuple[int, ...]) -> Tensor:
     return constant
 
 
-def _constant(call: Call) -> tuple[Tensor, bool]:
+def constant_operand(call: Call) -> tuple[Tensor, bool]:
     """The constant factor or summand of a binary operator, and whether it stands left."""
     left = isinstance(call.input(1), Edge)
     return _broadcast(call.constant(0 if left else 1, "constant"), call.edge.shape), left
 
 
-def _two_edges(call: Call) -> bool:
+def joins_edges(call: Call) -> bool:
+    """Whether both operands of a binary operator are computed."""
     return isinstance(call.input(0), Edge) and isinstance(call.input(1), Edge)
-
-
-@reads_torch(aten.add.Tensor, aten.add_.Tensor, aten.add.Scalar)
-@reads_onnx("Add")
-def _read_add(call: Call) -> Op:
-    alpha = call.option("alpha", 1)
-    if _two_edges(call):
-        return scaled_join(call, (1, alpha))
-    value, left = _constant(call)
-    gain = torch.tensor(float(alpha) if left else 1.0)
-    return ScaleShift(gain, value if left else value * alpha)
-
-
-@reads_torch(aten.sub.Tensor, aten.sub_.Tensor, aten.sub.Scalar)
-@reads_onnx("Sub")
-def _read_sub(call: Call) -> Op:
-    alpha = call.option("alpha", 1)
-    if _two_edges(call):
-        return scaled_join(call, (1, -alpha))
-    value, left = _constant(call)
-    if left:
-        return ScaleShift(torch.tensor(-float(alpha)), value)
-    return ScaleShift(torch.tensor(1.0), -value * alpha)
 
 
 @reads_torch(aten.rsub.Scalar)
 def _read_rsub(call: Call) -> Op:
-    value, _ = _constant(call)
+    value, _ = constant_operand(call)
     return ScaleShift(torch.tensor(-float(call.option("alpha", 1))), value)
 
 
@@ -118,7 +123,7 @@ def _read_rsub(call: Call) -> Op:
 @reads_onnx("Mul")
 def _read_mul(call: Call) -> Op:
     _refuse_product(call)
-    value, _ = _constant(call)
+    value, _ = constant_operand(call)
     return ScaleShift(value, torch.tensor(0.0))
 
 
@@ -126,14 +131,14 @@ def _read_mul(call: Call) -> Op:
 @reads_onnx("Div")
 def _read_div(call: Call) -> Op:
     _refuse_product(call)
-    value, left = _constant(call)
+    value, left = constant_operand(call)
     if left:
         raise Refusal("it divides a constant by an activation")
     return ScaleShift(1 / value.double(), torch.tensor(0.0))
 
 
 def _refuse_product(call: Call) -> None:
-    if _two_edges(call):
+    if joins_edges(call):
         raise Refusal(
             "it multiplies or divides two activations (gate or attention)",
             "products of activations are not supported yet; replace the gate by a constant scale",

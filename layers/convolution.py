@@ -7,11 +7,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Refusal
 from spikemorph.graph.fields import NUMBERS, TRUTHS, Between, Count, Shape
-from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
+from spikemorph.graph.tables import (
+    on_ranges,
+    reads_onnx,
+    reads_torch,
+    takes_scale_ahead,
+    takes_scale_behind,
+)
+from spikemorph.graph.traits import Weighted
 
+from .affine import ScaleShift, per_channel
 from .ranges import Range, weighted
 from .windows import Pairs, Sizes, onnx_padding, pad, pairs, same_pads, sizes
 
@@ -21,7 +28,7 @@ _CONVOLVE: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 @dataclass(frozen=True, eq=False)
-class Convolution(Op):
+class Convolution(Weighted):
     """``y = weight * x + bias``.
 
     ``weight`` is (out, in / groups, *kernel); ``bias`` is (out,), or (out, *output size) where a
@@ -29,7 +36,7 @@ class Convolution(Op):
     weights are kept (`masks.py`); None where nothing was pruned.
     """
 
-    learns = ("weight", "bias")
+    learns, local = ("weight", "bias"), True
 
     weight: Annotated[Tensor, NUMBERS, Shape("out", "in / groups", "*axes")]
     bias: Annotated[Tensor, NUMBERS, Shape("out", "*size")] | None
@@ -58,36 +65,64 @@ class Convolution(Op):
         weight = self.weight.to(x)
         return _CONVOLVE[self.axes](x, weight, None, self.stride, inner, self.dilation, self.groups)
 
+    def beside(self, values: Tensor) -> Tensor:
+        inside = self.weight.shape[1]
+        by_group = values.expand(inside * self.groups).reshape(self.groups, 1, inside)
+        rows = by_group.expand(-1, len(self.weight) // self.groups, -1)
+        return rows.reshape(-1, inside, *[1] * self.axes)
+
+    def spread(self, bias: Tensor) -> Tensor:
+        return bias.reshape(-1, *[1] * self.axes) if bias.dim() == 1 else bias
+
     def __call__(self, x: Tensor) -> Tensor:
         y = self.products(x)
-        return y if self.bias is None else y + bias_map(self.bias, self.axes).to(y)
-
-
-def bias_map(bias: Tensor, axes: int) -> Tensor:
-    """A bias as something to add to (sample, out, *size)."""
-    return bias.reshape(-1, *[1] * axes) if bias.dim() == 1 else bias
-
-
-def by_row(op: Convolution, values: Tensor) -> Tensor:
-    """A number per input channel (or one for all) as (out, in / groups), beside the weight."""
-    inside = op.weight.shape[1]
-    by_group = values.expand(inside * op.groups).reshape(op.groups, 1, inside)
-    return by_group.expand(-1, len(op.weight) // op.groups, -1).reshape(-1, inside)
-
-
-@on_integers(Convolution)
-def _on_integers(op: Convolution, x: Tensor) -> Tensor:
-    return op(x)
-
-
-@on_increments(Convolution)
-def _on_increments(op: Convolution, x: Tensor) -> Tensor:
-    return op.products(x)
+        return y if self.bias is None else y + self.spread(self.bias).to(y)
 
 
 @on_ranges(Convolution)
 def _on_ranges(op: Convolution, source: Range) -> Range:
     return weighted(op.weight, source, op.groups, op.bias)
+
+
+@takes_scale_behind(Convolution)
+def _scale_behind(op: Convolution, scale: ScaleShift, shape: Sizes) -> Convolution | None:
+    """``gain (W x + b) + shift``; not where the gain varies in space."""
+    gain = per_channel(scale.gain.double())
+    if gain is None:
+        return None
+    weight = op.weight.double() * gain.reshape(-1, *[1] * (op.weight.dim() - 1))
+    shift = scale.shift.double().expand(shape)
+    if op.bias is not None:
+        shift = op.spread(op.bias.double()) * op.spread(gain) + shift
+    return op.having(weight=weight, bias=_collapsed(shift.expand(shape)))
+
+
+@takes_scale_ahead(Convolution)
+def _scale_ahead(op: Convolution, scale: ScaleShift, source: Sizes) -> Convolution | None:
+    """``W (gain x + shift) + b``: a map where zero padding hides the shift at the border."""
+    gain = per_channel(scale.gain.double())
+    if gain is None:
+        return None
+    shift = _convolved(op, scale.shift.double(), source)
+    if op.bias is not None:
+        shift = op.spread(shift) + op.spread(op.bias.double())
+    return op.having(weight=op.weight.double() * op.beside(gain), bias=_collapsed(shift))
+
+
+def _convolved(op: Convolution, shift: Tensor, source: Sizes) -> Tensor:
+    """What the layer makes of a shift: (out,) where no window meets padding, else a map."""
+    by_channel = per_channel(shift)
+    if by_channel is not None and not any(n for pair in op.padding for n in pair):
+        rows = op.beside(by_channel).reshape(op.weight.shape[:2])
+        return (op.weight.double().flatten(2).sum(2) * rows).sum(1)
+    return op.products(shift.expand(source)[None])[0]
+
+
+def _collapsed(bias: Tensor) -> Tensor:
+    """A bias per channel where the map is the same everywhere, else the map."""
+    flat = bias.reshape(len(bias), -1)
+    same = bool((flat == flat[:, :1]).all())
+    return flat[:, 0].clone() if same else bias.clone()
 
 
 def _checked(

@@ -1,5 +1,6 @@
 """Where paths meet: weighted sums and concatenation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -9,8 +10,18 @@ from torch import Tensor
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Edge, Refusal
 from spikemorph.graph.fields import NUMBERS, Between
-from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
+from spikemorph.graph.stages import PREPARED, Seat
+from spikemorph.graph.tables import (
+    hands_scale_on,
+    on_increments,
+    on_integers,
+    on_ranges,
+    reads_onnx,
+    reads_torch,
+)
+from spikemorph.graph.traits import Moves, Shape
 
+from .affine import ScaleShift, constant_operand, joins_edges, per_channel
 from .ranges import Range, total
 
 aten: Any = torch.ops.aten
@@ -32,7 +43,7 @@ class Add(Op):
 
 
 @dataclass(frozen=True, eq=False)
-class Concat(Op):
+class Concat(Moves):
     """Samples' tensors side by side along an axis (1 is the channel axis, 0 would be the batch)."""
 
     axis: Annotated[int, Between(1)]
@@ -41,8 +52,8 @@ class Concat(Op):
         return torch.cat(inputs, self.axis)
 
 
-@on_integers(Add, Concat)
-@on_increments(Add, Concat)
+@on_integers(Add)
+@on_increments(Add)
 def _join(op: Op, *inputs: Tensor) -> Tensor:
     return op(*inputs)
 
@@ -52,15 +63,29 @@ def _add_ranges(op: Add, *sources: Range) -> Range:
     return total([s.scaled(f) for s, f in zip(sources, op.factors, strict=True)])
 
 
-@on_ranges(Concat)
-def _concat_ranges(op: Concat, *sources: Range) -> Range:
-    wholes = [s.whole() for s in sources]
-    low = torch.stack([w.low for w in wholes]).min(0).values
-    high = torch.stack([w.high for w in wholes]).max(0).values
-    return Range(low, high, max(w.load for w in wholes))
+@PREPARED(Add)
+def _whole_factors(op: Add, seat: Seat) -> None:
+    if any(bool((factor != factor.round()).any()) for factor in op.factors):
+        raise Refusal("its factors are not whole", "put scales ahead of it (spikemorph.quant)")
 
 
-def scaled_join(call: Call, factors: tuple[float, ...]) -> Add:
+@hands_scale_on(Concat)
+def _past_concat(
+    op: Concat, scale: ScaleShift, shapes: Sequence[Shape], index: int
+) -> ScaleShift | None:
+    """Along channels, the others have a gain of one and no shift."""
+    gain, shift = per_channel(scale.gain), per_channel(scale.shift)
+    if op.axis != 1 or gain is None or shift is None:
+        return None
+    gains = [torch.ones(s[0], dtype=torch.float64) for s in shapes]
+    shifts = [torch.zeros(s[0], dtype=torch.float64) for s in shapes]
+    gains[index] = gain.double().expand(shapes[index][0])
+    shifts[index] = shift.double().expand(shapes[index][0])
+    wide = (-1, *[1] * (len(shapes[index]) - 1))
+    return ScaleShift(torch.cat(gains).reshape(wide), torch.cat(shifts).reshape(wide))
+
+
+def _scaled_join(call: Call, factors: tuple[float, ...]) -> Add:
     """A sum of computed values of one shape, each with its factor."""
     first = call.edges[0].shape
     for edge in call.edges[1:]:
@@ -98,4 +123,27 @@ def _read_concat(call: Call) -> Concat:
 def _read_sum(call: Call) -> Add:
     if not all(isinstance(item, Edge) for item in call.inputs):
         raise Refusal("it sums an activation and a constant", "use Add")
-    return scaled_join(call, (1.0,) * len(call.inputs))
+    return _scaled_join(call, (1.0,) * len(call.inputs))
+
+
+@reads_torch(aten.add.Tensor, aten.add_.Tensor, aten.add.Scalar)
+@reads_onnx("Add")
+def _read_add(call: Call) -> Op:
+    alpha = call.option("alpha", 1)
+    if joins_edges(call):
+        return _scaled_join(call, (1, alpha))
+    value, left = constant_operand(call)
+    gain = torch.tensor(float(alpha) if left else 1.0)
+    return ScaleShift(gain, value if left else value * alpha)
+
+
+@reads_torch(aten.sub.Tensor, aten.sub_.Tensor, aten.sub.Scalar)
+@reads_onnx("Sub")
+def _read_sub(call: Call) -> Op:
+    alpha = call.option("alpha", 1)
+    if joins_edges(call):
+        return _scaled_join(call, (1, -alpha))
+    value, left = constant_operand(call)
+    if left:
+        return ScaleShift(torch.tensor(-float(alpha)), value)
+    return ScaleShift(torch.tensor(1.0), -value * alpha)

@@ -7,10 +7,12 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from spikemorph.graph import Op
+from spikemorph.graph.calls import Refusal
 from spikemorph.graph.fields import WHOLE, Above, Between, Shape
 from spikemorph.graph.records import Record
+from spikemorph.graph.stages import INTEGER, Seat
 from spikemorph.graph.tables import on_integers, on_ranges
+from spikemorph.graph.traits import Fires
 
 from .ranges import Range
 
@@ -47,7 +49,7 @@ class Line(Record):
 
 
 @dataclass(frozen=True, eq=False)
-class Ladder(Op):
+class Ladder(Fires):
     """``F(C) = smin + #{k : C >= rungs[k]}``: what a neuron settles to (exactness.md, section 2.1).
 
     ``rungs`` is (channel or 1, smax - smin) int64, non-decreasing along its last axis. ``line`` is
@@ -108,6 +110,13 @@ def climb(op: Ladder, sums: Tensor) -> Tensor:
     for rung in rungs.unbind(1):
         reached += (sums >= along_channels(rung, sums)).view(torch.uint8)
     return op.smin + reached.to(torch.int64)
+
+
+@INTEGER(Ladder)
+def _allowed(op: Ladder, seat: Seat) -> None:
+    """It makes spikes of sums, so it passes no increments on."""
+    if not op.agrees:
+        raise Refusal("its rungs are not those of its line", "build the ladder again")
 
 
 def _search(rungs: Tensor, sums: Tensor) -> Tensor:

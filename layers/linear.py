@@ -10,22 +10,36 @@ from torch import Tensor
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Edge, Refusal
 from spikemorph.graph.fields import NUMBERS, TRUTHS, Shape
-from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
+from spikemorph.graph.tables import (
+    on_ranges,
+    opens,
+    reads_onnx,
+    reads_torch,
+    takes_scale_ahead,
+    takes_scale_behind,
+)
+from spikemorph.graph.traits import Weighted
 
+from .affine import ScaleShift
+from .convolution import Convolution
 from .ranges import Range, weighted
+from .shape import Transpose
+from .windows import pairs
+
+Sizes = tuple[int, ...]
 
 aten: Any = torch.ops.aten
 
 
 @dataclass(frozen=True, eq=False)
-class Linear(Op):
+class Linear(Weighted):
     """``y = x weight^T + bias``: weight (out, in), bias (out,), over the last axis of `x`.
 
     In canonical and integer graphs that is the only axis of a sample. ``mask``, bool and shaped like
     the weight, says which weights are kept (`masks.py`); None where nothing was pruned.
     """
 
-    learns = ("weight", "bias")
+    learns, reads = ("weight", "bias"), -1
 
     weight: Annotated[Tensor, NUMBERS, Shape("out", "in")]
     bias: Annotated[Tensor, NUMBERS, Shape("out")] | None
@@ -35,25 +49,62 @@ class Linear(Op):
         """The product without the bias, in the number type of `x`."""
         return F.linear(x, self.weight.to(x))
 
+    def beside(self, values: Tensor) -> Tensor:
+        return values
+
     def __call__(self, x: Tensor) -> Tensor:
         y = self.products(x)
         return y if self.bias is None else y + self.bias.to(y)
-
-
-@on_integers(Linear)
-def _on_integers(op: Linear, x: Tensor) -> Tensor:
-    return op(x)
-
-
-@on_increments(Linear)
-def _on_increments(op: Linear, x: Tensor) -> Tensor:
-    return op.products(x)
 
 
 @on_ranges(Linear)
 def _on_ranges(op: Linear, source: Range) -> Range:
     fits = len(source.low) in (1, op.weight.shape[1])
     return weighted(op.weight, source if fits else source.whole(), 1, op.bias)
+
+
+@takes_scale_behind(Linear)
+def _scale_behind(op: Linear, scale: ScaleShift, shape: Sizes) -> Linear | None:
+    """``gain (W x + b) + shift``, where these depend on the feature alone."""
+    gain, shift = _per_feature(scale.gain), _per_feature(scale.shift)
+    if gain is None or shift is None:
+        return None
+    shift = shift if op.bias is None else op.bias.double() * gain + shift
+    bias = shift.expand(shape[-1]).clone()
+    return op.having(weight=op.weight.double() * gain.reshape(-1, 1), bias=bias)
+
+
+@takes_scale_ahead(Linear)
+def _scale_ahead(op: Linear, scale: ScaleShift, source: Sizes) -> Linear | None:
+    """``W (gain x + shift) + b``, where these depend on the feature alone."""
+    gain, shift = _per_feature(scale.gain), _per_feature(scale.shift)
+    if gain is None or shift is None:
+        return None
+    bias = op.weight.double() @ shift.expand(source[-1])
+    bias = bias if op.bias is None else bias + op.bias.double()
+    return op.having(weight=op.weight.double() * gain, bias=bias)
+
+
+def _per_feature(constant: Tensor) -> Tensor | None:
+    """A constant that depends on the last axis at most, as (feature,) or (1,), float64."""
+    last = constant.shape[-1] if constant.dim() else 1
+    return constant.double().reshape(-1) if constant.numel() == last else None
+
+
+@opens(Linear)
+def _opened(op: Linear, source: Sizes) -> tuple[tuple[str, Op], ...] | None:
+    """Over positions, a convolution of one cell: features become channels, and come back."""
+    axes = len(source) - 1
+    if not 1 <= axes <= 3:
+        return None
+    ones, zero = (1,) * axes, pairs(0, axes)
+    mask = None if op.mask is None else op.mask.reshape(*op.mask.shape, *ones)
+    weight = op.weight.reshape(*op.weight.shape, *ones)
+    return (
+        ("turned", Transpose((0, axes + 1, *range(1, axes + 1)))),
+        ("mixed", Convolution(weight, op.bias, ones, zero, ones, mask=mask)),
+        ("", Transpose((0, *range(2, axes + 2), 1))),
+    )
 
 
 @reads_torch(aten.linear.default)

@@ -12,11 +12,8 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, GraphError, Node
+from spikemorph.graph.traits import Weighted
 
-from .convolution import Convolution
-from .linear import Linear
-
-Weighted = Convolution | Linear
 Masks = Mapping[str, Tensor]  # node name -> bool tensor, shaped like the node's weight
 
 
@@ -63,7 +60,7 @@ def with_masks(graph: Graph, masks: Masks) -> Graph:
                 f"weight of shape {tuple(weight.shape)}; give one bool for every weight"
             )
         kept = torch.where(mask, weight, torch.zeros_like(weight))
-        return replace(node, op=replace(node.op, weight=kept, mask=mask))
+        return replace(node, op=node.op.having(weight=kept, mask=mask))
 
     return graph.map(masked)
 

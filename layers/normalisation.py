@@ -10,7 +10,9 @@ from torch import Tensor
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Refusal
 from spikemorph.graph.fields import NUMBERS, Between, Shape
-from spikemorph.graph.tables import reads_onnx, reads_torch
+from spikemorph.graph.tables import opens, reads_onnx, reads_torch
+
+from .affine import ScaleShift
 
 aten: Any = torch.ops.aten
 PerChannel = Annotated[Tensor, NUMBERS, Shape("channel")]
@@ -45,6 +47,15 @@ class BatchNorm(Op):
         mean, variance = self.mean.clone(), self.variance.clone()
         y = F.batch_norm(x, mean, variance, self.gain, self.shift, True, MOMENTUM, self.eps)
         return y, {"mean": mean, "variance": variance}
+
+
+@opens(BatchNorm)
+def _opened(op: BatchNorm, source: tuple[int, ...]) -> tuple[tuple[str, Op], ...]:
+    """A scale and shift: ``gain / sqrt(variance + eps)`` per channel."""
+    wide = (-1, *[1] * (len(source) - 1))
+    gain = op.gain.double() / torch.sqrt(op.variance.double() + op.eps)
+    shift = op.shift.double() - op.mean.double() * gain
+    return (("", ScaleShift(gain.reshape(wide), shift.reshape(wide))),)
 
 
 @reads_torch(

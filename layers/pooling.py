@@ -1,5 +1,6 @@
 """Max, average, sum and global pooling."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -10,8 +11,18 @@ from torch import Tensor
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Refusal
 from spikemorph.graph.fields import Count
-from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
+from spikemorph.graph.tables import (
+    on_increments,
+    on_integers,
+    on_ranges,
+    opens,
+    reads_onnx,
+    reads_torch,
+)
+from spikemorph.graph.traits import Pools
 
+from .affine import ScaleShift
+from .convolution import Convolution
 from .ranges import Range
 from .windows import Pairs, Sizes, added, onnx_padding, overhang, pad, pairs, sizes
 
@@ -21,13 +32,25 @@ BesideAxes = Annotated[Pairs, Count("axes")]
 
 
 @dataclass(frozen=True, eq=False)
-class MaxPool(Op):
+class MaxPool(Pools):
     """The greatest value in each window; padding never wins."""
+
+    picks = True
 
     kernel: EachAxis
     stride: EachAxis
     padding: BesideAxes
     dilation: EachAxis
+
+    @property
+    def idle(self) -> bool:
+        return _one_cell(self.kernel, self.stride, self.padding)
+
+    def cells(self, shape: Sizes) -> int:
+        return math.prod(self.kernel)
+
+    def windows(self, shape: Sizes) -> Tensor:
+        return _windows(shape, self.kernel, self.stride, self.padding, self.dilation)
 
     def __call__(self, x: Tensor) -> Tensor:
         least = -torch.inf if x.is_floating_point() else torch.iinfo(x.dtype).min
@@ -51,12 +74,19 @@ def _two(values: Sizes) -> Sizes:
 
 
 @dataclass(frozen=True, eq=False)
-class SumPool(Op):
+class SumPool(Pools):
     """The sum over each window; padding adds nothing."""
 
     kernel: EachAxis
     stride: EachAxis
     padding: BesideAxes
+
+    def cells(self, shape: Sizes) -> int:
+        return math.prod(self.kernel)
+
+    def windows(self, shape: Sizes) -> Tensor:
+        ones = (1,) * len(self.kernel)
+        return _windows(shape, self.kernel, self.stride, self.padding, ones)
 
     def __call__(self, x: Tensor) -> Tensor:
         x = pad(x, self.padding)
@@ -70,7 +100,7 @@ class SumPool(Op):
 
 
 @dataclass(frozen=True, eq=False)
-class AveragePool(Op):
+class AveragePool(Pools):
     """The mean over each window: the sum over it, divided by how many of its cells count.
 
     Cells of `padding` count where `counts_padding`; cells of `overhang` (from ceil mode) never do.
@@ -81,6 +111,10 @@ class AveragePool(Op):
     padding: BesideAxes
     overhang: BesideAxes
     counts_padding: bool
+
+    @property
+    def idle(self) -> bool:
+        return _one_cell(self.kernel, self.stride, added(self.padding, self.overhang))
 
     @property
     def summed(self) -> SumPool:
@@ -99,7 +133,7 @@ class AveragePool(Op):
 
 
 @dataclass(frozen=True, eq=False)
-class GlobalAverage(Op):
+class GlobalAverage(Pools):
     """The mean over all positions: (channel, *size) becomes (channel, 1, ...)."""
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -107,11 +141,33 @@ class GlobalAverage(Op):
 
 
 @dataclass(frozen=True, eq=False)
-class GlobalMax(Op):
+class GlobalMax(Pools):
     """The greatest value over all positions: (channel, *size) becomes (channel, 1, ...)."""
+
+    picks = True
+
+    def cells(self, shape: Sizes) -> int:
+        return math.prod(shape[1:])
+
+    def windows(self, shape: Sizes) -> Tensor:
+        return torch.ones(shape, dtype=torch.int64)
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.amax(tuple(range(2, x.dim())), keepdim=True)
+
+
+def _one_cell(kernel: Sizes, stride: Sizes, padding: Pairs) -> bool:
+    """Whether every window is one cell, so that nothing is pooled."""
+    return {*kernel, *stride, *(n + 1 for pair in padding for n in pair)} == {1}
+
+
+def _windows(shape: Sizes, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes) -> Tensor:
+    """In how many windows each cell of (channel, *size) is: how often each is added up."""
+    one = Convolution(torch.ones(1, 1, *kernel), None, stride, padding, dilation)
+    with torch.enable_grad():
+        x = torch.zeros(1, 1, *shape[1:], dtype=torch.float64, requires_grad=True)
+        (found,) = torch.autograd.grad(one.products(x).sum(), x)
+    return found[0].round().to(torch.int64).expand(shape)
 
 
 def accumulate(op: Op, *sums: Tensor) -> Tensor:
@@ -130,6 +186,26 @@ def _on_increments(op: SumPool, x: Tensor) -> Tensor:
 
 
 on_increments(MaxPool, GlobalMax)(accumulate)
+
+
+@opens(GlobalAverage)
+def _opened_global(op: GlobalAverage, source: Sizes) -> tuple[tuple[str, Op], ...]:
+    """A sum, and a scale of one over the number of cells."""
+    size = source[1:]
+    count = torch.tensor(float(math.prod(size)), dtype=torch.float64)
+    return _sum_and_scale(SumPool(size, size, pairs(0, len(size))), count)
+
+
+@opens(AveragePool)
+def _opened(op: AveragePool, source: Sizes) -> tuple[tuple[str, Op], ...]:
+    """A sum, and a scale of one over the number of cells that count."""
+    counts = op.counts(source[1:])
+    first = counts.reshape(-1)[0]
+    return _sum_and_scale(op.summed, first if bool((counts == first).all()) else counts[None])
+
+
+def _sum_and_scale(summed: SumPool, counts: Tensor) -> tuple[tuple[str, Op], ...]:
+    return ("sum", summed), ("", ScaleShift(1 / counts, torch.tensor(0.0)))
 
 
 @on_ranges(MaxPool, GlobalMax)

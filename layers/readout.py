@@ -10,7 +10,9 @@ from torch import Tensor
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Refusal
 from spikemorph.graph.fields import WHOLE, Above, Between, Shape
+from spikemorph.graph.stages import INTEGER, PREPARED, Seat
 from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
+from spikemorph.graph.traits import Ends
 
 from .activation import Sigmoid, Tanh
 from .ladder import along_channels
@@ -34,7 +36,7 @@ Analog = Softmax | Sigmoid | Tanh  # what may follow the logits, outside the spi
 
 
 @dataclass(frozen=True, eq=False)
-class Readout(Op):
+class Readout(Ends):
     """The integer network's last node: brings channels to one scale by integer factors.
 
     Real output: ``analog(unit * factors * C)``. ``factors`` is (channel,) or (1,) int64; ``analog``
@@ -62,6 +64,22 @@ def _scale(op: Readout, x: Tensor) -> Tensor:
 @on_ranges(Readout)
 def _on_ranges(op: Readout, source: Range) -> Range:
     return source.scaled(op.factors)
+
+
+@PREPARED(Softmax)
+def _only_at_the_end(op: Softmax, seat: Seat) -> None:
+    repair = "a softmax is kept only at the very end, in the analog read-out"
+    raise Refusal("it stands inside the network", repair)
+
+
+@INTEGER(Readout)
+def _allowed(op: Readout, seat: Seat) -> None:
+    if seat.output is None:
+        raise Refusal("it stands inside the network", "a read-out is the last node")
+    for last in op.analog:
+        if isinstance(last, Softmax) and last.axis > len(seat.output):
+            reason = f"its softmax runs over axis {last.axis}, which the logits do not have"
+            raise Refusal(reason, "convert the model again")
 
 
 @reads_torch(

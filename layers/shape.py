@@ -10,9 +10,11 @@ from torch import Tensor
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Edge, Refusal
 from spikemorph.graph.fields import Between
-from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
+from spikemorph.graph.tables import hands_scale_on, on_ranges, reads_onnx, reads_torch
+from spikemorph.graph.traits import Moves, Shape
 
 from . import windows
+from .affine import ScaleShift, per_channel, shrunk
 from .pooling import GlobalAverage, GlobalMax
 from .ranges import Range
 from .windows import Pairs
@@ -22,7 +24,7 @@ _FLOATS = (1, 10, 11, 16)  # ONNX data types: float, float16, double, bfloat16
 
 
 @dataclass(frozen=True, eq=False)
-class Reshape(Op):
+class Reshape(Moves):
     """Each sample takes `shape`; the batch axis stays. Flattening is ``Reshape((n,))``."""
 
     shape: tuple[Annotated[int, Between(1)], ...]
@@ -32,7 +34,7 @@ class Reshape(Op):
 
 
 @dataclass(frozen=True, eq=False)
-class Transpose(Op):
+class Transpose(Moves):
     """Axes in another order; `order` counts the batch axis, which stays first."""
 
     order: tuple[int, ...]
@@ -46,7 +48,7 @@ class Transpose(Op):
 
 
 @dataclass(frozen=True, eq=False)
-class Pad(Op):
+class Pad(Moves):
     """Zeros around the last axes."""
 
     padding: Pairs
@@ -56,27 +58,32 @@ class Pad(Op):
 
 
 @dataclass(frozen=True, eq=False)
-class Identity(Op):
+class Identity(Moves):
     """Nothing: dropout in evaluation, casts, copies."""
+
+    @property
+    def idle(self) -> bool:
+        return True
 
     def __call__(self, x: Tensor) -> Tensor:
         return x
 
 
-@on_integers(Reshape, Transpose, Pad, Identity)
-@on_increments(Reshape, Transpose, Pad, Identity)
-def _move(op: Op, x: Tensor) -> Tensor:
-    return op(x)
-
-
-@on_ranges(Reshape, Transpose, Pad)
-def _mixed_ranges(op: Op, source: Range) -> Range:
-    return source.whole()
-
-
 @on_ranges(Identity)
 def _same_ranges(op: Op, source: Range) -> Range:
     return source
+
+
+@hands_scale_on(Pad)
+def _past_pad(op: Pad, scale: ScaleShift, shapes: Sequence[Shape], index: int) -> ScaleShift | None:
+    """Zeros beside the positions have the channel's gain; new channels have none."""
+    (source,) = shapes
+    if len(op.padding) == len(source) and any(op.padding[0]):
+        return None
+    if per_channel(scale.gain) is None:
+        return None
+    shift = op(scale.shift.double().expand(source)[None])[0]
+    return ScaleShift(scale.gain.double(), shrunk(shift))
 
 
 @reads_torch(

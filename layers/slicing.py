@@ -11,7 +11,8 @@ from torch import Tensor
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Edge, Pieces, Refusal
 from spikemorph.graph.fields import Between
-from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
+from spikemorph.graph.tables import on_ranges, reads_onnx, reads_torch
+from spikemorph.graph.traits import Moves
 
 from .ranges import Range
 from .shape import Identity, Reshape
@@ -21,7 +22,7 @@ _TO_THE_END = 2**31 - 1  # and beyond: what exporters write for "all that is lef
 
 
 @dataclass(frozen=True, eq=False)
-class Narrow(Op):
+class Narrow(Moves):
     """The part of `length` from `start` on along an axis (that counts the batch)."""
 
     axis: Annotated[int, Between(1)]
@@ -30,12 +31,6 @@ class Narrow(Op):
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.narrow(self.axis, self.start, self.length)
-
-
-@on_integers(Narrow)
-@on_increments(Narrow)
-def _select(op: Narrow, x: Tensor) -> Tensor:
-    return op(x)
 
 
 @on_ranges(Narrow)

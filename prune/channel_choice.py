@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import InputError, Op
-from spikemorph.layers.masks import Weighted
+from spikemorph.graph.traits import Weighted
 from spikemorph.layers.normalisation import BatchNorm
 
 from .channel_groups import Coupling, Stock

@@ -14,21 +14,17 @@ from torch import Tensor
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Refusal
 from spikemorph.graph.tables import Table
-from spikemorph.layers.activation import Activation, Clip, LeakyReLU, Relay, ReLU, Sigmoid, Tanh
+from spikemorph.graph.traits import Moves, Pools, Weighted
+from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift
-from spikemorph.layers.convolution import Convolution
-from spikemorph.layers.joining import Add, Concat
-from spikemorph.layers.linear import Linear
+from spikemorph.layers.joining import Add
 from spikemorph.layers.normalisation import BatchNorm
-from spikemorph.layers.pooling import AveragePool, GlobalAverage, GlobalMax, MaxPool, SumPool
-from spikemorph.layers.shape import Identity, Pad, Reshape, Transpose
+from spikemorph.layers.shape import Pad, Reshape
 from spikemorph.layers.slicing import Narrow
 
 from .channel_tracing import Carried, Shape, Tracing
 
 Sources = Sequence[Carried]
-_POOLS = (MaxPool, SumPool, AveragePool, GlobalAverage, GlobalMax)
-_ACTIVATIONS = (ReLU, Clip, LeakyReLU, Relay, Sigmoid, Tanh)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,35 +65,29 @@ cuts: Table[Callable[..., tuple[Cut, ...]]] = Table("cuts")
 shrinks: Table[Callable[..., Op]] = Table("shrinks")
 
 
-@carries(Convolution)
-def _convolve(op: Convolution, tracing: Tracing, sources: Sources, shape: Shape) -> Carried:
+@carries(Weighted)
+def _weigh(op: Weighted, tracing: Tracing, sources: Sources, shape: Shape) -> Carried:
     """Every output channel is new; with groups, all channels into and out of one go together."""
-    inside, made = tracing.along(sources[0], 0), tracing.fresh(len(op.weight))
+    axis = op.reads % len(shape)
+    inside, made = tracing.along(sources[0], axis), tracing.fresh(len(op.weight))
     if op.groups > 1:
         by_group = made.reshape(op.groups, -1)
         for channels in (inside.reshape(op.groups, -1), by_group):
             tracing.unite(channels, by_group[:, :1])
-    return Carried(shape, 0, made)
+    return Carried(shape, axis, made)
 
 
-@carries(Linear)
-def _multiply(op: Linear, tracing: Tracing, sources: Sources, shape: Shape) -> Carried:
-    last = len(shape) - 1
-    tracing.along(sources[0], last)
-    return Carried(shape, last, tracing.fresh(len(op.weight)))
-
-
-@carries(BatchNorm, *_POOLS)
+@carries(BatchNorm, Pools)
 def _by_channel(op: Op, tracing: Tracing, sources: Sources, shape: Shape) -> Carried:
     return Carried(shape, 0, tracing.along(sources[0], 0))
 
 
-@carries(ScaleShift, Identity)
+@carries(ScaleShift)
 def _hand_on(op: Op, tracing: Tracing, sources: Sources, shape: Shape) -> Carried:
     return sources[0]
 
 
-@carries(*_ACTIVATIONS)
+@carries(Activation)
 def _activate(op: Activation, tracing: Tracing, sources: Sources, shape: Shape) -> Carried:
     """A channel that is zero must stay so: it cannot be removed through a sigmoid."""
     at_zero = float(op(torch.zeros(1)))
@@ -114,8 +104,10 @@ def _add(op: Add, tracing: Tracing, sources: Sources, shape: Shape) -> Carried:
     return first
 
 
-@carries(Concat, Reshape, Transpose, Narrow)
-def _move(op: Op, tracing: Tracing, sources: Sources, shape: Shape) -> Carried:
+@carries(Moves)
+def _move(op: Moves, tracing: Tracing, sources: Sources, shape: Shape) -> Carried:
+    if op.idle:
+        return sources[0]
     return tracing.settled(op(*(source.everywhere()[None] for source in sources))[0])
 
 
@@ -134,23 +126,12 @@ def _padding_of(op: Pad, source: Carried) -> tuple[int, int]:
     return op.padding[index] if index >= 0 else (0, 0)
 
 
-@cuts(Convolution)
-def _filters(op: Convolution, sources: Sources, output: Carried) -> tuple[Cut, ...]:
-    rows = output.channels
-    found = [Cut(field, 0, rows) for field in ("weight", "mask", "bias")]
+@cuts(Weighted)
+def _rows_and_columns(op: Weighted, sources: Sources, output: Carried) -> tuple[Cut, ...]:
+    found = [Cut(field, 0, output.channels) for field in ("weight", "mask", "bias")]
     if op.groups == 1:
-        found += [Cut(field, 1, sources[0].along(0)) for field in ("weight", "mask")]
-    return _present(op, found)
-
-
-@cuts(Linear)
-def _matrix(op: Linear, sources: Sources, output: Carried) -> tuple[Cut, ...]:
-    rows, columns = output.channels, sources[0].along(len(sources[0].shape) - 1)
-    found = [Cut(field, 0, rows) for field in ("weight", "mask", "bias")]
-    return _present(op, [*found, *(Cut(field, 1, columns) for field in ("weight", "mask"))])
-
-
-def _present(op: Op, found: list[Cut]) -> tuple[Cut, ...]:
+        columns = sources[0].along(op.reads % len(sources[0].shape))
+        found += [Cut(field, 1, columns) for field in ("weight", "mask")]
     return tuple(cut for cut in found if getattr(op, cut.field) is not None)
 
 
@@ -184,10 +165,12 @@ def _is_spread(constant: Tensor, output: Carried) -> bool:
     return constant.dim() > 0 and constant.shape[output.axis] > 1
 
 
-@shrinks(Convolution)
-def _fewer_groups(op: Convolution, change: Change) -> Op:
+@shrinks(Weighted)
+def _fewer_groups(op: Weighted, change: Change) -> Op:
+    if op.groups == 1:
+        return op
     of_all = len(change.output.channels)
-    return replace(op, groups=max(1, op.groups * change.of(change.output.channels) // of_all))
+    return op.having(groups=max(1, op.groups * change.of(change.output.channels) // of_all))
 
 
 @shrinks(Reshape)

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, InputError, Node, Op
+from spikemorph.graph.traits import Moves, Weighted
 from spikemorph.layers.affine import ScaleShift
-from spikemorph.layers.joining import Concat
-from spikemorph.layers.masks import Weighted
 
 from .channel_groups import Channels, Coupling, couple_channels, place
 from .channel_rows import Change, Cut, shrinks
@@ -87,7 +86,8 @@ def _planned(coupling: Coupling, removed: Channels, whole: bool) -> frozenset[in
         if not whole:
             raise InputError(f"{fault} (at {name!r}): keep at least one")
         for reader in coupling.graph.users(name):
-            if reader.name not in emptied and not isinstance(reader.op, Concat):
+            others = isinstance(reader.op, Moves) and len(reader.inputs) > 1
+            if reader.name not in emptied and not others:
                 raise InputError(
                     f"{fault}, and {reader.name!r} ({type(reader.op).__name__}) reads nothing else: "
                     "keep at least one"
@@ -142,7 +142,7 @@ def _taken(tensor: Tensor, axis: int, kept: Tensor) -> Tensor:
 def _with_places(op: Op, output: Carried) -> Op:
     """The op with a place for every value that masking sets: its mask, a shift for each channel."""
     if isinstance(op, Weighted) and op.mask is None:
-        return replace(op, mask=torch.ones_like(op.weight, dtype=torch.bool))
+        return op.having(mask=torch.ones_like(op.weight, dtype=torch.bool))
     if isinstance(op, ScaleShift) and bool((op.shift != 0).any()):
         rank, shift = len(output.shape), op.shift
         sizes = list(shift.shape or (1,) * rank)

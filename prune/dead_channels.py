@@ -8,16 +8,12 @@ from torch import Tensor
 
 from spikemorph.graph import Graph, Input, Node, Op
 from spikemorph.graph.tables import Table
-from spikemorph.layers.activation import Clip, LeakyReLU, Relay, ReLU, Sigmoid, Tanh
+from spikemorph.graph.traits import Moves, Pools, Weighted
+from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift
-from spikemorph.layers.convolution import Convolution
-from spikemorph.layers.joining import Add, Concat
-from spikemorph.layers.linear import Linear
+from spikemorph.layers.joining import Add
 from spikemorph.layers.masks import weight_of, weighted_nodes
 from spikemorph.layers.normalisation import BatchNorm
-from spikemorph.layers.pooling import AveragePool, GlobalAverage, GlobalMax, MaxPool, SumPool
-from spikemorph.layers.shape import Identity, Pad, Reshape, Transpose
-from spikemorph.layers.slicing import Narrow
 
 from .channel_groups import Coupling, Stock, couple_channels
 
@@ -99,11 +95,12 @@ def _unneeded(coupling: Coupling, known: dict[str, Constant], kept: Tensor) -> l
     """The groups that may go, and that no weight of a kept channel reads where they are not zero."""
     needed = torch.tensor([g.pinned is not None or not g.members for g in coupling.groups])
     for node in weighted_nodes(coupling.graph):
-        if isinstance(node.op, Convolution) and node.op.groups > 1:
+        assert isinstance(node.op, Weighted)
+        if node.op.groups > 1:
             continue  # what it reads and what it makes are the same groups
         (source,) = node.inputs
         zero = known[source].zero[0]
-        axis = 0 if isinstance(node.op, Convolution) else zero.dim() - 1
+        axis = node.op.reads % zero.dim()
         rows = kept[coupling.outputs[node.name].channels]
         read = (weight_of(node)[rows] != 0).movedim(1, 0).flatten(1).any(1)
         nonzero = ~zero.movedim(axis, 0).reshape(zero.shape[axis], -1).all(1)
@@ -112,20 +109,19 @@ def _unneeded(coupling: Coupling, known: dict[str, Constant], kept: Tensor) -> l
     return found
 
 
-@varies(Reshape, Transpose, Narrow, Pad, Identity, Concat,
-        MaxPool, SumPool, AveragePool, GlobalAverage, GlobalMax)  # fmt: skip
+@varies(Moves, Pools)
 def _moved(op: Op, *sources: Tensor) -> Tensor:
     return op(*sources)
 
 
-@varies(ReLU, Clip, LeakyReLU, Relay, Sigmoid, Tanh)
+@varies(Activation)
 def _as_before(op: Op, source: Tensor) -> Tensor:
     return source
 
 
-@varies(Convolution, Linear)
-def _read(op: Convolution | Linear, source: Tensor) -> Tensor:
-    return replace(op, weight=(op.weight != 0).double(), bias=None)(source)
+@varies(Weighted)
+def _read(op: Weighted, source: Tensor) -> Tensor:
+    return op.having(weight=(op.weight != 0).double(), bias=None)(source)
 
 
 @varies(Add)

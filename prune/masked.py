@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from spikemorph.graph import Graph
-from spikemorph.layers.masks import Weighted, weight_of, weighted_nodes, with_masks
+from spikemorph.graph.traits import Weighted
+from spikemorph.layers.masks import weight_of, weighted_nodes, with_masks
 from spikemorph.train import GraphModule, fit
 from spikemorph.train.companion import Companion, Moment, together
 from spikemorph.train.loop import EpochRecord
@@ -147,6 +148,6 @@ def shared_again(masked: Graph, before: Graph) -> Graph:
     for node in masked.nodes:
         if isinstance(node.op, Weighted):
             weight = first.setdefault(id(weight_of(before[node.name])), node.op.weight)
-            node = replace(node, op=replace(node.op, weight=weight))
+            node = replace(node, op=node.op.having(weight=weight))
         nodes.append(node)
     return masked.with_nodes(nodes)

@@ -7,8 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from spikemorph.graph import Graph, Node
-from spikemorph.layers.convolution import Convolution
-from spikemorph.layers.masks import Weighted
+from spikemorph.graph.traits import Weighted
 from spikemorph.layers.normalisation import BatchNorm
 
 
@@ -28,7 +27,7 @@ def fresh(graph: Graph, generator: Generator) -> Graph:
             if weight is None:
                 weight = drawn[id(op.weight)] = _kaiming(op, generator)
             bias = None if op.bias is None else torch.zeros_like(op.bias)
-            return replace(node, op=replace(op, weight=weight, bias=bias, mask=None))
+            return replace(node, op=op.having(weight=weight, bias=bias, mask=None))
         if isinstance(op, BatchNorm):
             mean, shift = (torch.zeros_like(t) for t in (op.mean, op.shift))
             variance, gain = (torch.ones_like(t) for t in (op.variance, op.gain))
@@ -40,7 +39,7 @@ def fresh(graph: Graph, generator: Generator) -> Graph:
 
 
 def _kaiming(op: Weighted, generator: Generator) -> Tensor:
-    fan: Literal["fan_in", "fan_out"] = "fan_out" if isinstance(op, Convolution) else "fan_in"
+    fan: Literal["fan_in", "fan_out"] = "fan_out" if op.local else "fan_in"
     weight = torch.empty_like(op.weight, device="cpu", memory_format=torch.contiguous_format)
     nn.init.kaiming_normal_(weight, mode=fan, nonlinearity="relu", generator=generator)
     return weight.to(op.weight.device)

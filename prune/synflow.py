@@ -9,10 +9,10 @@ from torch import Tensor
 
 from spikemorph.graph import Graph, InputError, Node
 from spikemorph.graph.interpret import walk
+from spikemorph.graph.traits import Weighted
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.joining import Add
-from spikemorph.layers.masks import Weighted
 from spikemorph.layers.normalisation import BatchNorm
 from spikemorph.layers.readout import Softmax
 
@@ -76,7 +76,7 @@ def synaptic_flow(graph: Graph, sizes: Mapping[str, Tensor]) -> dict[str, Tensor
     def flow(node: Node, *inputs: Tensor) -> Tensor:
         op = node.op
         if isinstance(op, Weighted):
-            return replace(op, weight=shared[id(op.weight)], bias=None)(*inputs)
+            return op.having(weight=shared[id(op.weight)], bias=None)(*inputs)
         if isinstance(op, Add):
             return replace(op, factors=tuple(factor.abs() for factor in op.factors))(*inputs)
         return inputs[0] if isinstance(op, _PASSES_ON) else op(*inputs)

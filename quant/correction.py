@@ -8,12 +8,10 @@ from torch import Tensor
 from spikemorph.graph import Graph, Node, Op, run
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import integer_compute, on_reals, run_integers, walk
-from spikemorph.layers.convolution import Convolution
+from spikemorph.graph.traits import Weighted
 from spikemorph.layers.ladder import along_channels
-from spikemorph.layers.linear import Linear
 from spikemorph.layers.readout import Readout
 
-from .prepare import WEIGHTED
 from .scale_plan import Plan
 from .scales import as_reals, naming, narrow
 
@@ -32,7 +30,7 @@ def correct_biases(body: Graph, integer: Graph, plan: Plan, x: Tensor, grid: Gri
     seen = x[: count + min(CORRECTION_SAMPLES, len(x)) // 3]
     if len(seen) == count:
         return integer  # nobody could judge
-    wanted = {node.name for node in body.nodes if isinstance(node.op, WEIGHTED)}
+    wanted = {node.name for node in body.nodes if isinstance(node.op, Weighted)}
     compute = integer_compute(integer)
     corrected: dict[str, Op] = {}
 
@@ -45,9 +43,9 @@ def correct_biases(body: Graph, integer: Graph, plan: Plan, x: Tensor, grid: Gri
         with naming(node.name):
             step = _correction(real.double() / unit - found, count)
         op = node.op
-        assert isinstance(op, Convolution | Linear) and op.bias is not None
+        assert isinstance(op, Weighted) and op.bias is not None
         shaped = step.reshape(-1, *[1] * (op.bias.dim() - 1))
-        corrected[node.name] = replace(op, bias=narrow(op.bias + shaped))
+        corrected[node.name] = op.having(bias=narrow(op.bias + shaped))
         return found + along_channels(step, found)
 
     with torch.no_grad():

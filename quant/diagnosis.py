@@ -9,14 +9,13 @@ from torch import Tensor
 
 from spikemorph.graph import Node
 from spikemorph.graph.interpret import integer_compute, on_reals, walk
+from spikemorph.graph.traits import Weighted
 from spikemorph.layers.activation import Activation
-from spikemorph.layers.convolution import Convolution, bias_map
 from spikemorph.layers.ladder import along_channels
-from spikemorph.layers.linear import Linear
+from spikemorph.layers.moving import widened
 
 from .integers import Quantised
-from .prepare import WEIGHTED
-from .scales import as_reals, widened
+from .scales import as_reals
 
 _CLEAN = 1e-30  # of noise over signal: as good as none
 
@@ -66,7 +65,7 @@ def layer_losses(found: Quantised, x: Tensor) -> tuple[LayerLoss, ...]:
 
 def _losses(found: Quantised, x: Tensor) -> Iterator[LayerLoss]:
     compute = integer_compute(found.graph)
-    wanted = {n.name for n in found.body.nodes if isinstance(n.op, (Activation, *WEIGHTED))}
+    wanted = {n.name for n in found.body.nodes if isinstance(n.op, Activation | Weighted)}
     given: dict[str, Tensor] = {}
 
     def on_floats(node: Node, *inputs: Tensor) -> Tensor:
@@ -104,10 +103,9 @@ def _alone(found: Quantised, node: Node, whole: Node, given: Tensor, real: Tenso
         steps, wide = found.plan.steps[node.name], along_channels(unit, real)
         return torch.floor(real / wide + 0.5).clamp(steps.smin, steps.smax) * wide
     op = whole.op
-    assert isinstance(op, Convolution | Linear) and op.bias is not None
+    assert isinstance(op, Weighted) and op.bias is not None
     points = given.double() / along_channels(as_reals(found.plan.scale(node.inputs[0])), given)
-    bias = bias_map(op.bias, op.axes) if isinstance(op, Convolution) else op.bias
-    sums = op.products(points) + bias
+    sums = op.products(points) + op.spread(op.bias)
     return sums * along_channels(unit, sums)
 
 

@@ -5,16 +5,14 @@ Floats hold and add whole numbers exactly as long as no sum of absolute values p
 to it (Winograd transforms and TF32 do not).
 """
 
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from spikemorph.graph import GraphError
-from spikemorph.layers.convolution import Convolution
+from spikemorph.graph.traits import Weighted
 from spikemorph.layers.ladder import Line, along_channels
-from spikemorph.layers.linear import Linear
 
 SINGLE, DOUBLE = 2.0**24, 2.0**53
 Key = tuple[Any, ...]
@@ -81,7 +79,7 @@ class Products:
     def __init__(self) -> None:
         self._kinds: dict[Key, torch.dtype] = {}
 
-    def __call__(self, op: Convolution | Linear, x: Tensor, bounds: tuple[float, float]) -> Tensor:
+    def __call__(self, op: Weighted, x: Tensor, bounds: tuple[float, float]) -> Tensor:
         """The products of whole weights and whole inputs, without the bias.
 
         `bounds` are the largest absolute input and an upper bound of the sums of absolute products,
@@ -90,7 +88,7 @@ class Products:
         peak, load = bounds
         kind = torch.float64
         if load < SINGLE:
-            settings = () if isinstance(op, Linear) else (op.stride, op.padding, op.dilation)
+            settings = tuple(v for v in vars(op).values() if not isinstance(v, Tensor))
             key = (x.device, tuple(x.shape), tuple(op.weight.shape), settings, peak)
             if key not in self._kinds:
                 self._kinds[key] = _probed(op, x, peak, load)
@@ -99,7 +97,7 @@ class Products:
 
 
 @torch.no_grad()
-def _probed(op: Convolution | Linear, x: Tensor, peak: float, load: float) -> torch.dtype:
+def _probed(op: Weighted, x: Tensor, peak: float, load: float) -> torch.dtype:
     """Float32 if products as large as allowed come out exactly in it, for this shape, on this device."""
     draw = torch.Generator().manual_seed(1)  # of its own: any numbers will do
     taps = op.weight[0].numel()
@@ -107,6 +105,6 @@ def _probed(op: Convolution | Linear, x: Tensor, peak: float, load: float) -> to
     signal = torch.randint(-int(peak), int(peak) + 1, x.shape, generator=draw)
     weight = torch.randint(-widest, widest + 1, op.weight.shape, generator=draw)
     signal = signal.to(x.device, torch.float64)
-    wanted = replace(op, weight=weight.to(signal)).products(signal)
-    found = replace(op, weight=weight.to(signal).float()).products(signal.float())
+    wanted = op.having(weight=weight.to(signal)).products(signal)
+    found = op.having(weight=weight.to(signal).float()).products(signal.float())
     return torch.float32 if torch.equal(found.double(), wanted) else torch.float64

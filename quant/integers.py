@@ -9,20 +9,20 @@ from torch import Tensor
 from spikemorph.graph import Graph, Input, Node, Op
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import shapes
+from spikemorph.graph.traits import Weighted
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift, per_channel
-from spikemorph.layers.convolution import Convolution
-from spikemorph.layers.joining import Add, Concat
-from spikemorph.layers.linear import Linear
+from spikemorph.layers.joining import Add
+from spikemorph.layers.moving import widened
 from spikemorph.layers.readout import Analog, Readout
 
 from .correction import correct_biases
 from .ladders import build_ladder
 from .observe import choose_steps
-from .prepare import WEIGHTED, relay_sums, split_analog, whole_factors
+from .prepare import ready
 from .rates import RATE_WEIGHTS, RateCoding, rate_steps
 from .scale_plan import Plan, plain_ratio
-from .scales import Scale, as_factors, as_reals, common, naming, narrow, widened
+from .scales import Scale, as_factors, as_reals, common, naming, narrow
 from .settings import Quantisation
 
 _FINER = 64  # a shift folded into a ladder is kept to this share of an accumulator's unit
@@ -111,9 +111,8 @@ def prepared(
 
     A graph whose inputs are declared to take other values than the grid's is refused.
     """
-    body, analog = split_analog(graph.declare(grid.interval))
-    x = grid.to_values(grid.to_integers(calibration))
-    return relay_sums(whole_factors(body)), analog, x
+    body, analog = ready(graph.declare(grid.interval))
+    return body, analog, grid.to_values(grid.to_integers(calibration))
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ class Builder:
         op = node.op
         if isinstance(op, Input):
             self._put(node, replace(op, domain=self.grid))
-        elif isinstance(op, WEIGHTED):
+        elif isinstance(op, Weighted):
             self._put(node, self._weighted(node))
         elif isinstance(op, Activation):
             self._put(node, self._ladder(node, op))
@@ -159,16 +158,10 @@ class Builder:
             self._scale_shift(node, op)
         elif isinstance(op, Add):
             self._add(node, op)
-        elif self._mixes(node):
+        elif self.plan.mixes(node):
             self._aligned(node, self.plan.scale(node.name))
         else:
             self._put(node, op)
-
-    def _mixes(self, node: Node) -> bool:
-        """Whether channels of different scales would meet at one place of the output."""
-        if isinstance(node.op, Concat):
-            return node.op.axis != 1
-        return self.plan.mixes(node)
 
     def _put(self, node: Node, op: Op) -> None:
         inputs = tuple(self.reads.get(name, name) for name in node.inputs)
@@ -179,14 +172,14 @@ class Builder:
 
     def _weighted(self, node: Node) -> Op:
         op, scale = node.op, self.plan.scale(node.name)
-        assert isinstance(op, Convolution | Linear)
+        assert isinstance(op, Weighted)
         weights = self.plan.weights(node)
         unit = as_reals(scale).reshape(-1, *[1] * (weights.dim() - 1))
         rounded = torch.floor(weights / unit + 0.5).clamp(-self.plan.largest, self.plan.largest)
         bias = torch.zeros(len(weights)) if op.bias is None else op.bias.double()
         per_row = as_reals(scale).reshape(-1, *[1] * (bias.dim() - 1))
         whole = torch.floor(bias / per_row + 0.5)
-        return replace(op, weight=narrow(rounded), bias=narrow(whole))
+        return op.having(weight=narrow(rounded), bias=narrow(whole))
 
     def _ladder(self, node: Node, op: Activation) -> Op:
         (source,) = node.inputs

@@ -8,15 +8,15 @@ import math
 from contextlib import suppress
 from fractions import Fraction
 
-from spikemorph.layers.activation import Activation, Clip, Relay, ReLU
+from spikemorph.layers.activation import Activation
 from spikemorph.layers.ladder import Ladder, Line
+from spikemorph.layers.moving import widened
 
 from .observe import Steps
-from .scales import Scale, whole_tensor, widened
+from .scales import Scale, whole_tensor
 
 ALWAYS, NEVER = -(2**62), 2**62  # rungs below and above every sum
 LONGEST = 256  # longer ladders that are evenly spaced keep their line only
-_EVEN = (ReLU, Clip, Relay)  # the identity between their ends
 
 
 def build_ladder(op: Activation, steps: Steps, scale: Scale, shift: Scale) -> Ladder:
@@ -27,7 +27,7 @@ def build_ladder(op: Activation, steps: Steps, scale: Scale, shift: Scale) -> La
     size = max(len(scale), len(shift), len(steps.unit))
     columns = (widened(column, size) for column in (scale, shift, steps.unit))
     channels = list(zip(*columns, strict=True))
-    even = isinstance(op, _EVEN) and all(s > 0 and _spans(op, steps, u) for s, _, u in channels)
+    even = op.straight and all(s > 0 and _spans(op, steps, u) for s, _, u in channels)
     line = None
     if even:
         with suppress(OverflowError):  # then rungs alone

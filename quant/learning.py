@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from spikemorph.graph import Graph, InputError, Node
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import shapes, walk
+from spikemorph.graph.traits import Weighted
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.ladder import along_channels
-from spikemorph.layers.masks import Weighted, weighted_nodes
+from spikemorph.layers.masks import weighted_nodes
 from spikemorph.train import DataTensors, Objective, TrainSettings, fit
 from spikemorph.train.loop import Augment, EpochRecord
 
@@ -106,7 +107,7 @@ class QuantisedModule(nn.Module):
         assert isinstance(op, Weighted)
         weight, bias = getattr(self, f"weight_{index}"), getattr(self, f"bias_{index}")
         weight, mask = weight / self._loudness[node.name], getattr(self, f"mask_{index}")
-        return replace(op, weight=weight if mask is None else weight * mask, bias=bias, mask=mask)
+        return op.having(weight=weight if mask is None else weight * mask, bias=bias, mask=mask)
 
     def _bias(self, node: Node) -> Tensor:
         bias: Tensor = getattr(self, f"bias_{self._index[node.name]}")
@@ -185,15 +186,14 @@ class QuantisedModule(nn.Module):
     def to_integers(self) -> Graph:
         """The integer graph that `forward` computes."""
 
-        def learnt(node: Node) -> Node:
+        def exported(node: Node) -> Node:
             if not isinstance(node.op, Weighted):
                 return node
             op = self._current(node)
-            return replace(
-                node, op=replace(op, weight=op.weight.cpu(), bias=self._bias(node).cpu())
-            )
+            learnt = op.having(weight=op.weight.cpu(), bias=self._bias(node).cpu())
+            return replace(node, op=learnt)
 
-        body = self._body.map(learnt)
+        body = self._body.map(exported)
         return Builder(body, self._plan(self._learnt(), body), self._grid).build(self._analog)
 
 
@@ -207,7 +207,7 @@ def _corrected(body: Graph, plan: Plan, x: Tensor, grid: Grid) -> Graph:
         whole = integer[node.name].op
         assert isinstance(whole, Weighted) and whole.bias is not None
         unit = as_reals(plan.scale(node.name)).reshape(-1, *[1] * (whole.bias.dim() - 1))
-        return replace(node, op=replace(node.op, bias=whole.bias * unit))
+        return replace(node, op=node.op.having(bias=whole.bias * unit))
 
     return body.map(corrected)
 

@@ -1,18 +1,17 @@
 """One pass over whole numbers held in floats, differentiable in inputs, weights, biases and scales."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from spikemorph.graph import Node
+from spikemorph.graph.traits import Weighted
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift
-from spikemorph.layers.convolution import Convolution, bias_map
 from spikemorph.layers.joining import Add
 from spikemorph.layers.ladder import along_channels
-from spikemorph.layers.masks import Weighted
 
 from .exact_floats import Products, carrier, position, through
 from .learning_scales import Planned, product_bound
@@ -65,13 +64,12 @@ class LearningPass:
         weight = through(whole, ratio.clamp(-largest, largest)).to(torch.float32)
         peak = self.planned.bounds[name]
         load = product_bound(op, largest, peak)
-        sums = self.products(replace(op, weight=weight, bias=None), source, (peak, load))
+        sums = self.products(op.having(weight=weight, bias=None), source, (peak, load))
         assert op.bias is not None
         bias = op.bias.double() / unit.reshape(-1, *[1] * (op.bias.dim() - 1))
         bias = through(torch.floor(bias.detach() + 0.5), bias)
-        wide = bias_map(bias, op.axes) if isinstance(op, Convolution) else bias
         kind = carrier(self.planned.bounds[node.name], node.name)
-        return sums.to(kind) + wide.to(kind)
+        return sums.to(kind) + op.spread(bias).to(kind)
 
     def _ladder(self, node: Node, sums: Tensor) -> Tensor:
         """``clip(floor(scale C / unit + 1/2))``, exactly; the gradient is that of the same unrounded."""

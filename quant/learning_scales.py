@@ -1,6 +1,5 @@
 """The scales of a network in training: planned from the steps as learnt, with gradients to these."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,20 +8,18 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import GraphError, Input, Node
+from spikemorph.graph.traits import Moves, Pools, Weighted
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift
-from spikemorph.layers.convolution import Convolution
-from spikemorph.layers.joining import Add, Concat
+from spikemorph.layers.joining import Add
 from spikemorph.layers.ladder import Line
-from spikemorph.layers.linear import Linear
-from spikemorph.layers.pooling import SumPool
+from spikemorph.layers.moving import channel_sources, widened
 
 from .exact_floats import carrier, fits, through
 from .ladders import even_line
 from .observe import Steps
-from .prepare import PASSES_SPIKES, WEIGHTED
 from .scale_plan import Plan
-from .scales import Scale, as_factors, as_reals, channel_sources, widened
+from .scales import Scale, as_factors, as_reals
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +85,7 @@ class Planned:
         return next(iter(self.scales.values())).device
 
 
-def product_bound(op: Convolution | Linear, largest: int, peak: float) -> float:
+def product_bound(op: Weighted, largest: int, peak: float) -> float:
     """What sums of absolute products cannot pass."""
     return float(largest) * op.weight[0].numel() * peak
 
@@ -120,8 +117,11 @@ def _factors(node: Node, plan: Plan) -> list[Tensor] | None:
     if isinstance(op, Add):
         whole = [as_factors(plan.scale(name), own, rank) for name in node.inputs]
         return [w * f.to(torch.int64) for w, f in zip(whole, op.factors, strict=True)]
-    mixing = isinstance(op, PASSES_SPIKES) and plan.mixes(node)
-    if mixing if not isinstance(op, Concat) else op.axis != 1:
+    if not isinstance(op, Moves | Pools):
+        return None
+    # Terms that meet keep their factors while they are 1: their steps are learnt apart.
+    mixes = plan.mixes(node) if len(node.inputs) == 1 else _sources(node, plan) is None
+    if mixes:
         return [as_factors(plan.scale(n), own, len(plan.sizes[n])) for n in node.inputs]
     return None
 
@@ -135,11 +135,12 @@ def _bound(node: Node, plan: Plan, terms: list[float], ends: Mapping[str, float]
         steps = plan.steps[node.name]
         assert steps.smax is not None
         return float(max(-steps.smin, steps.smax))
-    if isinstance(op, Convolution | Linear):
+    if isinstance(op, Weighted):
         bias = ends[node.name] / float(min(plan.scale(node.name))) + 1
         return product_bound(op, plan.largest, terms[0]) + bias
-    cells = math.prod(op.kernel) if isinstance(op, SumPool) else 1
-    return cells * (sum(terms) if isinstance(op, Add) else max(terms))
+    if isinstance(op, Pools) and not op.picks:
+        return op.cells(plan.sizes[node.inputs[0]]) * terms[0]
+    return sum(terms) if isinstance(op, Add) else max(terms)
 
 
 def soft_scales(planned: Planned, learnt: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -157,27 +158,28 @@ def soft_scales(planned: Planned, learnt: Mapping[str, Tensor]) -> dict[str, Ten
         sources = [found[name] for name in node.inputs]
         if isinstance(op, Activation):
             found[node.name] = through(exact.expand_as(learnt[node.name]), learnt[node.name])
-        elif isinstance(op, WEIGHTED):
+        elif isinstance(op, Weighted):
             ideal = learnt[node.name] * sources[0].max()
             exact = exact.expand(len(ideal))
             found[node.name] = through(exact, ideal * (exact / ideal.detach()))
         elif isinstance(op, Input) or node.name in planned.factors:
             found[node.name] = exact
-        elif isinstance(op, Concat):
-            channels = [plan.sizes[name][0] for name in node.inputs]
-            wide = [s.expand(c) for s, c in zip(sources, channels, strict=True)]
-            found[node.name] = torch.cat(wide)
         elif isinstance(op, ScaleShift):
             found[node.name] = through(exact.expand_as(sources[0]), sources[0] * float(op.gain))
         else:
-            found[node.name] = _moved(node, plan, sources[0])
+            found[node.name] = _moved(node, plan, sources)
     return found
 
 
-def _moved(node: Node, plan: Plan, scale: Tensor) -> Tensor:
-    if len(scale) == 1 or isinstance(node.op, SumPool):
-        return scale
-    sources = channel_sources(node.op, plan.sizes[node.inputs[0]])
+def _moved(node: Node, plan: Plan, scales: list[Tensor]) -> Tensor:
+    if len(scales) == 1 and len(scales[0]) == 1:
+        return scales[0]
+    sources = _sources(node, plan)
     if sources is None:  # the channels that mix have one scale: any of them
-        return scale[:1]
-    return scale[sources.to(scale.device)]
+        return scales[0][:1]
+    wide = [s.expand(plan.sizes[name][0]) for s, name in zip(scales, node.inputs, strict=True)]
+    return torch.cat(wide)[sources.to(wide[0].device)]
+
+
+def _sources(node: Node, plan: Plan) -> Tensor | None:
+    return channel_sources(node.op, [plan.sizes[name] for name in node.inputs])

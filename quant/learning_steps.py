@@ -8,9 +8,11 @@ from torch import Tensor, nn
 
 from spikemorph.graph import Graph, Node, Op, Problem, UnsupportedError
 from spikemorph.graph.interpret import on_reals, walk
-from spikemorph.layers.activation import Activation, Clip, Relay, ReLU
+from spikemorph.graph.tables import on_scales
+from spikemorph.graph.traits import Weighted
+from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift
-from spikemorph.layers.masks import Weighted
+from spikemorph.layers.moving import moved
 from spikemorph.layers.readout import Softmax
 from spikemorph.train.loop import DivergenceError
 
@@ -19,7 +21,6 @@ from .scale_plan import plain_ratio
 from .scales import Scale
 
 _FARTHEST = math.log(1000)
-_LEARNABLE = (ReLU, Clip, Relay)
 
 
 class LearntStep(nn.Module):
@@ -100,11 +101,13 @@ def refuse_unlearnable(graph: Graph, analog: tuple[Op, ...]) -> None:
 
 def _problems(node: Node) -> list[Problem]:
     op, kind = node.op, type(node.op).__name__
-    if isinstance(op, Activation) and not isinstance(op, _LEARNABLE):
+    if isinstance(op, Activation) and not op.straight:
         reason = "its levels are not evenly spaced, so no step can be learnt for it"
         return [Problem(node.name, kind, reason, "train with ReLU, or quantise after training")]
-    if isinstance(op, Clip) and not op.low <= 0 <= op.high:
-        reason = f"its range {op.low:g}..{op.high:g} leaves zero out"
+    low, high = op.bounds if isinstance(op, Activation) else (None, None)
+    if (low or 0) > 0 or (high or 0) < 0:
+        ends = (-math.inf if low is None else low), (math.inf if high is None else high)
+        reason = "its range {:g}..{:g} leaves zero out".format(*map(float, ends))
         return [Problem(node.name, kind, reason, "clip to a range with zero in it")]
     if isinstance(op, ScaleShift) and not plain_ratio(op):
         reason = (
@@ -112,6 +115,9 @@ def _problems(node: Node) -> list[Problem]:
         )
         repair = "put batch norms right behind weighted layers, or quantise after training"
         return [Problem(node.name, kind, reason, repair)]
+    if on_scales.get(type(op), moved) is not moved:
+        reason = "how large its sums get while steps are learnt is not known"
+        return [Problem(node.name, kind, reason, "quantise after training")]
     return []
 
 

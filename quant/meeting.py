@@ -1,11 +1,9 @@
 """Which activations need one step for all their channels: those whose channels meet at one place."""
 
-from spikemorph.graph import Graph, Node
+from spikemorph.graph import Graph
+from spikemorph.graph.traits import Moves, Pools
 from spikemorph.layers.activation import Activation
-from spikemorph.layers.joining import Concat
-
-from .prepare import PASSES_SPIKES
-from .scales import channel_sources
+from spikemorph.layers.moving import channel_sources
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -21,14 +19,9 @@ def meeting(graph: Graph, sizes: Shapes) -> set[str]:
         if isinstance(node.op, Activation):
             carried[node.name] = {node.name}
             continue
-        passes = isinstance(node.op, PASSES_SPIKES)
+        passes = isinstance(node.op, Moves | Pools)
         carried[node.name] = set().union(*(carried[i] for i in node.inputs)) if passes else set()
-        if passes and carried[node.name] and _mixes(node, sizes):
-            found |= carried[node.name]
+        if passes and carried[node.name]:
+            alone = channel_sources(node.op, [sizes[name] for name in node.inputs])
+            found |= carried[node.name] if alone is None else set()
     return found
-
-
-def _mixes(node: Node, sizes: Shapes) -> bool:
-    if isinstance(node.op, Concat):
-        return node.op.axis != 1
-    return channel_sources(node.op, sizes[node.inputs[0]]) is None

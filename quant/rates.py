@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, InputError, Problem, UnsupportedError
-from spikemorph.layers.activation import Activation, Clip, ReLU
+from spikemorph.layers.activation import Activation
 
 from .observe import Seen, Steps, heard
 from .scales import Scale, collapsed, snapped
@@ -51,7 +51,7 @@ def rate_steps(graph: Graph, x: Tensor, settings: RateCoding) -> dict[str, Steps
     problems = [
         Problem(node.name, type(node.op).__name__, "a firing rate cannot be negative", "use ReLU")
         for node in graph.nodes
-        if isinstance(node.op, Activation) and not isinstance(node.op, ReLU | Clip)
+        if isinstance(node.op, Activation) and not _may_be_a_rate(node.op)
     ]
     if problems:
         raise UnsupportedError(problems)
@@ -59,6 +59,11 @@ def rate_steps(graph: Graph, x: Tensor, settings: RateCoding) -> dict[str, Steps
     return {
         name: Steps(0, None, _threshold(v, settings), settings.start) for name, v in seen.items()
     }
+
+
+def _may_be_a_rate(op: Activation) -> bool:
+    """Whether a spike for each threshold stands for it; a relay's sums may be negative."""
+    return op.straight and op.bounds != (None, None)
 
 
 def _threshold(seen: Seen, settings: RateCoding) -> Scale:

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, Node
+from spikemorph.graph.tables import on_scales
+from spikemorph.graph.traits import Moves, Pools, Shape, Weighted, carries_spikes
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift, per_channel
-from spikemorph.layers.convolution import Convolution, by_row
-from spikemorph.layers.joining import Add, Concat
-from spikemorph.layers.linear import Linear
+from spikemorph.layers.joining import Add
+from spikemorph.layers.moving import moved, widened
 
 from .observe import Steps
-from .prepare import PASSES_SPIKES, WEIGHTED, carries_spikes
-from .scales import Scale, as_reals, collapsed, common, moved, naming, simple, snapped, widened
+from .scales import Scale, as_reals, collapsed, common, naming, simple, snapped
 
 FINEST = 8  # how many pieces a fixed term's unit is cut into to fit a coarser elastic layer
 FEW = 7  # up to 4 bits: clipping large weights pays
@@ -76,13 +76,21 @@ class Plan:
 
     def mixes(self, node: Node) -> bool:
         """Whether a node moves channels of different scales to one place, so they must be aligned."""
-        (source, *_) = node.inputs
-        return moved(node.op, self.scale(source), self.sizes[source]) is None
+        return self._passed(node) is None
+
+    def _passed(self, node: Node) -> Scale | None:
+        """The scale that follows from those of a node's inputs; None where these must be one first."""
+        scales = [self.scale(name) for name in node.inputs]
+        found: Scale | None = on_scales[type(node.op)](node.op, scales, self._shapes(node))
+        return found
+
+    def _shapes(self, node: Node) -> list[Shape]:
+        return [self.sizes[name] for name in node.inputs]
 
     def weights(self, node: Node) -> Tensor:
         """A weighted layer's weights in units of its input: (out, in / groups, ...), float64."""
         op = node.op
-        assert isinstance(op, Convolution | Linear)
+        assert isinstance(op, Weighted)
         return in_units(op, as_reals(self.scale(node.inputs[0])))
 
     def _own_scale(self, node: Node) -> Scale:
@@ -91,14 +99,13 @@ class Plan:
             return (self.entry,)
         if isinstance(op, Activation):
             return self.steps[node.name].unit
-        if isinstance(op, WEIGHTED):
+        if isinstance(op, Weighted):
             return self.ideal(node)
         if isinstance(op, ScaleShift):
             return self._diagonal(node, op)
-        if isinstance(op, Concat):
-            return self._side_by_side(node, op)
-        found = moved(op, self.scale(node.inputs[0]), self.sizes[node.inputs[0]])
-        return (common(self.scale(node.inputs[0])),) if found is None else found
+        found = self._passed(node)
+        every = (s for name in node.inputs for s in self.scale(name))
+        return (common(every),) if found is None else found
 
     def ideal(self, node: Node) -> Scale:
         """The scale that suits a weighted layer best, were it not for joins.
@@ -122,7 +129,7 @@ class Plan:
         its tiny variance large): these are clipped rather than that all others are rounded away.
         """
         op, (source,) = node.op, node.inputs
-        assert isinstance(op, Convolution | Linear)
+        assert isinstance(op, Weighted)
         heard = torch.tensor(self._heard(source), dtype=torch.float64)
         every = self.weights(node)
         some = in_units(op, as_reals(self.scale(source)) * heard)
@@ -134,12 +141,10 @@ class Plan:
         node = self.graph[name]
         if isinstance(node.op, Activation):
             return self.steps[name].heard
-        if not isinstance(node.op, PASSES_SPIKES):
+        if not isinstance(node.op, Moves | Pools):
             return (True,)
-        parts = [widened(self._heard(i), self.sizes[i][0]) for i in node.inputs]
-        if isinstance(node.op, Concat):
-            return sum(parts, start=()) if node.op.axis == 1 else (True,)
-        return moved(node.op, parts[0], self.sizes[node.inputs[0]]) or (True,)
+        parts = [self._heard(name) for name in node.inputs]
+        return moved(node.op, parts, self._shapes(node)) or (True,)
 
     def _diagonal(self, node: Node, op: ScaleShift) -> Scale:
         source, gain = self.scale(node.inputs[0]), per_channel(op.gain)
@@ -152,15 +157,6 @@ class Plan:
         peaks = as_reals(widened(source, size)) * gain.abs().double()
         spare = float(as_reals(source).max())
         return tuple(snapped((float(p) or spare) / 2**DIAGONAL_BITS, up=True) for p in peaks)
-
-    def _side_by_side(self, node: Node, op: Concat) -> Scale:
-        scales = [self.scale(name) for name in node.inputs]
-        if op.axis != 1:
-            return (common(s for scale in scales for s in scale),)
-        channels = [self.sizes[name][0] for name in node.inputs]
-        return tuple(
-            s for scale, c in zip(scales, channels, strict=True) for s in widened(scale, c)
-        )
 
     def _plan_join(self, node: Node) -> None:
         elastic = [name for name in dict.fromkeys(node.inputs) if self._elastic(name)]
@@ -182,16 +178,12 @@ class Plan:
             )
 
     def _elastic(self, name: str) -> bool:
-        return isinstance(self.graph[name].op, WEIGHTED) and self.graph.only_user(name) is not None
+        return isinstance(self.graph[name].op, Weighted) and self.graph.only_user(name) is not None
 
 
-def in_units(op: Convolution | Linear, source: Tensor) -> Tensor:
+def in_units(op: Weighted, source: Tensor) -> Tensor:
     """A layer's weights in units of its input, whose scale is (channel,) or (1,); float64."""
-    weight = op.weight.double()
-    if len(source) == 1 or isinstance(op, Linear):
-        return weight * source
-    rows = by_row(op, source)
-    return weight * rows.reshape(*rows.shape, *[1] * op.axes)
+    return op.weight.double() * (source if len(source) == 1 else op.beside(source))
 
 
 def plain_ratio(op: ScaleShift) -> Fraction:

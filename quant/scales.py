@@ -4,18 +4,17 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from spikemorph.graph import InputError, Op
+from spikemorph.graph import InputError
 from spikemorph.graph.fields import LARGEST
-from spikemorph.layers.pooling import SumPool
+from spikemorph.layers.moving import Each, widened
 
 Scale = tuple[Fraction, ...]  # one for each channel (axis 1), or one for all
-Each = TypeVar("Each")  # what there is one of for each channel, or one for all
 MANTISSA_BITS = 6  # a scale is m * 2**e with m below 2**6: at most 3 % coarser than asked for
 
 
@@ -92,11 +91,6 @@ def common(scales: Iterable[Fraction]) -> Fraction:
     return result
 
 
-def widened(scale: tuple[Each, ...], channels: int) -> tuple[Each, ...]:
-    """A value per channel, with one entry for every channel."""
-    return scale * channels if len(scale) == 1 else scale
-
-
 def collapsed(scale: Sequence[Each]) -> tuple[Each, ...]:
     """A value per channel, a scale for example, with one entry for all where they agree."""
     return (scale[0],) if len(set(scale)) == 1 else tuple(scale)
@@ -121,30 +115,3 @@ def as_factors(scale: Scale, unit: Scale, rank: int) -> Tensor:
         raise ValueError(f"scales {scale[:3]} are no integer multiples of {unit[:3]}")
     factors = whole_tensor([int(ratio) for ratio in ratios])
     return factors.reshape(()) if size == 1 else factors.reshape(-1, *[1] * (rank - 1))
-
-
-def moved(op: Op, scale: tuple[Each, ...], shape: tuple[int, ...]) -> tuple[Each, ...] | None:
-    """A value per channel after an op that moves numbers; None where channels mix at one place.
-
-    A sum over cells of one channel keeps that channel's scale.
-
-    `shape` is one sample's shape before the op.
-    """
-    if len(scale) == 1 or isinstance(op, SumPool):
-        return scale
-    sources = channel_sources(op, shape)
-    return None if sources is None else tuple(scale[int(i)] for i in sources)
-
-
-def channel_sources(op: Op, shape: tuple[int, ...]) -> Tensor | None:
-    """The input channel that every output channel is made of; None where some mix.
-
-    Zeros that an op adds have no scale: they mix with nothing, and a channel of zeros alone is as good
-    as the first. `shape` is one sample's shape before the op.
-    """
-    index = torch.arange(1, shape[0] + 1).reshape(-1, *[1] * (len(shape) - 1)).expand(shape)
-    out = op(index[None])[0]
-    flat = out.reshape(len(out), -1)
-    source = flat.amax(1, keepdim=True)
-    alone = bool(((flat == source) | (flat == 0)).all())
-    return (source[:, 0] - 1).clamp(min=0) if alone else None

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from spikemorph.graph import Graph, GraphError, Input, Node, Problem, UnsupportedError
 from spikemorph.graph.grid import Grid
-from spikemorph.graph.interpret import require_rows, walk
+from spikemorph.graph.interpret import walk
 from spikemorph.graph.records import Record
+from spikemorph.graph.stages import INTEGER, require
 from spikemorph.graph.tables import on_ranges
-from spikemorph.layers.convolution import Convolution, bias_map
+from spikemorph.graph.traits import Weighted
 from spikemorph.layers.ladder import Ladder, along_channels, climb
-from spikemorph.layers.linear import Linear
 from spikemorph.layers.ranges import Range
 from spikemorph.layers.readout import Readout
 
@@ -45,7 +45,7 @@ class IntegerTwin:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.grid, self.readout = _ends(graph)
-        require_rows(graph, on_ranges, "quantise the graph first (spikemorph.quant)")
+        require(graph, INTEGER)
         endless = [
             Problem(node.name, "Ladder", "it has no top level", "convert the network exactly")
             for node in graph.nodes
@@ -104,14 +104,11 @@ class IntegerTwin:
         if isinstance(op, Ladder):
             parts = _shared(inputs[0], shares)
             return torch.cat([self._ladder(node.name, op, rule, part) for rule, part in parts])
-        if isinstance(op, Convolution | Linear):
+        if isinstance(op, Weighted):
             (source,) = node.inputs
             bounds = (self._ranges[source].peak, self._ranges[node.name].load)
             sums = self._products(op, inputs[0], bounds).to(kind)
-            if op.bias is None:
-                return sums
-            bias = bias_map(op.bias, op.axes) if isinstance(op, Convolution) else op.bias
-            return sums + bias.to(kind)
+            return sums if op.bias is None else sums + op.spread(op.bias).to(kind)
         terms = [term.to(kind) for term in inputs]
         if isinstance(op, Readout):
             return terms[0] * along_channels(op.factors, terms[0]).to(kind)

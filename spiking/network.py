@@ -12,7 +12,6 @@ from torch import Tensor
 from spikemorph.graph import Graph, GraphError, Input, InputError, Node
 from spikemorph.graph.fields import filled, fitted
 from spikemorph.graph.grid import Grid
-from spikemorph.graph.interpret import shapes
 from spikemorph.graph.plain import Plain
 from spikemorph.graph.records import decode, encode
 from spikemorph.graph.saving import (
@@ -22,9 +21,9 @@ from spikemorph.graph.saving import (
     read_file,
     write_file,
 )
+from spikemorph.graph.stages import INTEGER, require
 from spikemorph.layers.ladder import Ladder
-from spikemorph.layers.linear import Linear
-from spikemorph.layers.readout import Readout, Softmax
+from spikemorph.layers.readout import Readout
 
 from .coding import AnalogFirstStep, Coding, Constant
 from .neurons import Neuron
@@ -55,9 +54,8 @@ class SpikingNetwork:
     Raises
     ------
     GraphError
-        If a ladder has no neuron, a neuron no ladder, or the graph is not an integer graph; if a
-        ladder's rungs and line differ, as neurons follow either; if a linear layer is applied at
-        positions, as its sums have no proved bounds.
+        If a ladder has no neuron, a neuron no ladder, or the graph is not an integer graph
+        (`graph.stages`).
     """
 
     graph: Graph
@@ -71,31 +69,7 @@ class SpikingNetwork:
         if ladders != set(self.neuron):
             odd = sorted(ladders ^ set(self.neuron))
             raise GraphError(f"nodes {odd}: every ladder needs exactly one neuron")
-        if not isinstance(self.graph[self.graph.outputs[0]].op, Readout):
-            raise GraphError(
-                f"node {self.graph.outputs[0]!r}: a spiking network ends in a read-out"
-            )
-        if self.entry.grid is None:
-            raise GraphError(f"node {self.graph.inputs[0]!r}: the input has no integer grid")
-        for node in self.graph.nodes:
-            if isinstance(node.op, Ladder) and not node.op.agrees:
-                raise GraphError(
-                    f"node {node.name!r}: its rungs are not those of its line; build the ladder again"
-                )
-        sizes = shapes(self.graph)
-        for op in self.readout.analog:
-            if isinstance(op, Softmax) and op.axis > len(sizes[self.graph.outputs[0]]):
-                raise GraphError(
-                    f"node {self.graph.outputs[0]!r}: its softmax runs over axis {op.axis}, which "
-                    "the logits do not have"
-                )
-        for node in self.graph.nodes:
-            axes = len(sizes[node.inputs[0]]) if node.inputs else 1
-            if isinstance(node.op, Linear) and axes != 1:
-                raise GraphError(
-                    f"node {node.name!r}: a linear layer over {axes} axes; bring the graph to its "
-                    "canonical form (spikemorph.convert.canonical)"
-                )
+        require(self.graph, INTEGER)
 
     @cached_property
     def neuron(self) -> Mapping[str, Neuron]:

@@ -6,7 +6,7 @@ and compares with one. With soft reset and no leak it is the integrate-and-fire 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,13 @@ from spikemorph.graph.saving import (
     read_file,
     write_file,
 )
+from spikemorph.graph.traits import Moves, Pools, Weighted
 from spikemorph.layers.activation import Activation
-from spikemorph.layers.joining import Concat
-from spikemorph.layers.masks import Weighted, broken_masks
-from spikemorph.layers.pooling import GlobalMax, MaxPool
-from spikemorph.layers.shape import Identity, Pad, Reshape, Transpose
+from spikemorph.layers.masks import broken_masks
 
 from .neuron import Dynamics, Leak, Steps
 
 KIND = "deployed"
-_KEEP_SPIKES = (Identity, Reshape, Transpose, Pad, Concat, MaxPool, GlobalMax)  # 0 and 1 stay so
 
 Seen = Callable[[Node, tuple[Tensor, ...], Tensor], None]
 
@@ -234,7 +231,7 @@ def _per_sample(counts: Tensor, samples: int) -> Tensor:
 
 def _reached(op: Weighted, x: Tensor) -> Tensor:
     """How many weights that are not zero meet cells that are not, for each output; exact."""
-    ones = replace(op, weight=(op.weight != 0).to(x.device, torch.float64), bias=None)
+    ones = op.having(weight=(op.weight != 0).to(x.device, torch.float64), bias=None)
     return ones.products((x != 0).to(torch.float64)).round()
 
 
@@ -242,6 +239,7 @@ def _reads_spikes(graph: Graph) -> dict[str, bool]:
     """Whether each node gives nothing but 0 and 1."""
     found: dict[str, bool] = {}
     for node in graph.nodes:
-        kept = isinstance(node.op, _KEEP_SPIKES) and all(found[i] for i in node.inputs)
+        picks = isinstance(node.op, Pools) and node.op.picks
+        kept = (picks or isinstance(node.op, Moves)) and all(found[i] for i in node.inputs)
         found[node.name] = isinstance(node.op, Fire) or kept
     return found

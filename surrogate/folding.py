@@ -17,23 +17,13 @@ from torch import Tensor
 
 from spikemorph.graph import Graph, Node, Op
 from spikemorph.graph.interpret import shapes
+from spikemorph.graph.traits import Moves, Pools, Weighted
 from spikemorph.layers.affine import ScaleShift
-from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.joining import Add
-from spikemorph.layers.linear import Linear
-from spikemorph.layers.masks import Weighted
 from spikemorph.layers.normalisation import BatchNorm
-from spikemorph.layers.pooling import AveragePool, GlobalAverage, GlobalMax, MaxPool, SumPool
-from spikemorph.layers.shape import Identity, Pad, Reshape, Transpose
 
 from .folded_network import DeployedNetwork, Fire
 from .module import SpikingModule
-
-# f(c x) = c f(x) for every c above zero
-_HOMOGENEOUS = (
-    *(AveragePool, GlobalAverage, GlobalMax, MaxPool, SumPool),
-    *(Identity, Pad, Reshape, Transpose),
-)
 
 
 def fold(module: SpikingModule, kind: torch.dtype = torch.float32) -> DeployedNetwork:
@@ -88,7 +78,7 @@ def _affine(op: BatchNorm) -> tuple[Tensor, Tensor]:
 
 def _ends_in_channels(op: Op, shape: tuple[int, ...]) -> bool:
     """Whether a weighted op's rows are the channels of its output, of `shape` for one sample."""
-    return isinstance(op, Convolution) or (isinstance(op, Linear) and len(shape) == 1)
+    return isinstance(op, Weighted) and op.reads % len(shape) == 0
 
 
 def _scaled(op: Weighted, gain: Tensor, shift: Tensor | None = None) -> Weighted:
@@ -101,7 +91,7 @@ def _scaled(op: Weighted, gain: Tensor, shift: Tensor | None = None) -> Weighted
     if shift is not None:
         axes = 0 if bias is None else bias.dim() - 1
         bias = shift.reshape(-1, *[1] * axes) + (0.0 if bias is None else bias)
-    return replace(op, weight=weight, bias=bias)
+    return op.having(weight=weight, bias=bias)
 
 
 def _divided(graph: Graph, reader: str, threshold: float) -> Graph:
@@ -120,7 +110,7 @@ def _absorbed(graph: Graph, reader: str, position: int, factor: float) -> Graph 
     if graph.only_user(source.name) is not graph[reader]:
         return None
     op = source.op
-    if isinstance(op, _HOMOGENEOUS):
+    if isinstance(op, Moves | Pools) and len(source.inputs) == 1:  # f(c x) = c f(x) for c > 0
         return _absorbed(graph, source.name, 0, factor)
     if isinstance(op, Add):
         factors = list(op.factors)

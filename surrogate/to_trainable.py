@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, GraphError, Node
-from spikemorph.layers.masks import Weighted, masks_of, weight_of, weighted_nodes
+from spikemorph.graph.traits import Weighted
+from spikemorph.layers.masks import masks_of, weight_of, weighted_nodes
 from spikemorph.train.loop import EpochRecord
 from spikemorph.train.masked import Masked, check_masks, zero_outside
 
@@ -99,7 +100,7 @@ def _with_mask(node: Node, mask: Tensor | None) -> Node:
     """The node with a mask; its weight stays the very tensor, which others may share."""
     if not isinstance(node.op, Weighted) or mask is None:
         return node
-    return replace(node, op=replace(node.op, mask=mask))
+    return replace(node, op=node.op.having(mask=mask))
 
 
 def _masked_names(graph: Graph) -> list[str]:

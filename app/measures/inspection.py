@@ -9,16 +9,11 @@ from spikemorph.convert import canonical
 from spikemorph.convert.canonical import drop_dead, drop_idle
 from spikemorph.graph import Graph, Input, Node, Op, Problem, UnsupportedError
 from spikemorph.graph.interpret import shapes
+from spikemorph.graph.tables import opens
+from spikemorph.graph.traits import Fires, Moves, Pools, Weighted
 from spikemorph.layers.activation import Activation, Relay
 from spikemorph.layers.affine import ScaleShift, per_channel
-from spikemorph.layers.convolution import Convolution
-from spikemorph.layers.joining import Add, Concat
-from spikemorph.layers.linear import Linear
-from spikemorph.layers.normalisation import BatchNorm
-from spikemorph.layers.pooling import AveragePool, GlobalAverage, GlobalMax, MaxPool, SumPool
-from spikemorph.layers.shape import Pad, Reshape, Transpose
-from spikemorph.layers.slicing import Narrow
-from spikemorph.quant.prepare import relay_sums, require_neurons, split_analog
+from spikemorph.quant.prepare import ready, require_neurons
 from spikemorph.quant.scale_plan import plain_ratio
 
 from .results import Inspection, NodeFate
@@ -30,16 +25,15 @@ RELAY = "added: a neuron that turns sums into spikes"
 FOLDED = "folded into its neighbours, exactly"
 TAKEN = "taken over by what follows"
 FACTORS = "kept: multiplies integers by rounded factors"
-_AVERAGES = (AveragePool, GlobalAverage)
-_SCALES = (ScaleShift, BatchNorm, *_AVERAGES)  # what leaves a scale that is folded, or is not
-_REASONS: tuple[tuple[tuple[type[Op], ...], str], ...] = (
-    ((Input,), "integers on the input grid"),
-    ((Convolution, Linear), "integer weights"),
-    ((Activation,), "a neuron layer"),
-    (_AVERAGES, "summed; the division moves into what follows"),
-    ((Add, Concat), "kept: joins integers"),
-    ((MaxPool, GlobalMax, SumPool), "kept: pools integers"),
-    ((Reshape, Transpose, Pad, Narrow), "kept: moves integers"),
+SUMMED = "summed; the division moves into what follows"
+JOINED = "kept: joins integers"
+KEPT = "kept: computes on integers"
+_REASONS: tuple[tuple[type[Op], str], ...] = (
+    (Input, "integers on the input grid"),
+    (Weighted, "integer weights"),
+    (Fires, "a neuron layer"),
+    (Pools, "kept: pools integers"),
+    (Moves, "kept: moves integers"),
 )
 
 
@@ -65,11 +59,11 @@ class _Fates:
         if node.name in self.analog:
             return ANALOG
         scale = self.scales.get(node.name)
-        if isinstance(node.op, _AVERAGES):
-            return "summed; " + scale if scale == FACTORS else _reason(node.op)
-        if isinstance(node.op, _SCALES):
+        if isinstance(node.op, Pools) and _leaves_a_scale(node.op):
+            return "summed; " + scale if scale == FACTORS else SUMMED
+        if _leaves_a_scale(node.op):
             return scale or FOLDED
-        return _reason(node.op)
+        return _reason(node)
 
 
 def inspect_graph(name: str, graph: Graph) -> Inspection:
@@ -77,8 +71,7 @@ def inspect_graph(name: str, graph: Graph) -> Inspection:
     folded = canonical(graph)
     problems: Sequence[Problem] = ()
     try:
-        body, _ = split_analog(folded)
-        body = relay_sums(body)
+        body, _ = ready(folded)
         require_neurons(body)
     except UnsupportedError as error:
         body, problems = folded, error.problems
@@ -145,7 +138,7 @@ def _origins(graph: Graph, body: Graph, name: str) -> list[str]:
     if name not in graph:
         return []
     node = graph[name]
-    if isinstance(node.op, _SCALES):
+    if _leaves_a_scale(node.op):
         return [name]
     gone = [i for i in node.inputs if not isinstance(graph[i].op, (Input, Activation))]
     return [origin for i in gone for origin in _origins(graph, body, i) if origin not in body]
@@ -170,5 +163,12 @@ def _fate(
     return NodeFate(node.name, kind, shape, True, fates.of(node))
 
 
-def _reason(op: Op) -> str:
-    return next(reason for kinds, reason in _REASONS if isinstance(op, kinds))
+def _leaves_a_scale(op: Op) -> bool:
+    """Whether it is a constant scale, or opens into one: that is folded, or is not."""
+    return isinstance(op, ScaleShift) or (type(op) in opens and not isinstance(op, Weighted))
+
+
+def _reason(node: Node) -> str:
+    if len(node.inputs) > 1:
+        return JOINED
+    return next((reason for kind, reason in _REASONS if isinstance(node.op, kind)), KEPT)

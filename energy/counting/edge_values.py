@@ -12,9 +12,8 @@ from torch import Tensor
 from spikemorph.graph import Input, Node
 from spikemorph.graph.interpret import flow, shapes
 from spikemorph.graph.tables import on_increments, on_integers
-from spikemorph.layers.affine import ScaleShift
+from spikemorph.graph.traits import Weighted
 from spikemorph.layers.ladder import Ladder, climb
-from spikemorph.layers.masks import Weighted
 from spikemorph.layers.pooling import accumulate
 from spikemorph.spiking import SpikingNetwork, Trace
 from spikemorph.spiking.arithmetic import carrier, probed
@@ -48,7 +47,7 @@ class Edges:
                 (source,) = node.inputs
                 kind = probed(node.op, [bounds[source]], sizes[source], kind)
             self._kinds[node.name] = kind if kind is torch.float32 else torch.float64
-            if isinstance(node.op, Weighted | ScaleShift):
+            if node.op.adds:
                 zero = torch.zeros((1, *sizes[node.inputs[0]]), dtype=torch.int64)
                 self._constants[node.name] = constant_of(node, zero)
 

@@ -12,7 +12,7 @@ where they arrive. A product with a constant that is neither a weight nor 0, 1 o
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,18 +20,11 @@ from torch import Tensor
 
 from spikemorph.graph import Op
 from spikemorph.graph.tables import Table, on_integers
+from spikemorph.graph.traits import Fires, Moves, Pools, Shape, Weighted
 from spikemorph.layers.affine import ScaleShift
-from spikemorph.layers.convolution import Convolution
-from spikemorph.layers.joining import Add, Concat
-from spikemorph.layers.ladder import Ladder, along_channels
-from spikemorph.layers.linear import Linear
-from spikemorph.layers.masks import Weighted
-from spikemorph.layers.pooling import GlobalMax, MaxPool, SumPool
+from spikemorph.layers.joining import Add
+from spikemorph.layers.ladder import along_channels
 from spikemorph.layers.readout import Readout
-from spikemorph.layers.shape import Identity, Pad, Reshape, Transpose
-from spikemorph.layers.slicing import Narrow
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -50,10 +43,10 @@ class Reach:
 
 
 # (op, *shapes of one sample's inputs) -> Reach. Key: op class.
-reaches: Table[Callable[..., Any]] = Table("energy.reach.reaches")
+reaches: Table[Callable[..., Any]] = Table("energy.counting.fan_out.reaches")
 
 # How a flag on cells passes an op that holds no weights: (op, *bool (1, *shape)) -> bool.
-flags_through: Table[Callable[..., Tensor]] = Table("energy.reach.flags_through")
+flags_through: Table[Callable[..., Tensor]] = Table("energy.counting.fan_out.flags_through")
 
 
 def fan_out(op: Weighted, shape: Shape, kept: Tensor) -> Tensor:
@@ -62,36 +55,22 @@ def fan_out(op: Weighted, shape: Shape, kept: Tensor) -> Tensor:
     The layer is linear: the derivative of the sum of its outputs, with ones for weights, by an input
     cell is that number; in 64-bit floats it is exact.
     """
-    ones = replace(op, weight=kept.to(torch.float64), bias=None)
+    ones = op.having(weight=kept.to(torch.float64), bias=None)
     with torch.enable_grad():
         x = torch.zeros(1, *shape, dtype=torch.float64, requires_grad=True)
         (found,) = torch.autograd.grad(ones.products(x).sum(), x)
     return found[0].round().to(torch.int64)
 
 
-def windows_over(op: MaxPool | SumPool, shape: Shape) -> Tensor:
-    """In how many windows each cell of (channel, *size) is."""
-    axes = len(op.kernel)
-    dilation = op.dilation if isinstance(op, MaxPool) else (1,) * axes
-    one = torch.ones(1, 1, *op.kernel, dtype=torch.bool)
-    single = Convolution(one, None, op.stride, op.padding, dilation)
-    return fan_out(single, (1, *shape[1:]), one).expand(shape)
-
-
-@reaches(Convolution, Linear)
+@reaches(Weighted)
 def _weighted(op: Weighted, shape: Shape) -> Reach:
     everything = torch.ones_like(op.weight, dtype=torch.bool)
     return Reach((fan_out(op, shape, op.weight != 0),), (fan_out(op, shape, everything),))
 
 
-@reaches(MaxPool, SumPool)
-def _pool(op: MaxPool | SumPool, shape: Shape) -> Reach:
-    return Reach(adds=(windows_over(op, shape),))
-
-
-@reaches(GlobalMax)
-def _global(op: GlobalMax, shape: Shape) -> Reach:
-    return Reach(adds=(torch.ones(shape, dtype=torch.int64),))
+@reaches(Pools)
+def _pool(op: Pools, shape: Shape) -> Reach:
+    return Reach(adds=(op.windows(shape),))
 
 
 @reaches(Add)
@@ -113,8 +92,7 @@ def _read_out(op: Readout, shape: Shape) -> Reach:
     return Reach(once=int(_scales(factors).sum()))
 
 
-@reaches(Ladder)
-@reaches(Reshape, Transpose, Pad, Identity, Narrow, Concat)
+@reaches(Fires, Moves)
 def _nothing(op: Op, *shapes: Shape) -> Reach:
     return Reach()
 
@@ -127,7 +105,7 @@ def _scales(constant: Tensor) -> Tensor:
     return (constant.abs() > 1).to(torch.int64)
 
 
-@flags_through(Reshape, Transpose, Pad, Identity, Narrow, Concat, MaxPool, SumPool, GlobalMax)
+@flags_through(Moves, Pools)
 def _moved(op: Op, *flags: Tensor) -> Tensor:
     return on_integers[type(op)](op, *(flag.to(torch.int64) for flag in flags)) > 0
 

@@ -10,12 +10,8 @@ from torch import Tensor
 from spikemorph.graph import Graph, Input, Node
 from spikemorph.graph.interpret import require_rows, shapes
 from spikemorph.graph.tables import on_increments, on_integers, on_ranges
-from spikemorph.layers.affine import ScaleShift
-from spikemorph.layers.convolution import Convolution
+from spikemorph.graph.traits import Pools, Weighted
 from spikemorph.layers.ladder import Ladder
-from spikemorph.layers.linear import Linear
-from spikemorph.layers.masks import Weighted
-from spikemorph.layers.pooling import GlobalMax, MaxPool, SumPool
 from spikemorph.layers.ranges import Range
 from spikemorph.spiking import SpikingNetwork
 
@@ -114,18 +110,14 @@ def _total(maps: tuple[Tensor, ...]) -> int:
 
 def _kernel(node: Node, sizes: Mapping[str, tuple[int, ...]]) -> int:
     op = node.op
-    if isinstance(op, Convolution):
-        return math.prod(op.weight.shape[2:])
-    if isinstance(op, MaxPool | SumPool):
-        return math.prod(op.kernel)
-    if isinstance(op, GlobalMax):
-        return math.prod(sizes[node.inputs[0]][1:])
-    return 1 if isinstance(op, Linear) else 0
+    if isinstance(op, Weighted):
+        return op.weight[0, 0].numel()
+    return op.cells(sizes[node.inputs[0]]) if isinstance(op, Pools) else 0
 
 
 def _constants(node: Node, sizes: Mapping[str, tuple[int, ...]]) -> int:
     """How many output cells a node adds something of its own to."""
-    if not isinstance(node.op, Weighted | ScaleShift):
+    if not node.op.adds:
         return 0
     zero = torch.zeros((1, *sizes[node.inputs[0]]), dtype=torch.int64)
     return int((constant_of(node, zero) != 0).sum())
@@ -135,7 +127,7 @@ def constant_of(node: Node, zero: Tensor) -> Tensor:
     """What a node makes of nothing, (1, *shape): its bias or shift; int64."""
     op = node.op
     if isinstance(op, Weighted):
-        slim = replace(op, weight=torch.zeros_like(op.weight, dtype=torch.float64))
+        slim = op.having(weight=torch.zeros_like(op.weight, dtype=torch.float64))
         return slim(zero.to(torch.float64)).to(torch.int64)  # integer convolutions are slow
     return on_integers[type(op)](op, zero)
 
@@ -163,7 +155,7 @@ def _flags(graph: Graph, sizes: Mapping[str, tuple[int, ...]], *, keep: bool) ->
 
 def _past(op: Weighted, flag: Tensor) -> Tensor:
     """Output cells that a flagged input cell reaches."""
-    ones = replace(op, weight=torch.ones_like(op.weight, dtype=torch.float32))
+    ones = op.having(weight=torch.ones_like(op.weight, dtype=torch.float32))
     return ones.products(flag.to(torch.float32)) > 0
 
 

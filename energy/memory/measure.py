@@ -14,9 +14,8 @@ from spikemorph.graph.packing_codecs import smallest
 from spikemorph.graph.records import tensors_in
 from spikemorph.graph.saving import TensorStore
 from spikemorph.graph.tables import on_increments
-from spikemorph.layers.convolution import Convolution
+from spikemorph.graph.traits import Weighted
 from spikemorph.layers.ladder import Ladder, climb
-from spikemorph.layers.linear import Linear
 from spikemorph.layers.pooling import accumulate
 from spikemorph.layers.ranges import Range
 from spikemorph.layers.readout import Readout
@@ -49,7 +48,7 @@ def measure_memory(network: SpikingNetwork, state_width: int = 16) -> MemoryResu
         raise InputError(f"a state of {state_width} bits: choose 1 to 64 bits for a neuron's sum")
     tally, layers, thresholds, scales = _Tally(), list[WeightMemory](), 0, 0
     for node in network.graph.nodes:
-        if isinstance(node.op, Convolution | Linear):
+        if isinstance(node.op, Weighted):
             layers.append(_weights(node, tally))
         elif isinstance(node.op, Ladder):
             thresholds += _thresholds(node.op, tally)
@@ -84,7 +83,7 @@ class _Tally:
 
 def _weights(node: Node, tally: _Tally) -> WeightMemory:
     op = node.op
-    assert isinstance(op, Convolution | Linear)
+    assert isinstance(op, Weighted)
     found = formats(op.weight)
     best, dense = smallest(found), found["dense"]
     nonzero = int((op.weight != 0).sum())

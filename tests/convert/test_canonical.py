@@ -15,8 +15,7 @@ from spikemorph.convert.canonical import (
     drop_dead,
     drop_idle,
     join_transposes,
-    open_averages,
-    open_batch_norms,
+    open_scales,
     settle_constants,
 )
 from spikemorph.graph import Graph, Input, Node, Op, run
@@ -328,8 +327,7 @@ def test_scales_of_concatenated_branches_fold_into_the_next_layer() -> None:
 def test_passes_do_one_thing_each() -> None:
     graph = line(RGB, Identity(), norm(3), AVERAGE, ReLU())
     assert kinds(drop_idle(graph)) == ["Input", "BatchNorm", "AveragePool", "ReLU"]
-    assert kinds(open_batch_norms(graph))[2] == "ScaleShift"
-    assert kinds(open_averages(graph))[3:5] == ["SumPool", "ScaleShift"]
+    assert kinds(open_scales(graph))[2:5] == ["ScaleShift", "SumPool", "ScaleShift"]
     dead = Graph((*graph.nodes, Node("dead", ReLU(), ("n1",))), ("n0",), ("n4",))
     assert kinds(drop_dead(dead)) == kinds(graph)
     pooled = line(RGB, conv(2, 3, 1, 1), MAX, ReLU())

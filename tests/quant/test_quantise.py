@@ -15,7 +15,16 @@ from spikemorph.graph import Graph, Input, run
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import integer_compute, run_integers, shapes, walk
 from spikemorph.graph.saving import graph_hash
-from spikemorph.layers.activation import Activation, Clip, LeakyReLU, Relay, ReLU, Sigmoid, Tanh
+from spikemorph.graph.traits import Weighted
+from spikemorph.layers.activation import (
+    Activation,
+    Clip,
+    LeakyReLU,
+    Relay,
+    ReLU,
+    Sigmoid,
+    Tanh,
+)
 from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.joining import Add, Concat
@@ -26,7 +35,7 @@ from spikemorph.layers.shape import Pad, Reshape, Transpose
 from spikemorph.layers.slicing import Narrow
 from spikemorph.quant import Max, Quantisation, correction, quantise_graph
 from spikemorph.quant.observe import choose_steps
-from spikemorph.quant.prepare import WEIGHTED, relay_sums, split_analog, whole_factors
+from spikemorph.quant.prepare import ready
 from spikemorph.quant.scale_plan import Plan
 from spikemorph.quant.scales import as_reals
 
@@ -64,8 +73,7 @@ def residual(chain: Build) -> Graph:
 
 def planned(graph: Graph, x: Tensor, chosen: Quantisation) -> tuple[Graph, Plan]:
     """The prepared float graph and its plan, as `quantise_graph` makes them."""
-    body, _ = split_analog(graph)
-    body = relay_sums(whole_factors(body))
+    body, _ = ready(graph)
     steps = choose_steps(body, x, chosen)
     return body, Plan(body, shapes(body), DYADIC.step, steps, chosen.largest_weight)
 
@@ -97,9 +105,9 @@ def test_the_integer_network_is_a_fake_quantised_one(bits: int, levels: int, cha
     for node in body.nodes[1:]:
         inputs = [reals[name] for name in node.inputs]
         op, scale = node.op, as_reals(plan.scale(node.name))
-        if isinstance(op, WEIGHTED):
+        if isinstance(op, Weighted):
             own = integer[node.name].op
-            assert isinstance(own, WEIGHTED) and own.bias is not None
+            assert isinstance(own, Weighted) and own.bias is not None
             source = inputs[0] / wide(as_reals(plan.scale(node.inputs[0])), inputs[0])
             wanted = own.products(source) * wide(scale, inputs[0])
             wanted = wanted + wide(own.bias * scale, wanted)
@@ -127,10 +135,10 @@ def test_weights_fit_their_bits_and_are_rounded_to_nearest(bits: int, chain: Bui
     body, plan = planned(graph, x, chosen)
     integer = quantise_graph(graph, x, DYADIC, chosen)
     for node in body.nodes:
-        if not isinstance(node.op, WEIGHTED):
+        if not isinstance(node.op, Weighted):
             continue
         own = integer[node.name].op
-        assert isinstance(own, WEIGHTED) and own.bias is not None
+        assert isinstance(own, Weighted) and own.bias is not None
         assert not own.weight.is_floating_point()
         assert int(own.weight.abs().max()) <= 2 ** (bits - 1) - 1
         unit = as_reals(plan.scale(node.name)).reshape(-1, *[1] * (own.weight.dim() - 1))
@@ -263,7 +271,7 @@ def mean_errors(graph: Graph, x: Tensor, chosen: Quantisation, samples: Tensor) 
             .transpose(0, 1).flatten(1).mean(1).abs().max()
         )
         for n in body.nodes
-        if isinstance(n.op, WEIGHTED)
+        if isinstance(n.op, Weighted)
     ]  # fmt: skip
 
 

@@ -15,7 +15,10 @@ from spikemorph.measures.inspection import (
     FACTORS,
     FOLDED,
     IDLE,
+    JOINED,
+    KEPT,
     RELAY,
+    SUMMED,
     TAKEN,
     inspect_failure,
     inspect_graph,
@@ -221,7 +224,7 @@ def test_every_fate_of_a_node_is_told_and_none_twice(name: str) -> None:
 
 def test_no_reason_of_the_inspection_is_unknown_to_the_page() -> None:
     known = [start for start, _ in model._BEGINNINGS]
-    told = (DEAD, IDLE, ANALOG, RELAY, FOLDED, TAKEN, FACTORS)
+    told = (DEAD, IDLE, ANALOG, RELAY, FOLDED, TAKEN, FACTORS, SUMMED, JOINED, KEPT)
     for reason in (*told, *(reason for _, reason in inspection._REASONS)):
         assert any(reason.startswith(start) for start in known), reason
 
