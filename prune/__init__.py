@@ -1,17 +1,14 @@
 """Graph in, graph with fewer weights out: masks, scores, schedules, rewiring."""
 
 from . import (  # noqa: F401  imported for the methods they enter
-    bcs,
     block,
     channel_method,
-    deepr,
     gradual,
     harp,
     hydra,
     magnitude,
     nm,
     rewiring_methods,
-    rigl,
     snip,
     synflow,
 )

@@ -21,17 +21,14 @@ from spikemorph.layers.normalisation import BatchNorm
 from spikemorph.layers.shape import Reshape
 from spikemorph.prune import ErdosRenyi, Lesson, PruneTask, Ranked, layer_sparsities, prune_graph
 from spikemorph.prune.allocation import erdos_renyi_counts, kept_of
-from spikemorph.prune.bcs import Bcs
 from spikemorph.prune.block import Block
-from spikemorph.prune.deepr import DeepR
 from spikemorph.prune.gradual import Gradual
 from spikemorph.prune.harp import Harp
 from spikemorph.prune.hydra import Hydra
 from spikemorph.prune.magnitude import Magnitude
 from spikemorph.prune.methods import methods
 from spikemorph.prune.nm import Nm
-from spikemorph.prune.rewiring_methods import Set
-from spikemorph.prune.rigl import Rigl
+from spikemorph.prune.rewiring_methods import Bcs, DeepR, Rigl, Set
 from spikemorph.prune.snip import Snip
 from spikemorph.prune.synflow import SynFlow
 from spikemorph.prune.task import Method

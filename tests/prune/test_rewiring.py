@@ -20,8 +20,7 @@ from spikemorph.prune import Lesson, PruneTask
 from spikemorph.prune.gradual import Gradual
 from spikemorph.prune.masked import masked_module, train_masked, train_module
 from spikemorph.prune.rewiring import Rewiring
-from spikemorph.prune.rewiring_methods import Set, at_random
-from spikemorph.prune.rigl import Rigl, by_gradient
+from spikemorph.prune.rewiring_methods import Rigl, Set, at_random, by_gradient
 from spikemorph.train import CrossEntropy, DataTensors, GraphModule, TrainSettings, fit
 from spikemorph.train.checkpoint import load_checkpoint
 from spikemorph.train.companion import Companion, Moment

@@ -16,8 +16,6 @@ from spikemorph.layers.activation import ReLU
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.masks import masks_of, weight_of
 from spikemorph.prune import Lesson, PruneTask, Uniform
-from spikemorph.prune.bcs import Bcs, Budget, shares
-from spikemorph.prune.deepr import DeepR, in_place
 from spikemorph.prune.deepr_connections import (
     FIRST_STRENGTH,
     Sharing,
@@ -26,6 +24,7 @@ from spikemorph.prune.deepr_connections import (
     at_random,
     signed_module,
 )
+from spikemorph.prune.rewiring_methods import Bcs, Budget, DeepR, in_place, shares
 from spikemorph.train import DataTensors, GraphModule, TrainSettings, fit
 from spikemorph.train.companion import Moment
 from spikemorph.train.masked import mask_in

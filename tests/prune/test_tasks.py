@@ -33,8 +33,7 @@ from spikemorph.prune.magnitude import Magnitude
 from spikemorph.prune.methods import methods
 from spikemorph.prune.nm import Nm
 from spikemorph.prune.reinitialise import fresh
-from spikemorph.prune.rewiring_methods import Set
-from spikemorph.prune.rigl import Rigl
+from spikemorph.prune.rewiring_methods import Rigl, Set
 from spikemorph.prune.snip import Snip
 from spikemorph.prune.synflow import SynFlow
 from spikemorph.prune.task import Method

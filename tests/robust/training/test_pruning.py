@@ -15,12 +15,10 @@ from spikemorph.graph import Graph, Input, InputError
 from spikemorph.graph.grid import Interval
 from spikemorph.layers.masks import masks_of, weight_of
 from spikemorph.prune import Lesson, PruneTask, layer_sparsities, prune_graph
-from spikemorph.prune.bcs import Bcs
-from spikemorph.prune.deepr import DeepR
 from spikemorph.prune.harp import Harp
 from spikemorph.prune.hydra import Hydra
 from spikemorph.prune.magnitude import Magnitude
-from spikemorph.prune.rigl import Rigl
+from spikemorph.prune.rewiring_methods import Bcs, DeepR, Rigl
 from spikemorph.prune.task import Method
 from spikemorph.recipes.recipe import recipe_of
 from spikemorph.robust.training.epoch_selection import FinalWeights, RobustSelection
