@@ -122,15 +122,15 @@ def _stranger(op: Op, stage: Stage) -> tuple[str, str] | None:
 
 def _misplaced(graph: Graph, stage: Stage) -> Iterator[Problem]:
     """Ops that their rows in the stage refuse where they stand."""
-    sizes, spikes = shapes(graph), carries_spikes(graph)
-    for node in graph.nodes:
-        if type(node.op) in stage:
-            seat = Seat(
-                tuple(sizes[name] for name in node.inputs),
-                tuple(spikes[name] for name in node.inputs),
-                sizes[node.name] if node.name in graph.outputs else None,
-            )
-            try:
-                stage[type(node.op)](node.op, seat)
-            except Refusal as error:
-                yield Problem(node.name, type(node.op).__name__, error.reason, error.repair)
+    asked = [node for node in graph.nodes if type(node.op) in stage]
+    sizes, spikes = (shapes(graph), carries_spikes(graph)) if asked else ({}, {})
+    for node in asked:
+        seat = Seat(
+            tuple(sizes[name] for name in node.inputs),
+            tuple(spikes[name] for name in node.inputs),
+            sizes[node.name] if node.name in graph.outputs else None,
+        )
+        try:
+            stage[type(node.op)](node.op, seat)
+        except Refusal as error:
+            yield Problem(node.name, type(node.op).__name__, error.reason, error.repair)

@@ -14,6 +14,7 @@ from torch import Tensor
 from spikemorph.graph import Graph, Input, InputError, Node
 from spikemorph.graph.calls import Refusal
 from spikemorph.graph.interpret import shapes
+from spikemorph.graph.stages import FLOAT, require
 from spikemorph.layers.masks import weighted_nodes
 
 from .channel_rows import Cut, carries, cuts
@@ -143,8 +144,9 @@ def couple_channels(graph: Graph) -> Coupling:
     Raises
     ------
     GraphError
-        If the graph has not one input, or its shapes do not fit.
+        If it is no float graph, has not one input, or its shapes do not fit.
     """
+    require(graph, FLOAT)
     tracing = Tracing()
     traced: dict[str, Carried] = {}
     for node, shape in zip(graph.nodes, shapes(graph).values(), strict=True):

@@ -9,19 +9,13 @@ from torch import Tensor
 
 from spikemorph.graph import Graph, InputError, Node
 from spikemorph.graph.interpret import walk
-from spikemorph.graph.traits import Weighted
-from spikemorph.layers.activation import Activation
-from spikemorph.layers.affine import ScaleShift
+from spikemorph.graph.traits import Moves, Pools, Weighted
 from spikemorph.layers.joining import Add
-from spikemorph.layers.normalisation import BatchNorm
-from spikemorph.layers.readout import Softmax
 
 from .allocation import Ranked
 from .masked import one_shot
 from .methods import methods
 from .task import PruneTask
-
-_PASSES_ON = (Activation, BatchNorm, ScaleShift, Softmax)
 
 
 @dataclass(frozen=True)
@@ -59,8 +53,8 @@ class SynFlow:
 def synaptic_flow(graph: Graph, sizes: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """``|w| dR/d|w|``, R being the sum of outputs for an input of ones; float64.
 
-    The network is made linear: weights are their sizes, biases are left out, and what bends or
-    scales (activations, batch norms, scales, a softmax) passes on what it gets. A weight's score is
+    The network is made linear: weights are their sizes, biases are left out, and what neither moves,
+    pools nor joins numbers, but bends or scales them, passes on what it gets. A weight's score is
     then the sum over all paths through it of the product of the sizes along the path.
 
     Parameters
@@ -79,7 +73,7 @@ def synaptic_flow(graph: Graph, sizes: Mapping[str, Tensor]) -> dict[str, Tensor
             return op.having(weight=shared[id(op.weight)], bias=None)(*inputs)
         if isinstance(op, Add):
             return replace(op, factors=tuple(factor.abs() for factor in op.factors))(*inputs)
-        return inputs[0] if isinstance(op, _PASSES_ON) else op(*inputs)
+        return op(*inputs) if isinstance(op, Moves | Pools) else inputs[0]
 
     device = next(iter(sizes.values())).device
     ones = torch.ones((1, *graph.entry.shape), dtype=torch.float64, device=device)

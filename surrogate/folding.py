@@ -17,6 +17,7 @@ from torch import Tensor
 
 from spikemorph.graph import Graph, Node, Op
 from spikemorph.graph.interpret import shapes
+from spikemorph.graph.tables import opens
 from spikemorph.graph.traits import Moves, Pools, Weighted
 from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.joining import Add
@@ -56,24 +57,15 @@ def _fold_batch_norms(graph: Graph) -> Graph:
     sizes = shapes(graph)
     for name in [node.name for node in graph.nodes if isinstance(node.op, BatchNorm)]:
         node, source = graph[name], graph[graph[name].inputs[0]]
-        assert isinstance(node.op, BatchNorm)
-        gain, shift = _affine(node.op)
+        ((_, scale),) = opens[BatchNorm](node.op, sizes[source.name])
         if _ends_in_channels(source.op, sizes[name]) and graph.only_user(source.name) is node:
             assert isinstance(source.op, Weighted)
-            op: Op = _scaled(source.op, gain, shift)
+            op = _scaled(source.op, scale.gain.flatten(), scale.shift.flatten())
             graph = graph.substitute(source.name, replace(source, op=op))
             graph = graph.rename(name, source.name)
         else:
-            wide = (-1, *[1] * (len(sizes[name]) - 1))
-            op = ScaleShift(gain.reshape(wide), shift.reshape(wide))
-            graph = graph.substitute(name, replace(node, op=op))
+            graph = graph.substitute(name, replace(node, op=scale))
     return graph
-
-
-def _affine(op: BatchNorm) -> tuple[Tensor, Tensor]:
-    """A batch norm with its running statistics as gain and shift, (channel,)."""
-    gain = op.gain / torch.sqrt(op.variance + op.eps)
-    return gain, op.shift - op.mean * gain
 
 
 def _ends_in_channels(op: Op, shape: tuple[int, ...]) -> bool:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from spikemorph.graph import Graph, GraphError, Node
 from spikemorph.graph.interpret import Compute, walk
+from spikemorph.graph.stages import FLOAT, require
 
 
 class GraphModule(nn.Module):
@@ -26,8 +27,8 @@ class GraphModule(nn.Module):
     Raises
     ------
     GraphError
-        If a transform is for a node that learns no weight, or two are for one weight, or the graph
-        has more than one input or output.
+        If it is no float graph, or has more than one input or output; if a transform is for a node
+        that learns no weight, or two are for one weight.
     """
 
     def __init__(self, graph: Graph, transforms: Mapping[str, nn.Module] | None = None) -> None:
@@ -36,7 +37,7 @@ class GraphModule(nn.Module):
             raise GraphError(
                 f"the graph has {count[0]} inputs and {count[1]} outputs: one each is expected"
             )
-        self._graph = graph
+        self._graph = require(graph, FLOAT)
         self._keys: dict[tuple[str, str], str] = {}  # (node, field) -> name of parameter or buffer
         owners: dict[tuple[int, str], str] = {}  # a tensor is shared in one role only
         for index, node in enumerate(graph.nodes):

@@ -22,9 +22,11 @@ from spikemorph.layers.normalisation import BatchNorm
 from spikemorph.layers.pooling import GlobalAverage
 from spikemorph.layers.readout import Readout, Softmax
 from spikemorph.layers.shape import Reshape
+from spikemorph.prune.channel_groups import couple_channels
 from spikemorph.quant import Quantisation, quantise_graph
 from spikemorph.quant.prepare import ready
 from spikemorph.quant.twin import IntegerTwin
+from spikemorph.train import GraphModule
 from spikemorph.zoo.cards import build_model
 
 Build = Callable[..., Any]
@@ -130,8 +132,9 @@ def test_whoever_takes_a_graph_asks_for_its_stage(chain: Build) -> None:
     plain = chain((4,), EYE, ReLU(), EYE)
     x = torch.rand(9, 4, generator=torch.Generator().manual_seed(2))
     integer = quantise_graph(plain, GRID.to_values(GRID.to_integers(x)), GRID, Quantisation())
-    with pytest.raises(GraphError, match="no float graph: node 'x'"):
-        canonical(integer)
+    for give in (canonical, couple_channels, GraphModule):
+        with pytest.raises(GraphError, match="no float graph: node 'x'"):
+            give(integer)
     for take in (IntegerTwin, to_spiking):
         with pytest.raises(GraphError, match="quantise the graph first"):
             take(plain)

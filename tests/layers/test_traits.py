@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikemorph.graph import Op
+from spikemorph.graph import InputError, Op
+from spikemorph.graph.records import decode
 from spikemorph.graph.tables import on_integers
 from spikemorph.graph.traits import Moves, Pools, Weighted, carries_spikes
 from spikemorph.layers.activation import Relay, ReLU
@@ -12,6 +13,7 @@ from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.joining import Add, Concat
 from spikemorph.layers.linear import Linear
+from spikemorph.layers.moving import channel_sources, moved
 from spikemorph.layers.pooling import AveragePool, GlobalAverage, GlobalMax, MaxPool, SumPool
 from spikemorph.layers.shape import Identity, Pad, Reshape, Transpose
 from spikemorph.layers.slicing import Narrow
@@ -75,6 +77,23 @@ def test_what_pools_stays_in_its_channel_and_commutes_with_factors(op: Pools) ->
     assert torch.allclose(op(bent), torch.tanh(made / 9)) == op.picks
 
 
+@pytest.mark.parametrize("op", POOLS, ids=lambda op: type(op).__name__)
+def test_channels_do_not_meet_in_a_pool_padded_or_not(op: Pools) -> None:
+    """Windows at the border hold fewer cells, but those of one channel."""
+    assert channel_sources(op, [SHAPE]).tolist() == [0, 1, 2, 3]
+    assert moved(op, [(1, 2, 1, 3)], [SHAPE]) == (1, 2, 1, 3)
+
+
+def test_channels_of_several_inputs_are_counted_through() -> None:
+    """Side by side they stay apart; along positions those of one number meet, unless they are one."""
+    shapes = [(2, 3), (1, 3)]
+    assert channel_sources(Concat(1), shapes).tolist() == [0, 1, 2]
+    assert moved(Concat(1), [(5,), (7,)], shapes) == (5, 5, 7)
+    assert channel_sources(Concat(2), [(2, 3), (2, 4)]) is None
+    assert moved(Concat(2), [(5,), (7,)], [(2, 3), (2, 4)]) is None
+    assert moved(Concat(2), [(5,), (5, 5)], [(2, 3), (2, 4)]) == (5,)
+
+
 @pytest.mark.parametrize("op", [POOLS[0], POOLS[1], POOLS[2]], ids=lambda op: type(op).__name__)
 def test_windows_are_counted_cell_by_cell(op: Pools) -> None:
     """A cell that towers above all others, or is the only one, is seen once in each of its windows."""
@@ -106,6 +125,16 @@ def test_weights_take_the_scales_of_what_they_read(op: Weighted) -> None:
 def test_local_says_whether_an_output_sees_everything() -> None:
     """A linear layer's does; a convolution is split by positions."""
     assert [op.local for op in WEIGHTED] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    "name", ["Op", "Moves", "Pools", "Weighted", "Fires", "Ends", "Activation"]
+)
+def test_a_file_cannot_hold_a_trait_for_an_op(name: str) -> None:
+    """It has no meaning of its own, and would be found out only when it runs."""
+    assert isinstance(decode({"record": "Identity", "fields": {}}, {}, "file"), Identity)
+    with pytest.raises(InputError, match="not part of a stored network"):
+        decode({"record": name, "fields": {}}, {}, "file")
 
 
 def test_spikes_pass_what_moves_and_pools_and_end_at_sums(chain: object) -> None:
