@@ -11,7 +11,6 @@ from spikemorph.graph import Graph
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import run_integers
 from spikemorph.layers.convolution import Convolution
-from spikemorph.layers.ladder import Ladder
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.readout import Readout
 from spikemorph.quant import Quantisation
@@ -29,7 +28,6 @@ def test_it_equals_the_definition_on_a_converted_network(name: str) -> None:
         graph, x[:200], grid=Grid.of(0.0, 1.0), quantisation=Quantisation(weight_bits=8)
     ).network
     fast = IntegerPass(network)
-    assert torch.float32 in fast._kinds.values()
     wanted = run_integers(network.graph, network.grid.to_integers(x[200:300]))
     assert torch.equal(fast(x[200:300]), wanted)
     assert torch.equal(
@@ -46,7 +44,6 @@ def test_sums_beyond_24_bits_stay_whole(chain: Callable[..., Graph], even_ladder
     graph = chain((2,), *ops, Readout(torch.tensor([1]), ladder.unit), grid=grid)
     network = SpikingNetwork(graph, (("n1", pow2()),))
     sums = IntegerPass(network)
-    assert sums._kinds["n0"] is torch.int64 and isinstance(graph["n1"].op, Ladder)
     x = torch.tensor([[1.0, 1 / 255]])
     assert torch.equal(sums(x), run_integers(graph, grid.to_integers(x)))
     assert not any(isinstance(node.op, Convolution) for node in graph.nodes)
