@@ -4,13 +4,14 @@
 package runs. Every node computes in the carrier that its bounds prove exact (carriers.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, Node
+from spikemorph.graph.batches import batch_size
 from spikemorph.graph.interpret import require_rows, shapes, walk
 from spikemorph.graph.tables import on_integers
 
@@ -53,22 +54,25 @@ class IntegerPass:
             given = sizes[node.inputs[0]]
             self._nodes[node.name] = ready(node, reads, bounds[node.name], given, products)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """(sample, *output shape) int64 sums of the read-out, for real inputs (sample, *shape)."""
+    def edges(self, x: Tensor) -> Iterator[tuple[Node, Tensor]]:
+        """Every node with its output, whole numbers in its carrier, for real inputs (sample, *shape)."""
         grid = self.graph.entry.grid
         assert grid is not None
-        (wanted,) = self.graph.outputs
-        edges = walk(
+        return walk(
             self.graph, grid.to_integers(x), lambda node, *inputs: self._nodes[node.name](*inputs)
         )
-        (out,) = [output for node, output in edges if node.name == wanted]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(sample, *output shape) int64 sums of the read-out, for real inputs (sample, *shape)."""
+        (wanted,) = self.graph.outputs
+        (out,) = [output for node, output in self.edges(x) if node.name == wanted]
         return out.to(torch.int64)
 
-    def outputs(self, x: Tensor, batch: int = 100) -> Tensor:
-        """(sample, *output shape) float64 real outputs."""
+    def outputs(self, x: Tensor) -> Tensor:
+        """(sample, *output shape) float64 real outputs, batch by batch."""
         op = self.graph[self.graph.outputs[0]].op
         assert isinstance(op, Readout)
-        return torch.cat([op.real(self(part)) for part in x.split(batch)])
+        return torch.cat([op.real(self(part)) for part in x.split(batch_size(self.graph))])
 
 
 def reached(node: Node, *sources: Range) -> Range:

@@ -11,11 +11,11 @@ from spikemorph.graph import Graph
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import run_integers
 from spikemorph.layers.convolution import Convolution
+from spikemorph.layers.integer_pass import IntegerPass
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.readout import Readout
 from spikemorph.quant import Quantisation
 from spikemorph.spiking import SpikingNetwork
-from spikemorph.spiking.integer_pass import IntegerPass
 from spikemorph.spiking.neurons import pow2
 from spikemorph.zoo import load_data
 
@@ -27,7 +27,7 @@ def test_it_equals_the_definition_on_a_converted_network(name: str) -> None:
     network = convert_graph(
         graph, x[:200], grid=Grid.of(0.0, 1.0), quantisation=Quantisation(weight_bits=8)
     ).network
-    fast = IntegerPass(network)
+    fast = IntegerPass(network.graph)
     wanted = run_integers(network.graph, network.grid.to_integers(x[200:300]))
     assert torch.equal(fast(x[200:300]), wanted)
     assert torch.equal(
@@ -43,7 +43,7 @@ def test_sums_beyond_24_bits_stay_whole(chain: Callable[..., Graph], even_ladder
     ops = (Linear(weight, None), ladder, Linear(torch.tensor([[1]]), None))
     graph = chain((2,), *ops, Readout(torch.tensor([1]), ladder.unit), grid=grid)
     network = SpikingNetwork(graph, (("n1", pow2()),))
-    sums = IntegerPass(network)
+    sums = IntegerPass(network.graph)
     x = torch.tensor([[1.0, 1 / 255]])
     assert torch.equal(sums(x), run_integers(graph, grid.to_integers(x)))
     assert not any(isinstance(node.op, Convolution) for node in graph.nodes)
