@@ -5,7 +5,7 @@ from math import prod
 from .graph import Graph
 from .interpret import shapes
 
-CACHED = 2**20  # numbers of the widest edge that are worked on at once: more leave the caches
+CACHED = 2**19  # numbers of the widest edge that are worked on at once: more leave the caches
 HELD = 2**24  # numbers that are kept from one node to the next
 MOST = 256  # samples: more save nothing
 

@@ -30,7 +30,7 @@ class Staircase:
         """The level of every sum (sample, channel, ...), in a floating type where it was proved."""
         if self.slope is not None and self.offset is not None:
             slope, offset = (along_channels(t, sums) for t in (self.slope, self.offset))
-            level = torch.addcmul(offset, sums.to(slope.dtype), slope).floor_()
+            level = torch.mul(sums.to(slope.dtype), slope).add_(offset).floor_()
             return level.clamp_(self.ladder.smin, self.ladder.smax)
         if not self.capped and self.ladder.line is not None:
             return self.ladder.line(sums.long()).clamp(min=self.ladder.smin)

@@ -13,12 +13,13 @@ from spikemorph.graph.interpret import flow
 
 from .compiled import Compiled, Layer
 from .engine import State, Step, run
-from .increments import Held, running_sums
+from .increments import Held, nonzero, running_sums
 from .network import SpikingNetwork
 from .neurons import Alphabet, Neuron, nearest_powers
 from .trace import Trace
 
-CHUNK = 4  # steps computed together: most samples are silent soon, and small chunks stay in caches
+MOST_COUNTED = 2**24  # what a float32 counts to
+CHUNK = 2  # steps taken together: few, since samples settle soon, and fit the caches
 
 
 class DenseEngine:
@@ -127,7 +128,7 @@ class _Stretch:
         """What enters, (step, sample, ...); samples that receive something are marked active."""
         network = self.compiled.network
         out = torch.stack([network.coding.at(self.points, k, network.grid) for k in self.when])
-        self.active.logical_or_(out.flatten(2).any(2))
+        self.active.logical_or_(nonzero(out.flatten(2)))
         return out.to(self.compiled.kinds[name])
 
     def _fire(self, name: str, held: Held | None, increments: Tensor) -> Tensor:
@@ -144,10 +145,13 @@ class _Stretch:
 
     def _count(self, name: str, spikes: Tensor) -> None:
         """Note a layer's spikes, and who sent them."""
-        flat = spikes.flatten(2)  # whole numbers: cut to 0 and 1, they count themselves
-        positive, negative = flat.clamp(0, 1).sum(2), -flat.clamp(-1, 0).sum(2)
-        self.positive[name], self.negative[name] = positive, negative
-        self.active.logical_or_((positive + negative) > 0)
+        signs = spikes.flatten(2).sign()  # whole numbers: they count themselves
+        if signs.shape[2] >= MOST_COUNTED:
+            signs = signs.double()
+        surplus = signs.sum(2)
+        both = signs.abs_().sum(2)
+        self.positive[name], self.negative[name] = (both + surplus) / 2, (both - surplus) / 2
+        self.active.logical_or_(both > 0)
         if self.record:
             self.spikes[name] = spikes
 
@@ -157,26 +161,33 @@ def _scan(
 ) -> tuple[Tensor, Tensor]:
     """The spikes (step, sample, ...) towards the levels, and the tracer after them."""
     floors = layer.retraction_floor(sums.flatten(0, 1))
-    spikes = torch.empty_like(levels)
+    spikes, tracer = torch.empty_like(levels), tracer.clone()
     for k, step in enumerate(when):
         since = step - layer.gate
         if since < 0:
             spikes[k] = 0
             continue
-        residual = levels[k] - tracer
+        residual = torch.sub(levels[k], tracer, out=spikes[k])
         if floors is not None:
             floor = floors.unflatten(0, levels.shape[:2])[k]
-            residual = torch.where((residual < 0) & (floor > tracer), 0, residual)
-        spikes[k] = _spikes(layer.neuron, residual, since)
-        tracer = tracer + spikes[k]
+            residual[(residual < 0) & (floor > tracer)] = 0
+        sent = _spikes(layer.neuron, residual, since)
+        if sent is not residual:
+            residual.copy_(sent)
+        tracer += residual
     return spikes, tracer
 
 
 def _spikes(neuron: Neuron, residual: Tensor, since: int) -> Tensor:
+    """The spikes that answer residuals, which may be written over."""
     if neuron.alphabet is Alphabet.DESCENDING:
         unit = 1 << max(0, neuron.bits - 1 - since)
-        return (residual >= unit).to(residual.dtype) * unit
+        return (residual >= unit) * unit
     if neuron.alphabet is Alphabet.POWERS:
-        return nearest_powers(residual.to(torch.float32)).to(residual.dtype)
-    low = None if neuron.down is None else -neuron.down
-    return residual if low is None and neuron.up is None else residual.clamp(low, neuron.up)
+        if residual.dtype is torch.float32:
+            nearest_powers(residual, out=residual)
+            return residual
+        return nearest_powers(residual.to(torch.float32))
+    if neuron.up is not None or neuron.down is not None:
+        residual.clamp_(None if neuron.down is None else -neuron.down, neuron.up)
+    return residual

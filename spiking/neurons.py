@@ -131,14 +131,14 @@ def nearest_power(size: int) -> int:
     return low if size - low <= 2 * low - size else 2 * low
 
 
-def nearest_powers(residual: Tensor) -> Tensor:
+def nearest_powers(residual: Tensor, out: Tensor | None = None) -> Tensor:
     """The same for float32 whole numbers below ``2**23`` of either sign, with their signs; 0 for 0.
 
     It is the greatest power that is not above ``4/3`` of the number, a little less than that where two
     are as near; clearing a float's mantissa bits gives the greatest power that is not above it. (``3 *
     2**k`` times the float below 4/3 is the float below ``4 * 2**k``.)
     """
-    level = residual.mul(_BELOW_FOUR_THIRDS)
+    level = torch.mul(residual, _BELOW_FOUR_THIRDS, out=out)
     return level.view(torch.int32).bitwise_and_(_SIGN_AND_EXPONENT).view(torch.float32)
 
 
