@@ -9,20 +9,17 @@ of parts of one factor, whose sums float64 holds: int64 products are several tim
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from spikemorph.graph import GraphError
-
-from .convolution import Convolution
-from .linear import Linear
+from spikemorph.graph.traits import Weighted
 
 SINGLE, DOUBLE = 2.0**24, 2.0**53
 WIDEST = 2.0**62  # int64 holds a sum below it, and twice what it is put together from
-Weighted = Convolution | Linear
 Key = tuple[Any, ...]
 
 _MANY = 16  # samples from which on libraries take other ways (NNPACK: Winograd)
@@ -86,7 +83,7 @@ class Products:
         peak, load = bounds
         if load >= SINGLE:
             return torch.float64
-        settings = () if isinstance(op, Linear) else (op.stride, op.padding, op.dilation, op.groups)
+        settings = tuple(value for value in vars(op).values() if not isinstance(value, Tensor))
         key = (device, shape, tuple(op.weight.shape), settings, peak, load)
         if key not in self._kinds:
             exact = _probed(op, shape, bounds, device)
@@ -104,10 +101,10 @@ class Products:
 
         Its weights are whole; `bounds` are as in a call, the sums below ``2**62``.
         """
-        bare = replace(op, bias=None, mask=None)
+        bare = op.having(bias=None, mask=None)
         if bounds[1] < DOUBLE:
             kind = self.kind(op, shape, bounds, device)
-            return Product((replace(bare, weight=op.weight.to(device, kind)),), kind)
+            return Product((bare.having(weight=op.weight.to(device, kind)),), kind)
         return _split(bare, bounds, device)
 
 
@@ -117,7 +114,7 @@ class Product:
 
     Parameters
     ----------
-    ops : tuple of Convolution or Linear
+    ops : tuple of Weighted
         The layer; or, where its weights are split, the layers of their parts, the coarsest first.
     kind : torch.dtype
         Float32 or float64: what the products are computed in.
@@ -177,7 +174,7 @@ def _split(op: Weighted, bounds: tuple[float, float], device: torch.device) -> P
             break
         count += 1
     weights = [weight] if by_input else parts_of(weight, shift, count)
-    ops = tuple(replace(op, weight=part.to(device, torch.float64)) for part in weights)
+    ops = tuple(op.having(weight=part.to(device, torch.float64)) for part in weights)
     return Product(ops, torch.float64, shift, count if by_input else 1)
 
 
@@ -202,8 +199,8 @@ def _probed(
     weight = torch.randint(-widest, widest + 1, op.weight.shape, generator=draw)
     weight.flatten(1)[:, load // (peak * widest) :] = 0  # more would pass the bound
     signal[1], weight[::2] = signal[1].abs(), weight[::2].abs()
-    one = replace(op, weight=weight.double(), bias=None).products(signal.double())
-    single = replace(op, weight=weight.to(device, torch.float32), bias=None)
+    one = op.having(weight=weight.double(), bias=None, mask=None).products(signal.double())
+    single = op.having(weight=weight.to(device, torch.float32), bias=None, mask=None)
     given = signal.to(device, torch.float32)
     copies = _MANY // 2
     wide = [1, *[1] * (one.dim() - 1)]

@@ -14,9 +14,9 @@ from spikemorph.graph import Graph, Node
 from spikemorph.graph.batches import batch_size
 from spikemorph.graph.interpret import require_rows, shapes, walk
 from spikemorph.graph.tables import on_integers
+from spikemorph.graph.traits import Weighted
 
-from .carriers import Products, Weighted, carrier
-from .convolution import Convolution, bias_map
+from .carriers import Products, carrier
 from .ladder import Ladder
 from .ranges import Range, by_row, edge_ranges
 from .readout import Readout
@@ -99,20 +99,14 @@ def ready(
     if isinstance(op, Weighted):
         bounds = (sources[0].peak, bound.load)
         product = products.of(op, shape, bounds, torch.device("cpu"))
-        return partial(_weighted, product, kind, own_bias(op, kind))
+        bias = None if op.bias is None else op.spread(op.bias).to(kind)
+        return partial(_weighted, product, kind, bias)
     if isinstance(op, Ladder):
         coming = carrier(max(sources[0].load, sources[0].peak), node.inputs[0])
         stairs = staircase(op, sources[0], coming, capped=op.smax is not None)
         return lambda sums: stairs(sums).to(kind)
     row = on_integers[type(op)]
     return lambda *inputs: row(op, *(i.to(kind) for i in inputs))
-
-
-def own_bias(op: Weighted, kind: torch.dtype) -> Tensor | None:
-    """A layer's bias as what is added to its products."""
-    if op.bias is None:
-        return None
-    return (bias_map(op.bias, op.axes) if isinstance(op, Convolution) else op.bias).to(kind)
 
 
 def _weighted(

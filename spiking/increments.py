@@ -5,7 +5,7 @@ the first step (at every step where inputs repeat). Any other forms the sums of 
 computes on them, and passes on by how much the result changed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,9 +14,8 @@ from torch import Tensor
 from spikemorph.graph import Graph, Input, Node, Op
 from spikemorph.graph.interpret import require_rows, shapes
 from spikemorph.graph.tables import on_increments, on_integers
-from spikemorph.layers.affine import ScaleShift
-from spikemorph.layers.carriers import Product, Products, Weighted, carrier
-from spikemorph.layers.integer_pass import own_bias
+from spikemorph.graph.traits import Weighted
+from spikemorph.layers.carriers import Product, Products, carrier
 from spikemorph.layers.ladder import Ladder
 from spikemorph.layers.pooling import accumulate
 from spikemorph.layers.ranges import Range
@@ -139,14 +138,18 @@ def passages(
             (source,) = node.inputs
             peak = bounds[source].increments.peak
             product = products.of(op, sizes[source], (peak, load), device)
-        constant = _constant(op, kind, device)
+        constant = _constant(op, kind, [sizes[name] for name in node.inputs])
+        constant = None if constant is None else constant.to(device)
         found[node.name] = Passage(node, kind, sizes[node.name], product, constant, repeats)
     return found
 
 
-def _constant(op: Op, kind: torch.dtype, device: torch.device) -> Tensor | None:
-    """What a node makes of nothing."""
-    own = own_bias(op, kind) if isinstance(op, Weighted) else None
-    if isinstance(op, ScaleShift):
-        own = op.shift.to(kind)
-    return None if own is None else own.to(device)
+def _constant(op: Op, kind: torch.dtype, sizes: Sequence[tuple[int, ...]]) -> Tensor | None:
+    """What a node makes of nothing, (1, *shape) or to broadcast to it; `sizes` are its inputs'."""
+    if not op.adds:
+        return None
+    if isinstance(op, Weighted):
+        return None if op.bias is None else op.spread(op.bias).to(kind)
+    nothing = (torch.zeros((1, *size), dtype=kind) for size in sizes)
+    made: Tensor = on_integers[type(op)](op, *nothing)
+    return made

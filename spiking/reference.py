@@ -14,10 +14,7 @@ from torch import Tensor
 
 from spikemorph.graph import Input, Node
 from spikemorph.graph.interpret import integer_compute
-from spikemorph.layers.affine import ScaleShift
-from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.ladder import Ladder, Line, along_channels, climb
-from spikemorph.layers.linear import Linear
 
 from .engine import State, Step, run
 from .increments import Held
@@ -161,7 +158,7 @@ class ReferenceEngine:
         """A node's sum from those it reads; a bias counts once, or once a step where inputs repeat."""
         inputs = [sums[name] for name in node.inputs]
         out = self._compute(node, *inputs)
-        if self.network.rate_coded and isinstance(node.op, Convolution | Linear | ScaleShift):
+        if self.network.rate_coded and node.op.adds:
             out = out + (step - 1) * self._compute(node, *(torch.zeros_like(i) for i in inputs))
         return out
 

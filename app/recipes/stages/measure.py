@@ -5,8 +5,8 @@ from typing import Any
 from spikemorph.convert import certify, load_certified
 from spikemorph.convert.certificate import curve_steps
 from spikemorph.graph.saving import load_graph_file
-from spikemorph.spiking import DenseEngine
 from spikemorph.layers.integer_pass import IntegerPass
+from spikemorph.spiking import DenseEngine
 
 from ...measures.evaluation import evaluate, float_answers
 from ...sources.tasks import task_for
