@@ -19,13 +19,13 @@ from spikemorph import convert_graph, load_graph
 from spikemorph.graph import Graph
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.saving import write_bytes
+from spikemorph.layers.integer_pass import IntegerPass
 from spikemorph.layers.masks import sparsity as zeros_of
 from spikemorph.measures.evaluation import float_answers, measure
 from spikemorph.quant import Quantisation
 from spikemorph.sources.sampling import drawn
 from spikemorph.sources.tasks import task_for
 from spikemorph.spiking import DenseEngine, save_network
-from spikemorph.spiking.integer_pass import IntegerPass
 from spikemorph.zoo import Samples, load_data
 
 DATA = {
@@ -117,7 +117,7 @@ def converted(graph: Graph, train: Samples, test: Samples, out: Path) -> dict[st
     assert steps is not None
     task, engine = task_for(result.network.graph, test), DenseEngine(result.network)
     spiking = measure(result.network, engine, x[:SPIKING], steps, task=task)
-    integers = task.answers(IntegerPass(result.network).outputs(x))
+    integers = task.answers(IntegerPass(result.network.graph).outputs(x))
     y = None if test.y is None else test.y[:SPIKING]
     return {
         "float": task.share(float_answers(result.float_graph, x, task), test.y),

@@ -18,12 +18,11 @@ from spikemorph.graph.fields import Between, filled
 from spikemorph.graph.plain import Plain
 from spikemorph.graph.records import encode, tensors_in
 from spikemorph.graph.saving import TensorStore, content_hash
+from spikemorph.layers.carriers import DOUBLE
 from spikemorph.layers.ladder import Ladder
 from spikemorph.layers.masks import broken_masks, mask_hash, masks_of, weight_of
-from spikemorph.layers.ranges import Range
-from spikemorph.quant.widths import bits
+from spikemorph.layers.ranges import Range, bits
 from spikemorph.spiking import Schedule, SpikingNetwork, load_network
-from spikemorph.spiking.arithmetic import DOUBLE, increment_load
 from spikemorph.spiking.network import network_to_plain
 from spikemorph.spiking.settling import Settling, ranges, settling
 from spikemorph.spiking.trace import require_steps
@@ -187,7 +186,7 @@ def _static(node: Node, bound: Range | None) -> list[str]:
     found = []
     if any(t.is_floating_point() for t in tensors_in(node.op)):
         found.append(f"node {node.name!r}: it computes with real numbers")
-    if bound is not None and increment_load(bound) >= DOUBLE:
+    if bound is not None and bound.increments.load >= DOUBLE:
         found.append(f"node {node.name!r}: its sums may pass 53 bits")
     return found
 

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .errors import GraphError, Problem, UnsupportedError
 from .graph import Graph, Input, Node, Op
+from .once import once
 from .tables import Table, on_integers
 
 LARGEST_VALUE = 2**26  # numbers of one sample at one place of a network, padding included
@@ -101,6 +102,11 @@ def shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
     UnsupportedError
         Naming every node of an integer graph whose op has no meaning on integers.
     """
+    return dict(_shapes(graph))
+
+
+@once
+def _shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
     entry = graph.entry
     if prod(entry.shape) > LARGEST_VALUE:
         raise GraphError(

@@ -24,7 +24,7 @@ from spikemorph.graph.traits import Pools
 from .affine import ScaleShift
 from .convolution import Convolution
 from .ranges import Range
-from .windows import Pairs, Sizes, added, onnx_padding, overhang, pad, pairs, sizes
+from .windows import Pairs, Sizes, added, greatest, onnx_padding, overhang, pad, pairs, sizes
 
 aten: Any = torch.ops.aten
 EachAxis = Annotated[Sizes, Count("axes")]
@@ -55,6 +55,8 @@ class MaxPool(Pools):
     def __call__(self, x: Tensor) -> Tensor:
         least = -torch.inf if x.is_floating_point() else torch.iinfo(x.dtype).min
         x = pad(x, self.padding, least)
+        if not x.requires_grad:
+            return greatest(x, self.kernel, self.stride, self.dilation)
         if len(self.kernel) == 1:
             return _max2d(x[..., None], self)[..., 0]
         return _max2d(x, self) if len(self.kernel) == 2 else _max3d(x, self)

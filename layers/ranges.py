@@ -1,9 +1,13 @@
 """Bounds on what an integer edge can carry: the smallest and largest value, channel by channel."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from spikemorph.graph import Graph, Input, Node
+from spikemorph.graph.tables import on_ranges
 
 _FAR = 2.0**100  # no sum this large is ever certified: as good as infinite, and still a number
 
@@ -43,6 +47,12 @@ class Range:
         """The largest absolute value."""
         return float(torch.maximum(-self.low, self.high).max())
 
+    @property
+    def increments(self) -> "Range":
+        """Bounds of how far a value may move from one time to another, and of what makes it move."""
+        reach = self.high - self.low
+        return Range(-reach, reach, 2 * max(self.load, self.peak))
+
     def whole(self) -> "Range":
         """The bounds that hold for all channels at once."""
         return Range(self.low.min()[None], self.high.max()[None], self.load)
@@ -53,6 +63,33 @@ class Range:
         ends = torch.stack([self.low * factor, self.high * factor])
         low, high = ends.min(0).values, ends.max(0).values
         return Range(low, high, self.load * float(factor.abs().max()))
+
+
+def bits(bound: Range) -> int:
+    """How wide an accumulator must be: bits of a signed integer that holds every value.
+
+    >>> bits(Range.of(-8, 7)), bits(Range.of(0, 8))
+    (4, 5)
+    """
+    low, high = int(bound.low.min()), int(bound.high.max())
+    return 1 + max((-low - 1).bit_length() if low < 0 else 0, high.bit_length())
+
+
+def by_row(node: Node, *sources: Range) -> Range:
+    """The bounds of a node's values from those of what it reads, by its op's row."""
+    if isinstance(node.op, Input):
+        assert node.op.grid is not None
+        return Range.of(node.op.grid.low, node.op.grid.high)
+    found: Range = on_ranges[type(node.op)](node.op, *sources)
+    return found
+
+
+def edge_ranges(graph: Graph, of_node: Callable[..., Range] = by_row) -> dict[str, Range]:
+    """The bounds of every node's values in an integer graph; ``of_node(node, *sources)`` gives one's."""
+    found: dict[str, Range] = {}
+    for node in graph.nodes:
+        found[node.name] = of_node(node, *(found[name] for name in node.inputs))
+    return found
 
 
 def total(ranges: list[Range]) -> Range:

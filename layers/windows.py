@@ -1,8 +1,10 @@
 """Where the windows of convolutions and pools lie: strides, paddings, sizes, per axis."""
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Annotated, Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -84,3 +86,16 @@ def pad(x: Tensor, padding: Pairs, value: float = 0) -> Tensor:
     if not any(before or after for before, after in padding):
         return x
     return F.pad(x, [n for pair in reversed(padding) for n in pair], value=value)
+
+
+def greatest(x: Tensor, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Tensor:
+    """The greatest value in each window over the last axes: one axis after another, slice by slice.
+
+    Where no gradient is asked for, that is many times faster than torch's own pools on a CPU.
+    """
+    for axis, (k, s, d) in enumerate(zip(kernel, stride, dilation, strict=True), -len(kernel)):
+        count = (x.shape[axis] - (k - 1) * d - 1) // s + 1
+        behind: list[Any] = [slice(None)] * (-axis - 1)
+        ends = [(i * d, i * d + (count - 1) * s + 1) for i in range(k)]
+        x = reduce(torch.maximum, [x[(..., slice(*end, s), *behind)] for end in ends])
+    return x

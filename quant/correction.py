@@ -1,5 +1,6 @@
 """Put mean errors of rounding into biases, where samples that were not measured agree that it helps."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -7,9 +8,12 @@ from torch import Tensor
 
 from spikemorph.graph import Graph, Node, Op, run
 from spikemorph.graph.grid import Grid
-from spikemorph.graph.interpret import integer_compute, on_reals, run_integers, walk
+from spikemorph.graph.interpret import on_reals, shapes, walk
 from spikemorph.graph.traits import Weighted
+from spikemorph.layers.carriers import Products, carrier
+from spikemorph.layers.integer_pass import IntegerPass, ready
 from spikemorph.layers.ladder import along_channels
+from spikemorph.layers.ranges import Range, by_row
 from spikemorph.layers.readout import Readout
 
 from .scale_plan import Plan
@@ -30,35 +34,72 @@ def correct_biases(body: Graph, integer: Graph, plan: Plan, x: Tensor, grid: Gri
     seen = x[: count + min(CORRECTION_SAMPLES, len(x)) // 3]
     if len(seen) == count:
         return integer  # nobody could judge
-    wanted = {node.name for node in body.nodes if isinstance(node.op, Weighted)}
-    compute = integer_compute(integer)
-    corrected: dict[str, Op] = {}
+    found = _Corrected(body, integer, plan, count)
+    with torch.no_grad():
+        made = found.outputs(seen, grid)[count:]
+        held = seen[count:]
+        wishes = run(body, held).double()
+        before = IntegerPass(integer.map(_bare), found.products).outputs(held)
+        after = found.readout.real(made)
+    nearer = float((after - wishes).square().sum()) < float((before - wishes).square().sum())
+    return found.graph() if nearer else integer
 
-    def measure(node: Node, *inputs: Tensor) -> Tensor:
-        if node.name not in wanted:
-            return compute(node, *inputs)
-        _, real = next(reals)
-        found = compute(node, *inputs)
-        unit = along_channels(as_reals(plan.scale(node.name)), found)
+
+class _Corrected:
+    """One pass of an integer graph in which every weighted layer is corrected as it is met."""
+
+    def __init__(self, body: Graph, integer: Graph, plan: Plan, count: int) -> None:
+        self.body, self.integer, self.plan, self.count = body, integer, plan, count
+        self.products, self._sizes = Products(), shapes(integer)
+        self._wanted = {node.name for node in body.nodes if isinstance(node.op, Weighted)}
+        self._bounds: dict[str, Range] = {}
+        self._ops: dict[str, Op] = {}
+
+    @property
+    def readout(self) -> Readout:
+        """The last node's op, without its analog end."""
+        op = _bare(self.integer[self.integer.outputs[0]]).op
+        assert isinstance(op, Readout)
+        return op
+
+    def graph(self) -> Graph:
+        """The integer graph with the corrected layers."""
+        return self.integer.map(lambda node: replace(node, op=self._ops.get(node.name, node.op)))
+
+    def outputs(self, x: Tensor, grid: Grid) -> Tensor:
+        """(sample, *shape) the corrected sums of the read-out, whole numbers."""
+        reals = (value for node, value in walk(self.body, x, on_reals) if node.name in self._wanted)
+        (entry,) = self.integer.inputs
+        self._bounds[entry] = by_row(self.integer[entry])
+        points = grid.to_integers(x)
+        edges = walk(self.integer, points, lambda node, *i: self._node(node, reals, *i))
+        (out,) = [value for node, value in edges if node.name == self.integer.outputs[0]]
+        return out
+
+    def _node(self, node: Node, reals: Iterator[Tensor], *inputs: Tensor) -> Tensor:
+        sources = [self._bounds[name] for name in node.inputs]
+        bound, shape = by_row(node, *sources), self._sizes[node.inputs[0]]
+        made = ready(node, sources, bound, shape, self.products)(*inputs)
+        self._bounds[node.name] = bound
+        if node.name not in self._wanted:
+            return made
+        unit = along_channels(as_reals(self.plan.scale(node.name)), made)
         with naming(node.name):
-            step = _correction(real.double() / unit - found, count)
+            step = _correction(next(reals).double() / unit - made, self.count)
         op = node.op
         assert isinstance(op, Weighted) and op.bias is not None
         shaped = step.reshape(-1, *[1] * (op.bias.dim() - 1))
-        corrected[node.name] = op.having(bias=narrow(op.bias + shaped))
-        return found + along_channels(step, found)
+        self._ops[node.name] = op.having(bias=narrow(op.bias + shaped))
+        changed = replace(node, op=self._ops[node.name])
+        self._bounds[node.name] = bound = by_row(changed, *sources)
+        kind = carrier(max(bound.load, bound.peak), node.name)
+        return made.to(kind) + along_channels(step, made).to(kind)
 
-    with torch.no_grad():
-        reals = ((node, value) for node, value in walk(body, seen, on_reals) if node.name in wanted)
-        for _ in walk(integer, grid.to_integers(seen), measure):
-            pass
-        better = integer.map(lambda node: replace(node, op=corrected.get(node.name, node.op)))
-        held = seen[count:]
-        wishes = run(body, held).double()
-        before, after = (
-            _output_error(g, wishes, grid.to_integers(held)) for g in (integer, better)
-        )
-    return better if after < before else integer
+
+def _bare(node: Node) -> Node:
+    """A read-out without its analog end; any other node as it is."""
+    op = node.op
+    return replace(node, op=replace(op, analog=())) if isinstance(op, Readout) else node
 
 
 def _correction(missing: Tensor, count: int) -> Tensor:
@@ -71,11 +112,3 @@ def _correction(missing: Tensor, count: int) -> Tensor:
     step = torch.floor(rows.mean(1) + 0.5)
     helps = (others - step[:, None]).square().sum(1) < others.square().sum(1)
     return narrow(torch.where(helps, step, 0.0)).to(torch.int64)
-
-
-def _output_error(integer: Graph, wishes: Tensor, points: Tensor) -> float:
-    """The mean squared error of an integer graph's sums before its analog end."""
-    readout = integer[integer.outputs[0]].op
-    assert isinstance(readout, Readout)
-    found = replace(readout, analog=()).real(run_integers(integer, points))
-    return float((found - wishes).square().sum())

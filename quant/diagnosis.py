@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Node
-from spikemorph.graph.interpret import integer_compute, on_reals, walk
+from spikemorph.graph.interpret import on_reals, walk
 from spikemorph.graph.traits import Weighted
 from spikemorph.layers.activation import Activation
+from spikemorph.layers.integer_pass import IntegerPass
 from spikemorph.layers.ladder import along_channels
 from spikemorph.layers.moving import widened
 
@@ -64,7 +65,6 @@ def layer_losses(found: Quantised, x: Tensor) -> tuple[LayerLoss, ...]:
 
 
 def _losses(found: Quantised, x: Tensor) -> Iterator[LayerLoss]:
-    compute = integer_compute(found.graph)
     wanted = {n.name for n in found.body.nodes if isinstance(n.op, Activation | Weighted)}
     given: dict[str, Tensor] = {}
 
@@ -73,8 +73,7 @@ def _losses(found: Quantised, x: Tensor) -> Iterator[LayerLoss]:
             given[node.name] = inputs[0]
         return on_reals(node, *inputs)
 
-    points = found.grid.to_integers(x)
-    integers = ((n, v) for n, v in walk(found.graph, points, compute) if n.name in wanted)
+    integers = ((n, v) for n, v in IntegerPass(found.graph).edges(x) if n.name in wanted)
     for node, real in walk(found.body, x, on_floats):
         if node.name in wanted:
             whole, levels = next(integers)

@@ -1,21 +1,15 @@
-"""Whole numbers carried in floating point without ever rounding, and gradients past roundings.
-
-Floats hold and add whole numbers exactly as long as no sum of absolute values passes ``2**24``
-(float32) or ``2**53`` (float64). Bounds prove that; a probe sees whether this machine's product keeps
-to it (Winograd transforms and TF32 do not).
-"""
+"""Exact levels of whole sums held in floats, and gradients past roundings."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spikemorph.graph import GraphError
-from spikemorph.graph.traits import Weighted
+from spikemorph.layers.carriers import DOUBLE, Products
+from spikemorph.layers.carriers import float_carrier as carrier
 from spikemorph.layers.ladder import Line, along_channels
 
-SINGLE, DOUBLE = 2.0**24, 2.0**53
-Key = tuple[Any, ...]
+__all__ = ["Products", "carrier", "fits", "position", "through"]
 
 
 class _Through(torch.autograd.Function):
@@ -55,56 +49,3 @@ def fits(line: Line, bound: float) -> bool:
     """Whether `position` has the exact floor for all sums of at most this absolute value."""
     most = bound * float(line.scale.max()) + float(line.start.abs().max())
     return most + float(line.threshold.max()) < DOUBLE
-
-
-def carrier(bound: float, name: str) -> torch.dtype:
-    """The number type that holds whole numbers up to `bound`, at node `name`.
-
-    Raises
-    ------
-    GraphError
-        If no float does.
-    """
-    if bound < DOUBLE:
-        return torch.float32 if bound < SINGLE else torch.float64
-    raise GraphError(
-        f"node {name!r}: its sums may reach {bound:.3g}, beyond the 53 bits that are kept exactly; "
-        "use fewer weight bits or a coarser input grid"
-    )
-
-
-class Products:
-    """Weighted layers on whole numbers: in float32 where it can be trusted, else in float64."""
-
-    def __init__(self) -> None:
-        self._kinds: dict[Key, torch.dtype] = {}
-
-    def __call__(self, op: Weighted, x: Tensor, bounds: tuple[float, float]) -> Tensor:
-        """The products of whole weights and whole inputs, without the bias.
-
-        `bounds` are the largest absolute input and an upper bound of the sums of absolute products,
-        below ``2**53``.
-        """
-        peak, load = bounds
-        kind = torch.float64
-        if load < SINGLE:
-            settings = tuple(v for v in vars(op).values() if not isinstance(v, Tensor))
-            key = (x.device, tuple(x.shape), tuple(op.weight.shape), settings, peak)
-            if key not in self._kinds:
-                self._kinds[key] = _probed(op, x, peak, load)
-            kind = self._kinds[key]
-        return op.products(x.to(kind))
-
-
-@torch.no_grad()
-def _probed(op: Weighted, x: Tensor, peak: float, load: float) -> torch.dtype:
-    """Float32 if products as large as allowed come out exactly in it, for this shape, on this device."""
-    draw = torch.Generator().manual_seed(1)  # of its own: any numbers will do
-    taps = op.weight[0].numel()
-    widest = max(1, min(int(load / max(1.0, taps * peak)), 2**20))
-    signal = torch.randint(-int(peak), int(peak) + 1, x.shape, generator=draw)
-    weight = torch.randint(-widest, widest + 1, op.weight.shape, generator=draw)
-    signal = signal.to(x.device, torch.float64)
-    wanted = op.having(weight=weight.to(signal)).products(signal)
-    found = op.having(weight=weight.to(signal).float()).products(signal.float())
-    return torch.float32 if torch.equal(found.double(), wanted) else torch.float64

@@ -15,9 +15,15 @@ from enum import IntEnum
 from fractions import Fraction
 from typing import Annotated
 
+import torch
+from torch import Tensor
+
 from spikemorph.graph import InputError
 from spikemorph.graph.fields import Between
 from spikemorph.graph.records import Record
+
+_BELOW_FOUR_THIRDS = 0xAAAAAA / 2**23  # a float32: the one below 4/3
+_SIGN_AND_EXPONENT = -(2**23)  # these bits of a float32, as an int32
 
 
 class Alphabet(IntEnum):
@@ -123,6 +129,17 @@ def nearest_power(size: int) -> int:
     """
     low = 1 << (size.bit_length() - 1)
     return low if size - low <= 2 * low - size else 2 * low
+
+
+def nearest_powers(residual: Tensor, out: Tensor | None = None) -> Tensor:
+    """The same for float32 whole numbers below ``2**23`` of either sign, with their signs; 0 for 0.
+
+    It is the greatest power that is not above ``4/3`` of the number, a little less than that where two
+    are as near; clearing a float's mantissa bits gives the greatest power that is not above it. (``3 *
+    2**k`` times the float below 4/3 is the float below ``4 * 2**k``.)
+    """
+    level = torch.mul(residual, _BELOW_FOUR_THIRDS, out=out)
+    return level.view(torch.int32).bitwise_and_(_SIGN_AND_EXPONENT).view(torch.float32)
 
 
 def IF(*, capped: bool = True) -> Neuron:

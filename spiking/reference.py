@@ -7,26 +7,24 @@ is reset by what it fired (soft reset). Integers only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from spikemorph.graph import Input, Node
 from spikemorph.graph.interpret import integer_compute
-from spikemorph.layers.affine import ScaleShift
-from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.ladder import Ladder, Line, along_channels, climb
-from spikemorph.layers.linear import Linear
 
+from .engine import State, Step, run
+from .increments import Held
 from .network import SpikingNetwork
 from .neurons import Neuron
 from .settling import restless, settling
-from .trace import Trace, require_steps, settled_at
+from .trace import Trace
 
 
-@dataclass(frozen=True)
-class Membrane:
+class Membrane(NamedTuple):
     """A neuron layer's state: potential V, in units of 1 / scale; tracer S; sum C of all input."""
 
     potential: Tensor
@@ -85,7 +83,9 @@ def _spikes(neuron: Neuron, residual: Tensor, since: int) -> Tensor:
 
 
 class ReferenceEngine:
-    """Runs a network by its definition."""
+    """Runs a network by its definition, one step at a time, to the last step that was asked for."""
+
+    stride, stops = 1, False
 
     def __init__(self, network: SpikingNetwork) -> None:
         self.network = network
@@ -94,76 +94,77 @@ class ReferenceEngine:
         self._gates = {name: own.gate for name, own in known.items()}
         self._restless = restless(network, known)
 
-    def run(self, x: Tensor, steps: int, *, record: bool = False) -> Trace:
-        """Run samples `x` (sample, *shape), real values on the grid, for `steps` steps.
+    def start(self) -> State:
+        """The network at rest."""
+        return State()
 
-        Raises
-        ------
-        InputError
-            If there is no step, or a value is outside the input grid.
-        """
-        require_steps(steps)
-        network = self.network
-        points = network.grid.to_integers(x)
+    def run(self, x: Tensor, steps: int, *, record: bool = False) -> Trace:
+        """See `Engine.run`."""
+        return run(self, x, steps, record=record)
+
+    def step(
+        self, state: State, points: Tensor, count: int = 1, *, record: bool = False
+    ) -> tuple[State, Step]:
+        """See `Engine.step`; every node holds its sum, a neuron layer its `Membrane`."""
+        outputs, active = list[Tensor](), list[Tensor]()
+        sent: dict[str, list[Tensor]] = {node.name: [] for node in self.network.ladders()}
+        for _ in range(count):
+            state, out, busy, spikes = self._one(state, points)
+            outputs.append(out)
+            active.append(busy)
+            for name, own in spikes.items():
+                sent[name].append(own)
+        trains = {name: torch.stack(spikes) for name, spikes in sent.items()}
+        positive = {name: (t > 0).flatten(2).sum(2) for name, t in trains.items()}
+        negative = {name: (t < 0).flatten(2).sum(2) for name, t in trains.items()}
+        kept = trains if record else {}
+        return state, Step(torch.stack(outputs), positive, negative, torch.stack(active), kept)
+
+    def _one(
+        self, state: State, points: Tensor
+    ) -> tuple[State, Tensor, Tensor, Mapping[str, Tensor]]:
+        """One step: the state after it, the outputs, who was active, and every layer's spikes."""
+        network, step = self.network, state.done + 1
+        injected = network.coding.at(points, step, network.grid)
         sums: dict[str, Tensor] = {}
-        membranes: dict[str, Membrane] = {}
-        sent: dict[str, list[Tensor]] = {node.name: [] for node in network.ladders()}
-        outputs, active = [], []
-        for step in range(1, steps + 1):
-            injected = network.coding.at(points, step, network.grid)
-            before, sums = sums, {}
-            for node in network.graph.nodes:
-                if isinstance(node.op, Input):
-                    sums[node.name] = before.get(node.name, 0) + injected
-                elif isinstance(node.op, Ladder):
-                    self._fire(node, step, sums, before, membranes, sent)
-                else:
-                    sums[node.name] = self._sum(node, step, sums)
-            outputs.append(sums[network.graph.outputs[0]])
-            active.append(self._active(step, injected, sent))
-        return _trace(outputs, active, sent, record)
+        held: dict[str, Held] = {}
+        sent: dict[str, Tensor] = {}
+        for node in network.graph.nodes:
+            before = state.held.get(node.name)
+            if isinstance(node.op, Input):
+                sums[node.name] = injected if before is None else before[0] + injected
+            elif isinstance(node.op, Ladder):
+                after, sent[node.name] = self._fire(node, step, sums[node.inputs[0]], before)
+                held[node.name], sums[node.name] = after, after.tracer
+                continue
+            else:
+                sums[node.name] = self._sum(node, step, sums)
+            held[node.name] = (sums[node.name],)
+        active = self._active(step, injected, sent)
+        return State(step, held), sums[network.graph.outputs[0]], active, sent
 
     def _fire(
-        self,
-        node: Node,
-        step: int,
-        sums: dict[str, Tensor],
-        before: Mapping[str, Tensor],
-        membranes: dict[str, Membrane],
-        sent: dict[str, list[Tensor]],
-    ) -> None:
-        op, source = node.op, sums[node.inputs[0]]
+        self, node: Node, step: int, source: Tensor, before: Held | None
+    ) -> tuple[Membrane, Tensor]:
+        op = node.op
         assert isinstance(op, Ladder)
-        state = membranes.get(node.name) or rest(op, source.shape)
-        current = source - before.get(node.inputs[0], 0)
+        state = rest(op, source.shape) if before is None else Membrane(*before)
+        current = source - state.total
         open_for = step - self._gates[node.name]
         since = open_for if open_for >= 0 else None
-        neuron = self.network.neuron[node.name]
-        membranes[node.name], spikes = fire(op, neuron, state, current, since)
-        sums[node.name] = membranes[node.name].tracer
-        sent[node.name].append(spikes)
+        return fire(op, self.network.neuron[node.name], state, current, since)
 
     def _sum(self, node: Node, step: int, sums: Mapping[str, Tensor]) -> Tensor:
         """A node's sum from those it reads; a bias counts once, or once a step where inputs repeat."""
         inputs = [sums[name] for name in node.inputs]
         out = self._compute(node, *inputs)
-        if self.network.rate_coded and isinstance(node.op, Convolution | Linear | ScaleShift):
+        if self.network.rate_coded and node.op.adds:
             out = out + (step - 1) * self._compute(node, *(torch.zeros_like(i) for i in inputs))
         return out
 
-    def _active(self, step: int, injected: Tensor, sent: Mapping[str, list[Tensor]]) -> Tensor:
+    def _active(self, step: int, injected: Tensor, sent: Mapping[str, Tensor]) -> Tensor:
         """(sample,) whether anything happened, or may still happen by the clock alone."""
         active = injected.flatten(1).ne(0).any(1)
         for spikes in sent.values():
-            active = active | spikes[-1].flatten(1).ne(0).any(1)
+            active = active | spikes.flatten(1).ne(0).any(1)
         return active | (self._restless is None or step <= self._restless)
-
-
-def _trace(
-    outputs: list[Tensor], active: list[Tensor], sent: Mapping[str, list[Tensor]], record: bool
-) -> Trace:
-    trains = {name: torch.stack(spikes) for name, spikes in sent.items()}
-    positive = {name: (t > 0).flatten(2).sum(2) for name, t in trains.items()}
-    negative = {name: (t < 0).flatten(2).sum(2) for name, t in trains.items()}
-    settled = settled_at(torch.stack(active))
-    return Trace(torch.stack(outputs), positive, negative, settled, trains if record else {})

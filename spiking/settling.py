@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from spikemorph.graph import GraphError, Input
-from spikemorph.graph.grid import Grid
-from spikemorph.graph.tables import on_ranges
-from spikemorph.layers.ladder import Ladder, climb
-from spikemorph.layers.ranges import Range
+from spikemorph.graph import GraphError, Input, Node
+from spikemorph.graph.once import once
+from spikemorph.layers.ladder import Ladder
+from spikemorph.layers.ranges import Range, by_row, edge_ranges
+from spikemorph.layers.staircase import top_level
 
 from .network import Schedule, SpikingNetwork
 from .neurons import Alphabet, Neuron
@@ -40,6 +39,11 @@ class Settling:
 
 def settling(network: SpikingNetwork) -> dict[str, Settling]:
     """The settling of every neuron layer, by node name."""
+    return dict(_known(network))
+
+
+@once
+def _known(network: SpikingNetwork) -> dict[str, Settling]:
     if network.rate_coded:
         why = "inputs never stop (rate coding), so it has no settled state"
         return {node.name: Settling(1, None, None, why) for node in network.ladders()}
@@ -76,7 +80,7 @@ def _settling(
     if neuron.negative_margin > 0:
         margin = f"{float(neuron.negative_margin):g} thresholds"
         return Settling(gate, None, None, f"{neuron.name} retracts only {margin} below zero")
-    if op.smax is None or (not neuron.capped and _level(op, source.high) > op.smax):
+    if op.smax is None or (not neuron.capped and top_level(op, source.high) > op.smax):
         return Settling(gate, None, None, f"{neuron.name} has no cap at the ladder's top level")
     once = gate >= complete  # all input is there before the first spike: spikes of one sign
     reach = op.smax - op.smin + neuron.overshoot(op.smax - op.smin)
@@ -92,14 +96,6 @@ def _why_not(neuron: Neuron, once: bool) -> str:
     if not once:
         return f"{neuron.name} cannot take spikes back, and fires before its input is complete"
     return f"{neuron.name} cannot reach every level of the ladder"
-
-
-def _level(op: Ladder, sums: Tensor) -> int:
-    """The highest level that sums (channel,) reach when the ladder has no top."""
-    rows = op.rungs if op.line is None else op.line.threshold
-    assert rows is not None
-    wide = sums.to(torch.int64).expand(max(len(rows), len(sums)))[None]
-    return int((climb(op, wide) if op.line is None else op.line(wide)).max())
 
 
 def restless(network: SpikingNetwork, known: Mapping[str, Settling]) -> int | None:
@@ -149,31 +145,27 @@ def ranges(network: SpikingNetwork, steps: int = 1) -> dict[str, Range]:
     GraphError
         If a rate-coded neuron has no largest spike.
     """
-    found: dict[str, Range] = {}
-    for node in network.graph.nodes:
-        sources = [found[name] for name in node.inputs]
-        if isinstance(node.op, Input):
-            found[node.name] = _entry_range(network.grid)
-        elif isinstance(node.op, Ladder):
-            neuron = network.neuron[node.name]
-            found[node.name] = (
-                _per_step(node.name, neuron)
-                if network.rate_coded
-                else _tracer(node.op, neuron, sources[0])
-            )
-        else:
-            found[node.name] = on_ranges[type(node.op)](node.op, *sources)
+    found = _ranges(network)
     if network.rate_coded:
         return {name: _times(bound, steps) for name, bound in found.items()}
-    return found
+    return dict(found)
 
 
-def _entry_range(grid: Grid) -> Range:
-    return Range.of(grid.low, grid.high)
+@once
+def _ranges(network: SpikingNetwork) -> dict[str, Range]:
+    def of_node(node: Node, *sources: Range) -> Range:
+        if not isinstance(node.op, Ladder):
+            return by_row(node, *sources)
+        neuron = network.neuron[node.name]
+        if network.rate_coded:
+            return _per_step(node.name, neuron)
+        return _tracer(node.op, neuron, sources[0])
+
+    return edge_ranges(network.graph, of_node)
 
 
 def _tracer(op: Ladder, neuron: Neuron, source: Range) -> Range:
-    top = _level(op, source.high) if op.smax is None or not neuron.capped else op.smax
+    top = top_level(op, source.high) if op.smax is None or not neuron.capped else op.smax
     over = neuron.overshoot(top - op.smin)
     return Range.of(op.smin - over, top + over)
 

@@ -19,11 +19,11 @@ from spikemorph.layers.ladder import Ladder, climb
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.ranges import Range
 from spikemorph.layers.readout import Readout
+from spikemorph.layers.staircase import Staircase, _proved, staircase
 from spikemorph.spiking import DenseEngine, ReferenceEngine, SpikingNetwork
 from spikemorph.spiking.coding import BitPlane, Coding, Repeated, Thermometer
 from spikemorph.spiking.neurons import SNM, STBIF, group, pow2
 from spikemorph.spiking.settling import WHOLE, membrane_peak, ranges
-from spikemorph.spiking.staircase import Staircase, _proved, staircase
 from spikemorph.spiking.trace import settled_at
 
 Build = Callable[..., Any]
@@ -154,15 +154,17 @@ def wide(chain: Build, even_ladder: Build, weight: int) -> SpikingNetwork:
 def test_sums_are_certified_where_their_differences_keep_53_bits(
     chain: Build, even_ladder: Build
 ) -> None:
-    """Sums within +-(2**52 - 1) change by less than 2**53; one more is refused by both."""
+    """Sums within +-(2**52 - 1) change by less than 2**53; one more is refused, yet runs exactly."""
     within, beyond = (wide(chain, even_ladder, 2**52 - 1 + slip) for slip in (0, 1))
     assert certify(within).level == "A"
     x = torch.tensor([[1.0], [-1.0]])
     wanted = run_integers(within.graph, x.long())
     assert torch.equal(DenseEngine(within).run(x, 4).outputs[-1], wanted)
     assert certify(beyond).refusals == ("node 'n0': its sums may pass 53 bits",)
-    with pytest.raises(GraphError, match="node 'n0'"):
-        DenseEngine(beyond)
+    assert DenseEngine(within).compiled.kinds["n0"] is torch.float64
+    engine = DenseEngine(beyond)
+    assert engine.compiled.kinds["n0"] is torch.int64
+    assert torch.equal(engine.run(x, 4).outputs[-1], run_integers(beyond.graph, x.long()))
 
 
 def test_sums_beyond_all_numbers_are_refused_too(chain: Build, even_ladder: Build) -> None:

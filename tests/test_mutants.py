@@ -18,6 +18,7 @@ from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import run_integers
 from spikemorph.graph.tables import on_increments, on_integers
 from spikemorph.layers.activation import ReLU
+from spikemorph.layers.carriers import Products
 from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.joining import Add
 from spikemorph.layers.ladder import Ladder, climb
@@ -31,15 +32,18 @@ from spikemorph.spiking import (
     Neuron,
     ReferenceEngine,
     SpikingNetwork,
+    compiled,
     dense,
+    increments,
     reference,
 )
+from spikemorph.spiking.engine import State, Step
 from spikemorph.spiking.neurons import STBIF, pow2
 
 Engine = type[ReferenceEngine] | type[DenseEngine]
 Patch = pytest.MonkeyPatch
 both = pytest.mark.parametrize("engine", [ReferenceEngine, DenseEngine])
-STEPS_PAST = 20  # the dense engine computes 16 steps at once: two chunks at least
+STEPS_PAST = 20  # the dense engine computes few steps at once: several chunks
 
 
 @dataclass(frozen=True)
@@ -149,41 +153,50 @@ def test_a_start_at_zero_shows(case: Case, engine: Engine) -> None:
 def test_a_bias_at_every_step_shows(case: Case, engine: Engine, monkeypatch: Patch) -> None:
     simulator = engine(to_spiking(case.graph, STBIF()))
     monkeypatch.setattr(SpikingNetwork, "rate_coded", property(lambda self: True))
+    if isinstance(simulator, DenseEngine):
+        passages = simulator.compiled.passages
+        passages.update({name: replace(own, repeats=True) for name, own in passages.items()})
     outputs = simulator.run(case.x, 50).outputs[-1]
     assert int((outputs != case.wanted).sum()) > 0
 
 
-def forgetful(init: Callable[..., None]) -> Callable[..., None]:
-    """A run in which every chunk of steps but the first starts from empty sums."""
-
-    class Forgetting(dict[str, Tensor]):
-        def get(self, key: str, default: Any = None) -> Any:
-            return default
-
-    def start(self: Any, *arguments: Any) -> None:
-        init(self, *arguments)
-        self.sums = Forgetting()
-
-    return start
+Advance = Callable[..., tuple[State, Step]]
 
 
-def never_reset(init: Callable[..., None]) -> Callable[..., None]:
-    """Runs that all share the tracers of the first."""
-    shared: dict[str, Tensor] = {}
+def forgetful(advance: Advance) -> Advance:
+    """Every chunk of steps but the first starts from empty sums."""
 
-    def start(self: Any, *arguments: Any) -> None:
-        init(self, *arguments)
-        self.tracers = shared
+    def step(self: DenseEngine, state: State, *rest: Any, **options: Any) -> Any:
+        kept = {
+            name: (torch.zeros_like(own[0]), *own[1:]) if name in self.compiled.layers else own
+            for name, own in state.held.items()
+        }
+        return advance(self, State(state.done, kept), *rest, **options)
 
-    return start
+    return step
+
+
+def never_reset(advance: Advance) -> Advance:
+    """Runs begin with the tracers that the run before ended with."""
+    shared: dict[str, tuple[Tensor, ...]] = {}
+
+    def step(self: DenseEngine, state: State, *rest: Any, **options: Any) -> Any:
+        state, made = advance(self, replace(state, held={**shared, **state.held}), *rest, **options)
+        for name in self.compiled.layers:
+            total, tracer = state.held[name]
+            shared[name] = (torch.zeros_like(total), tracer)
+        return state, made
+
+    return step
 
 
 @pytest.mark.parametrize("break_run", [forgetful, never_reset])
 def test_lost_or_stale_state_shows_in_the_dense_engine(
-    case: Case, break_run: Callable[..., Any], monkeypatch: Patch
+    case: Case, break_run: Callable[[Advance], Advance], monkeypatch: Patch
 ) -> None:
     """Sums lost between chunks; tracers carried from one batch to the next."""
-    monkeypatch.setattr(dense._Run, "__init__", break_run(dense._Run.__init__))
+    monkeypatch.setattr(DenseEngine, "stops", False)  # else samples are left out, and do not fit
+    monkeypatch.setattr(DenseEngine, "step", break_run(DenseEngine.step))
     first = case.mismatches(DenseEngine, STBIF())
     again = case.mismatches(DenseEngine, STBIF())
     assert again > 0
@@ -197,7 +210,7 @@ def test_stale_state_shows_in_the_reference(case: Case, monkeypatch: Patch) -> N
 
     def stale_rest(op: Ladder, shape: torch.Size) -> reference.Membrane:
         begin = rest(op, shape)
-        return replace(begin, tracer=ends[id(op)].tracer) if id(op) in ends else begin
+        return begin._replace(tracer=ends[id(op)].tracer) if id(op) in ends else begin
 
     def noting_fire(op: Ladder, *rest_of_it: Any) -> Any:
         state, spikes = fire(op, *rest_of_it)
@@ -255,7 +268,7 @@ def test_firing_above_the_threshold_only_shows_in_the_dense_engine(
 ) -> None:
     """``C > tau`` instead of ``C >= tau``: wrong at ties alone."""
     monkeypatch.setattr(
-        dense,
+        compiled,
         "staircase",
         lambda op, *_, **__: lambda sums: climb(op, sums.long() - 1).to(sums.dtype),
     )
@@ -283,6 +296,7 @@ def test_pooling_increments_shows(case: Case, monkeypatch: Patch) -> None:
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
 def test_half_precision_shows(case: Case, kind: torch.dtype, monkeypatch: Patch) -> None:
     """Sums carried in 11 or 8 bits, with the probe of the products switched off."""
-    monkeypatch.setattr(dense, "carrier", lambda *_: kind)
-    monkeypatch.setattr(dense, "probed", lambda *_: kind)
+    for room in (compiled, increments):
+        monkeypatch.setattr(room, "carrier", lambda *_: kind)
+    monkeypatch.setattr(Products, "kind", lambda *_: kind)
     assert case.mismatches(DenseEngine, STBIF()) > 0

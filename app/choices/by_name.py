@@ -16,14 +16,13 @@ from spikemorph.quant.calibrators import Calibrator
 from spikemorph.robust.threat import Norm
 from spikemorph.spiking import (
     Coding,
-    DenseEngine,
     Neuron,
-    ReferenceEngine,
     Schedule,
     SpikingNetwork,
 )
 from spikemorph.spiking.coding import AnalogFirstStep, BitPlane, Repeated, Thermometer
 from spikemorph.spiking.engine import Engine
+from spikemorph.spiking.engines import engine_for, engines
 from spikemorph.spiking.exits import ExitRule
 from spikemorph.spiking.neurons import BIF, IF, SNM, STBIF, burst, few_spikes, group, pow2
 from spikemorph.train.averaging import Averaging, Ema, Swa
@@ -190,11 +189,9 @@ def exit_rule(text: str) -> ExitRule | None:
 
 def engine(name: str, network: SpikingNetwork, where: torch.device, steps: int) -> Engine:
     """The engine of that name, ready for a network."""
-    if name == "reference":
-        return ReferenceEngine(network)
-    if name in ("auto", "dense"):
-        return DenseEngine(network, where, most_steps=steps)
-    raise InputError(f"--engine {name}: choose auto, dense or reference (no other is built yet)")
+    if name not in ("auto", *engines):
+        raise InputError(f"--engine {name}: choose one of auto, {', '.join(engines)}")
+    return engine_for(network, where, steps, name)
 
 
 def _choice(table: Mapping[str, Choice], name: str, option: str) -> Choice:

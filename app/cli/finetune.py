@@ -11,10 +11,10 @@ from torch import Tensor
 from spikemorph.graph import InputError
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.saving import save_graph
+from spikemorph.layers.integer_pass import IntegerPass
 from spikemorph.prune import Lesson, PruneTask
 from spikemorph.quant import Quantisation
 from spikemorph.spiking import save_network
-from spikemorph.spiking.integer_pass import IntegerPass
 from spikemorph.surrogate.trained_file import save_trained
 from spikemorph.train import DataTensors
 
@@ -189,7 +189,7 @@ def _on_integers(job: _Job, shown: Tensor, grid: Grid, how: Quantisation) -> Tol
     if job.validation is not None:
         (x, y), task = (job.validation.x, job.validation.y), job.lesson.task
         assert task is not None
-        answers = task.answers(IntegerPass(made.network).outputs(x))
+        answers = task.answers(IntegerPass(made.network.graph).outputs(x))
         error = task.error(answers, y)
         after = task.share(answers, y) if error is None else error.rmse
     result = {"certificate": made.certificate.to_dict(), "validation": [before, after]}

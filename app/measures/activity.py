@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import InputError
+from spikemorph.graph.batches import batch_size
 from spikemorph.spiking import SpikingNetwork, Trace
 from spikemorph.spiking.engine import Engine
-
-from .evaluation import batch_size
 
 ROWS = 60  # neurons of a layer that a raster shows at most
 
@@ -118,7 +117,7 @@ def activity(
     if not 0 <= sample < len(x):
         raise InputError(f"sample {sample}: there are {len(x)}; choose 0 to {len(x) - 1}")
     sums: dict[str, _Sums] = {}
-    for batch in x.split(batch_size(network, steps)):
+    for batch in x.split(batch_size(network.graph, steps)):
         trace = engine.run(batch, steps, record=True)
         for node, train in trace.trains.items():
             own = sums.setdefault(node, _Sums.empty(steps, train[0, 0].numel()))

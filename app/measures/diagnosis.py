@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, run
-from spikemorph.graph.interpret import run_integers
 from spikemorph.graph.tasks import Task
-from spikemorph.layers.readout import Readout
+from spikemorph.layers.integer_pass import IntegerPass
 from spikemorph.quant import Max, Percentile, Quantisation
 from spikemorph.quant.diagnosis import LayerLoss, layer_losses
 from spikemorph.quant.integers import Quantised, quantised
@@ -151,10 +150,7 @@ class _Judges:
 
     @torch.no_grad()
     def kept(self, found: Quantised) -> Kept:
-        integer, task = found.graph, self.task
-        readout = integer[integer.outputs[0]].op
-        assert isinstance(readout, Readout)
-        made = readout.real(run_integers(integer, found.grid.to_integers(self.x)))
+        task, made = self.task, IntegerPass(found.graph).outputs(self.x)
         real = run(self.graph, self.x).double()
         spread = float((real - real.mean(0)).square().sum())
         noise = float((made - real).square().sum()) / spread if spread else 0.0

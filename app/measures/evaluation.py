@@ -1,6 +1,5 @@
 """Measure a spiking network on data: accuracy over time, agreement with the integer pass, spikes."""
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,8 +9,9 @@ from torch import Tensor
 
 from spikemorph.convert import Certificate
 from spikemorph.graph import Graph, InputError, run
-from spikemorph.graph.interpret import run_integers, shapes
+from spikemorph.graph.batches import batch_size
 from spikemorph.graph.tasks import Kind, Task
+from spikemorph.layers.integer_pass import IntegerPass
 from spikemorph.spiking import SpikingNetwork
 from spikemorph.spiking.engine import Engine
 from spikemorph.spiking.exits import ExitRule, confidence, conformal_threshold, exit_steps
@@ -20,8 +20,6 @@ from spikemorph.spiking.trace import require_steps
 from ..sources.tasks import task_with
 from .results import CurvePoint, EarlyExit, Errors, EvaluationResult, Settled
 
-BATCH = 50  # samples of a float network
-CELLS = 3_000_000  # (step, sample, neuron) triples of the largest layer that are held at once
 Watch = Callable[[int], None]  # told how many samples are done
 
 
@@ -59,8 +57,9 @@ def measure(
     if not len(x):
         raise InputError("the data is empty: give at least one sample")
     parts, task = [], task or task_with(network.graph, None, "network")
-    for batch in x.split(batch_size(network, steps)):
-        parts.append(_measure_batch(network, engine, batch, steps, task))
+    integers = IntegerPass(network.graph)
+    for batch in x.split(batch_size(network.graph, min(steps, engine.stride))):
+        parts.append(_measure_batch(engine, integers, batch, steps, task))
         watch(len(batch))
     differing = [part.differing for part in parts if part.differing is not None]
     return Measured(
@@ -75,10 +74,10 @@ def measure(
 
 
 def _measure_batch(
-    network: SpikingNetwork, engine: Engine, x: Tensor, steps: int, task: Task
+    engine: Engine, integers: IntegerPass, x: Tensor, steps: int, task: Task
 ) -> Measured:
-    trace = engine.run(x, steps)
-    wanted = run_integers(network.graph, network.grid.to_integers(x))
+    network = engine.network
+    trace, wanted = engine.run(x, steps), integers(x)
     real = trace.real_outputs(network)
     return Measured(
         answers=task.answers(real),
@@ -91,11 +90,10 @@ def _measure_batch(
     )
 
 
-def batch_size(network: SpikingNetwork, steps: int) -> int:
-    """How many samples to run together: small batches stay in the processor's caches."""
-    sizes = shapes(network.graph)
-    largest = max(math.prod(sizes[node.name]) for node in network.graph.nodes)
-    return min(250, max(1, CELLS // (largest * min(steps, 16))))
+def spiking_outputs(engine: Engine, x: Tensor, steps: int) -> Tensor:
+    """(step, sample, *shape) float64 real outputs of all samples."""
+    parts = x.split(batch_size(engine.network.graph, min(steps, engine.stride)))
+    return torch.cat([engine.run(p, steps).real_outputs(engine.network) for p in parts], 1)
 
 
 def evaluate(
@@ -149,7 +147,7 @@ def evaluate(
     early = None
     if exit_rule is not None:
         held = exit_calibration
-        known = None if held is None else measure(network, engine, held, last, task=task).outputs
+        known = None if held is None else spiking_outputs(engine, held, last)
         early = _early(exit_rule, found, y, wanted, known, task)
     return EvaluationResult(
         model=names[0],
@@ -184,7 +182,7 @@ def _errors(found: Measured, y: Tensor | None, floats: Tensor | None, task: Task
 def float_answers(graph: Graph, x: Tensor, task: Task) -> Tensor:
     """(sample, *positions) what the float network answers."""
     with torch.no_grad():
-        return torch.cat([task.answers(run(graph, batch)) for batch in x.split(BATCH)])
+        return torch.cat([task.answers(run(graph, batch)) for batch in x.split(batch_size(graph))])
 
 
 def _point(

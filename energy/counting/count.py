@@ -2,29 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from spikemorph.graph import InputError
+from spikemorph.graph.batches import HELD, samples_within
 from spikemorph.layers.ladder import Ladder
-from spikemorph.spiking import DenseEngine, SpikingNetwork, Trace
+from spikemorph.spiking import DenseEngine, SpikingNetwork
+from spikemorph.spiking.engine import Engine
 
 from .counts import PER_SAMPLE, Counts, LayerCounts
 from .edge_values import Edges, Visit, last_step
 from .layer_facts import Site, sites
 
-BUDGET = 2**27  # bytes of spike trains held at a time
-
 Tally = dict[str, Tensor]  # count name -> (sample,) int64
-
-
-class Engine(Protocol):
-    """What runs a network and records its spike trains."""
-
-    def run(self, x: Tensor, steps: int, *, record: bool = False) -> Trace:
-        """Run samples `x` for `steps` steps."""
 
 
 @dataclass
@@ -73,7 +66,7 @@ def count(
     seen = {name: _Seen([], {0}) for name in known}
     if batch is None:
         neurons = sum(site.still.neurons for site in known.values())
-        batch = max(1, BUDGET // (8 * steps * max(1, neurons)))
+        batch = samples_within(HELD, steps * neurons)
     for part in x.split(batch):
         trace = engine.run(part, steps, record=True)
         points = network.grid.to_integers(part)

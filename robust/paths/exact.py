@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import InputError
+from spikemorph.layers.integer_pass import IntegerPass
 from spikemorph.layers.readout import Readout
 from spikemorph.quant.twin import IntegerTwin
 from spikemorph.quant.twin_rules import Rule, Smoothed, StraightThrough, Unrounded
 from spikemorph.spiking import SpikingNetwork
-from spikemorph.spiking.integer_pass import IntegerPass
 
 from ..target import GradientPath, Target, by_rows, through
 
@@ -52,7 +52,7 @@ def exact_target(
     graph = network.graph
     (last,) = graph.outputs
     twin = IntegerTwin(graph.map(lambda n: n if n.name != last else replace(n, op=logits)))
-    settled = IntegerPass(network)
+    settled = IntegerPass(network.graph)
 
     def judge(x: Tensor) -> Tensor:
         with torch.no_grad():

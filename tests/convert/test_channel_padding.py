@@ -9,9 +9,9 @@ from spikemorph import convert_graph
 from spikemorph.convert import canonical, read_torch
 from spikemorph.graph import run
 from spikemorph.graph.grid import Grid
+from spikemorph.layers.integer_pass import IntegerPass
 from spikemorph.quant import Quantisation
 from spikemorph.spiking import DenseEngine
-from spikemorph.spiking.integer_pass import IntegerPass
 
 
 class Padded(nn.Module):
@@ -49,7 +49,7 @@ def test_padded_sums_convert_exactly(joined: bool) -> None:
     found = convert_graph(graph, x, grid=Grid.of(0.0, 1.0), quantisation=Quantisation())
     assert found.certificate.level == "A" and found.certificate.steps_required is not None
     trace = DenseEngine(found.network).run(x, found.certificate.steps_required)
-    assert torch.equal(trace.outputs[-1].long(), IntegerPass(found.network)(x).long())
+    assert torch.equal(trace.outputs[-1].long(), IntegerPass(found.network.graph)(x).long())
 
 
 class Normed(nn.Module):

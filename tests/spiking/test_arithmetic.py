@@ -19,41 +19,16 @@ from spikemorph.graph.tables import on_integers, on_ranges
 from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.ladder import Ladder, Line, climb
 from spikemorph.layers.linear import Linear
-from spikemorph.layers.ranges import Range, total, weighted
+from spikemorph.layers.ranges import Range, bits, total, weighted
 from spikemorph.layers.readout import Readout
 from spikemorph.layers.shape import Reshape
-from spikemorph.quant.widths import bits
+from spikemorph.layers.staircase import staircase
 from spikemorph.spiking import DenseEngine, ReferenceEngine, SpikingNetwork
-from spikemorph.spiking.arithmetic import carrier, nearest_powers, probed
-from spikemorph.spiking.neurons import STBIF, nearest_power
+from spikemorph.spiking.neurons import STBIF, nearest_power, nearest_powers
 from spikemorph.spiking.settling import ranges
-from spikemorph.spiking.staircase import staircase
 
 Build = Callable[..., Any]
-CPU = torch.device("cpu")
 NONE = ((0, 0), (0, 0))
-
-
-def bound_of(load: float) -> Range:
-    edge = torch.zeros(1, dtype=torch.float64)
-    return Range(edge, edge, load)
-
-
-@pytest.mark.parametrize(
-    ("load", "kind"),
-    [
-        (2**23 - 1, torch.float32),  # doubled, since an increment is a difference of two sums
-        (2**23, torch.int64),
-        (2**52 - 1, torch.int64),
-    ],
-)
-def test_the_carrier_holds_every_difference(load: int, kind: torch.dtype) -> None:
-    assert carrier(bound_of(load), CPU, "n") is kind
-
-
-def test_sums_beyond_53_bits_are_refused_by_name() -> None:
-    with pytest.raises(GraphError, match=r"node 'wide': .*53 bits.*fewer weight bits"):
-        carrier(bound_of(2.0**52), CPU, "wide")
 
 
 @pytest.mark.parametrize(
@@ -106,22 +81,6 @@ def wide_conv(peak: int) -> Convolution:
     return Convolution(weight, None, (1, 1), ((1, 1), (1, 1)), (1, 1))
 
 
-def test_a_product_that_rounds_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What TF32, bfloat16 or a Winograd transform would do to float32 products."""
-    op, source, shape = wide_conv(100), [Range.of(-100, 100)], (4, 6, 6)
-    assert probed(op, source, shape, torch.float32) is torch.float32
-    exact = Convolution.products
-    monkeypatch.setattr(
-        Convolution,
-        "products",
-        lambda self, x: (
-            exact(self, x) if not x.is_floating_point() else exact(self, x).bfloat16().to(x)
-        ),
-    )
-    assert probed(op, source, shape, torch.float32) is torch.int64
-    assert probed(op, source, shape, torch.int64) is torch.int64
-
-
 def convolutional(even_ladder: Build, chain: Build) -> tuple[SpikingNetwork, Tensor]:
     """Two convolutions and a linear layer; sums of up to some hundred thousand."""
     generator = torch.Generator().manual_seed(1)
@@ -153,7 +112,7 @@ def test_the_engine_stays_exact_where_products_round(
             op,
             "products",
             lambda self, x, exact=op.products: (
-                exact(self, x).bfloat16().to(x) if x.is_floating_point() else exact(self, x)
+                exact(self, x).bfloat16().to(x) if x.dtype is torch.float32 else exact(self, x)
             ),
         )
     assert torch.equal(DenseEngine(network).run(x.float(), steps).outputs[-1], wanted)

@@ -22,10 +22,9 @@ from spikemorph.layers.joining import Add, Concat
 from spikemorph.layers.ladder import Ladder, along_channels
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.pooling import GlobalMax, MaxPool, SumPool
-from spikemorph.layers.ranges import Range
+from spikemorph.layers.ranges import Range, bits
 from spikemorph.layers.readout import Readout
 from spikemorph.layers.shape import Reshape
-from spikemorph.quant.widths import bits
 from spikemorph.spiking import Coding, Neuron, ReferenceEngine, Schedule, SpikingNetwork, Trace
 from spikemorph.spiking.neurons import STBIF, group, pow2
 from spikemorph.spiking.settling import Settling, membrane_peak, ranges, settling

@@ -17,7 +17,7 @@ from spikemorph.graph.interpret import run_integers
 from spikemorph.layers.ladder import climb
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.readout import Readout
-from spikemorph.spiking import DenseEngine, Neuron, ReferenceEngine, Schedule, SpikingNetwork, dense
+from spikemorph.spiking import DenseEngine, Neuron, ReferenceEngine, Schedule, SpikingNetwork
 from spikemorph.spiking.coding import BitPlane, Repeated, Thermometer
 from spikemorph.spiking.neurons import BIF, IF, SNM, STBIF, burst, few_spikes, group, pow2
 from spikemorph.spiking.settling import settling
@@ -153,11 +153,12 @@ def test_nothing_happens_after_a_silent_step(
 def test_stopping_early_and_cutting_time_change_nothing(
     neuron: Neuron, chunk: int, chain: Build, even_ladder: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The dense engine in chunks of 16, of `chunk`, and in one piece without an early stop."""
+    """The dense engine in its own chunks, and in chunks of `chunk`, to the last step."""
     graph, x = deep(chain, even_ladder, seed=4)
     network = to_spiking(graph, neuron, coding=BitPlane())
     wanted = DenseEngine(network).run(x, 64, record=True)
-    monkeypatch.setattr(dense, "CHUNK", chunk)
+    monkeypatch.setattr(DenseEngine, "stride", chunk)
+    monkeypatch.setattr(DenseEngine, "stops", False)
     found = DenseEngine(network).run(x, 64, record=True)
     assert torch.equal(found.outputs, wanted.outputs)
     assert torch.equal(found.settled, wanted.settled)

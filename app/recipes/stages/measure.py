@@ -5,8 +5,8 @@ from typing import Any
 from spikemorph.convert import certify, load_certified
 from spikemorph.convert.certificate import curve_steps
 from spikemorph.graph.saving import load_graph_file
+from spikemorph.layers.integer_pass import IntegerPass
 from spikemorph.spiking import DenseEngine
-from spikemorph.spiking.integer_pass import IntegerPass
 
 from ...measures.evaluation import evaluate, float_answers
 from ...sources.tasks import task_for
@@ -27,7 +27,7 @@ def measure(bench: Bench) -> None:
         task=task,
     )  # fmt: skip
     whole, labels = bench.test_values(0)
-    integers = task.answers(IntegerPass(network).outputs(whole))
+    integers = task.answers(IntegerPass(network.graph).outputs(whole))
     everything = {
         "n": len(whole),
         "float_accuracy": task.share(float_answers(graph, whole, task), labels),

@@ -12,12 +12,13 @@ from spikemorph.conversion import Conversion
 from spikemorph.convert import read_torch
 from spikemorph.convert.certificate import curve_steps
 from spikemorph.graph import InputError, run
+from spikemorph.graph.batches import batch_size
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.tasks import task_of
-from spikemorph.measures.evaluation import batch_size, measure
+from spikemorph.measures.evaluation import measure
 from spikemorph.quant import Quantisation
 from spikemorph.sources.models import normalised
-from spikemorph.spiking import DenseEngine, ReferenceEngine, Trace
+from spikemorph.spiking import DenseEngine, ReferenceEngine, SpikingNetwork, Trace
 from spikemorph.spiking.exits import NEVER, confidence, conformal_threshold, exit_steps
 from spikemorph.zoo import Samples, build_model, load_data
 
@@ -34,14 +35,15 @@ def samples() -> Samples:
     return load_data("digits:test:60")
 
 
-class Broken:
+class Broken(DenseEngine):
     """A simulator with a defect: `change` spoils the outputs of a sound one."""
 
-    def __init__(self, engine: DenseEngine, change: Callable[[Tensor], Tensor]) -> None:
-        self.engine, self.change = engine, change
+    def __init__(self, network: SpikingNetwork, change: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(network)
+        self.change = change
 
     def run(self, x: Tensor, steps: int, *, record: bool = False) -> Trace:
-        trace = self.engine.run(x, steps)
+        trace = super().run(x, steps)
         outputs = self.change(trace.outputs.clone())
         return Trace(outputs, trace.positive, trace.negative, trace.settled, trace.trains)
 
@@ -58,8 +60,8 @@ def test_a_defect_of_one_unit_in_one_logit_is_counted(
     engine = DenseEngine(network)
     x = samples.values()
     assert measure(network, engine, x, steps).mismatches(steps) == 0
-    batches = -(-len(x) // batch_size(network, steps))
-    found = measure(network, Broken(engine, spoil), x, steps)
+    batches = -(-len(x) // batch_size(network.graph, engine.stride))
+    found = measure(network, Broken(network, spoil), x, steps)
     assert found.mismatches(steps) == batches
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from spikemorph import load_graph
 from spikemorph.convert import certify
 from spikemorph.graph.grid import Grid
+from spikemorph.layers.integer_pass import IntegerPass
 from spikemorph.prune import Lesson
 from spikemorph.quant import Quantisation
 from spikemorph.robust import Attack, Draws, Threat, attacks
@@ -21,7 +22,6 @@ from spikemorph.robust.cascade.worst_case import worst_case
 from spikemorph.robust.paths.exact import exact_target
 from spikemorph.spiking import Coding, DenseEngine, Neuron, Schedule, SpikingNetwork
 from spikemorph.spiking.coding import AnalogFirstStep, BitPlane
-from spikemorph.spiking.integer_pass import IntegerPass
 from spikemorph.spiking.neurons import STBIF, pow2
 from spikemorph.train import DataTensors, TrainSettings
 from spikemorph.training.quantisation_aware import train_converted
@@ -89,7 +89,7 @@ def test_worst_case_images_have_equal_logits_and_robustness(
 
 def assert_equal_on(network: SpikingNetwork, found: WorstCase) -> None:
     spikes = settled(network, found.adversarial)
-    assert torch.equal(spikes, IntegerPass(network)(found.adversarial))
+    assert torch.equal(spikes, IntegerPass(network.graph)(found.adversarial))
     right = network.readout.real(spikes).flatten(1).argmax(1) == Y
     clean = network.readout.real(settled(network, X)).flatten(1).argmax(1) == Y
     assert torch.equal(clean, found.clean)
@@ -100,7 +100,7 @@ def assert_equal_on(network: SpikingNetwork, found: WorstCase) -> None:
 
 def test_all_images_of_all_attacks_by_all_paths_have_equal_logits(network: SpikingNetwork) -> None:
     """Each attack by itself, by each path, on every sample: nothing is left out for survivors."""
-    target, integers = exact_target("digits", network), IntegerPass(network)
+    target, integers = exact_target("digits", network), IntegerPass(network.graph)
     draws = Draws.of(SEED, torch.arange(8))
     seen = []
     for attack in cascade(Threat("linf", 24 / 255)):
@@ -123,4 +123,4 @@ def test_every_attack_of_the_table_is_in_the_law() -> None:
 def test_a_network_cut_short_is_told_apart(network: SpikingNetwork) -> None:
     """The law can fail: after one step the spiking network is another."""
     trace = DenseEngine(network, most_steps=1).run(X, 1)
-    assert not torch.equal(trace.outputs[-1].to(torch.int64), IntegerPass(network)(X))
+    assert not torch.equal(trace.outputs[-1].to(torch.int64), IntegerPass(network.graph)(X))

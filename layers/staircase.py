@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spikemorph.layers.ladder import Ladder, along_channels, climb
-from spikemorph.layers.ranges import Range
+from .ladder import Ladder, along_channels, climb
+from .ranges import Range
 
 MOST_RUNGS = 4096  # checking more takes longer than it saves
 
@@ -30,7 +30,7 @@ class Staircase:
         """The level of every sum (sample, channel, ...), in a floating type where it was proved."""
         if self.slope is not None and self.offset is not None:
             slope, offset = (along_channels(t, sums) for t in (self.slope, self.offset))
-            level = torch.addcmul(offset, sums.to(slope.dtype), slope).floor_()
+            level = torch.mul(sums.to(slope.dtype), slope).add_(offset).floor_()
             return level.clamp_(self.ladder.smin, self.ladder.smax)
         if not self.capped and self.ladder.line is not None:
             return self.ladder.line(sums.long()).clamp(min=self.ladder.smin)
@@ -51,6 +51,14 @@ def staircase(ladder: Ladder, bound: Range, kind: torch.dtype, *, capped: bool) 
         if _proved(fast, rungs, bound):
             return fast
     return slow
+
+
+def top_level(ladder: Ladder, sums: Tensor) -> int:
+    """The highest level that sums (channel,) reach when the ladder has no top."""
+    rows = ladder.rungs if ladder.line is None else ladder.line.threshold
+    assert rows is not None
+    wide = sums.to(torch.int64).expand(max(len(rows), len(sums)))[None]
+    return int((climb(ladder, wide) if ladder.line is None else ladder.line(wide)).max())
 
 
 def _centred(slope: Tensor, offset: Tensor, rungs: Tensor, smin: int) -> Tensor:

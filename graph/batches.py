@@ -1,0 +1,21 @@
+"""How many samples are computed together: the one rule, for every pass over many samples."""
+
+from math import prod
+
+from .graph import Graph
+from .interpret import shapes
+
+CACHED = 2**19  # numbers of the widest edge that are worked on at once: more leave the caches
+HELD = 2**24  # numbers that are kept from one node to the next
+MOST = 256  # samples: more save nothing
+
+
+def batch_size(graph: Graph, times: int = 1) -> int:
+    """Samples of which the widest edge, `times` over (steps taken together), stays in the caches."""
+    widest = max(prod(shape) for shape in shapes(graph).values())
+    return samples_within(CACHED, widest * times)
+
+
+def samples_within(numbers: int, each: int) -> int:
+    """How many samples of `each` numbers make at most so many; one at least."""
+    return max(1, min(MOST, numbers // max(1, each)))
