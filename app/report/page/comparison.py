@@ -7,7 +7,7 @@ from ..blocks import Block, Cell, Figure, Prose, Table
 from ..plots_bars import Ratios, ratios
 from ..plots_curves import Curves, Series, curves
 from ..shapes import NUMBER, TEXT, WHOLE, ListOf, MapOf, Maybe, Plain, Shape
-from .forms import FORMS, SHORT, called
+from .costs.forms import FORMS, SHORT, called
 
 SHAPE: Shape = {
     "data": TEXT,

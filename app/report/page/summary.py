@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from .. import formats
 from ..robust import eps_text
 from ..shapes import Plain
-from .forms import called
-from .robustness_gates import red_flags, tally
-from .robustness_words import SHORT, largest
+from .costs.forms import called
+from .robustness.gates import red_flags, tally
+from .robustness.words import SHORT, largest
 from .sparsity import totals
 
 Parts = Mapping[str, Plain]

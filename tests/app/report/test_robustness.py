@@ -12,8 +12,8 @@ from PIL import Image
 from spikemorph.graph import InputError
 from spikemorph.report.blocks import Block, Checklist, Code, Facts, Figure, Fold, Prose, Table
 from spikemorph.report.html import missing_parts, render_report
-from spikemorph.report.page.robustness import TWIN, robustness
-from spikemorph.report.page.robustness_examples import enlarged, enlargement
+from spikemorph.report.page.robustness.examples import enlarged, enlargement
+from spikemorph.report.page.robustness.section import TWIN, robustness
 from spikemorph.report.page.summary import key_figures, subtitle, title
 from spikemorph.report.plots_pictures import png
 from spikemorph.report.record import Report

@@ -30,12 +30,11 @@ from spikemorph.report.page import (
     accuracy,
     certificate,
     comparison,
-    energy,
-    memory,
     model,
     sparsity,
     spikes,
 )
+from spikemorph.report.page.costs import energy, memory
 from spikemorph.report.page.summary import key_figures
 from spikemorph.report.record import Report
 from spikemorph.report.sections import SECTIONS, Section, sections_of

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from .. import formats
-from ..robust import eps_text
-from ..shapes import NUMBER, Kind, Plain
+from ... import formats
+from ...robust import eps_text
+from ...shapes import NUMBER, Kind, Plain
 
 PERCENT = Kind("a percentage, 0 to 100", lambda v: NUMBER.holds(v) and 0 <= v <= 100)
 FRACTION = Kind("a fraction, 0 to 1", lambda v: NUMBER.holds(v) and 0 <= v <= 1)

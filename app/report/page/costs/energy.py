@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 
-from .. import formats
-from ..blocks import Block, Cell, Figure, Fold, Prose, Table
-from ..plots_bars import Ratios, ratios
-from ..shapes import ANYTHING, NUMBER, TEXT, TRUTH, WHOLE, ListOf, MapOf, Maybe, Plain, Shape
-from .energy_layers import COUNTED, ROW, counted, layers
-from .energy_limits import BREAK_EVEN, FIT, break_even, chip, constants
+from ... import formats
+from ...blocks import Block, Cell, Figure, Fold, Prose, Table
+from ...plots_bars import Ratios, ratios
+from ...shapes import ANYTHING, NUMBER, TEXT, TRUTH, WHOLE, ListOf, MapOf, Maybe, Plain, Shape
 from .forms import ANN, DENSE_SPIKING, FORMS, MASKED, SHORT, called
+from .layers import COUNTED, ROW, counted, layers
+from .limits import BREAK_EVEN, FIT, break_even, chip, constants
 from .memory import SHAPE as MEMORY
 
 _BAND: Shape = {

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from .. import formats
-from ..blocks import Block, Check, Checklist
-from ..shapes import TEXT, TRUTH, WHOLE, ListOf, Maybe, Plain, Shape
+from ... import formats
+from ...blocks import Block, Check, Checklist
+from ...shapes import TEXT, TRUTH, WHOLE, ListOf, Maybe, Plain, Shape
 
 GATE: Shape = {
     "name": TEXT,

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from .. import formats
-from ..blocks import Block, Figure, Group, Prose
-from ..plots import drawing, mark, words
-from ..plots_pictures import CHANNELS, picture
-from ..robust import eps_text
-from ..shapes import TEXT, WHOLE, Kind, ListOf, Plain, Shape
-from .robustness_words import EPS
+from ... import formats
+from ...blocks import Block, Figure, Group, Prose
+from ...plots import drawing, mark, words
+from ...plots_pictures import CHANNELS, picture
+from ...robust import eps_text
+from ...shapes import TEXT, WHOLE, Kind, ListOf, Plain, Shape
+from .words import EPS
 
 _PIXEL = Kind("a pixel, 0 to 255", lambda v: WHOLE.holds(v) and 0 <= v <= 255)
 EXAMPLE: Shape = {

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 
-from .. import formats
-from ..blocks import Block, Code, Facts, Prose
-from ..robust import eps_text
-from ..shapes import ANYTHING, NUMBER, TEXT, WHOLE, Kind, ListOf, MapOf, Maybe, Plain, Shape
-from .robustness_curves import convergence, over_eps, whole_range
-from .robustness_examples import EXAMPLE, examples
-from .robustness_gates import GATE, checklist, verdict
-from .robustness_tables import CORRUPTIONS, MEMBER, PATH, corruptions, members, paths, worst_cases
-from .robustness_words import EPS, PERCENT, called, largest, share, threat
+from ... import formats
+from ...blocks import Block, Code, Facts, Prose
+from ...robust import eps_text
+from ...shapes import ANYTHING, NUMBER, TEXT, WHOLE, Kind, ListOf, MapOf, Maybe, Plain, Shape
+from .curves import convergence, over_eps, whole_range
+from .examples import EXAMPLE, examples
+from .gates import GATE, checklist, verdict
+from .tables import CORRUPTIONS, MEMBER, PATH, corruptions, members, paths, worst_cases
+from .words import EPS, PERCENT, called, largest, share, threat
 
 TWIN = "robustness_ann"  # the part of a run that holds the same evaluation of the float network
 

@@ -1,9 +1,9 @@
 """Part of the section on energy: break-even spike rates, whether a chip holds it, price constants."""
 
-from .. import formats
-from ..blocks import Block, Figure, Fold, Prose, Table
-from ..plots_curves import Curves, Series, curves
-from ..shapes import NUMBER, TEXT, TRUTH, WHOLE, ListOf, Maybe, Plain, Shape
+from ... import formats
+from ...blocks import Block, Figure, Fold, Prose, Table
+from ...plots_curves import Curves, Series, curves
+from ...shapes import NUMBER, TEXT, TRUTH, WHOLE, ListOf, Maybe, Plain, Shape
 from .forms import called
 
 BREAK_EVEN: Shape = {

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from .. import formats
-from ..blocks import Block, Figure, Fold, Prose, Table
-from ..plots_bars import Bar, Bars, bars
-from ..shapes import NUMBER, TEXT, WHOLE, ListOf, MapOf, Maybe, Plain, Shape
+from ... import formats
+from ...blocks import Block, Figure, Fold, Prose, Table
+from ...plots_bars import Bar, Bars, bars
+from ...shapes import NUMBER, TEXT, WHOLE, ListOf, MapOf, Maybe, Plain, Shape
 
 _LEVELS = ("weights", "model", "runtime")
 SHAPE: Shape = {

@@ -1,11 +1,11 @@
 """Tables of robustness: eps, members of the ensemble, gradient paths, corruptions."""
 
-from .. import formats
-from ..blocks import Block, Cell, Fold, Prose, Table
-from ..plots_spikes import LEVELS, share_bar
-from ..robust import eps_text
-from ..shapes import NUMBER, TEXT, TRUTH, WHOLE, ListOf, Maybe, Plain, Shape
-from .robustness_words import FRACTION, PERCENT, same_eps, share
+from ... import formats
+from ...blocks import Block, Cell, Fold, Prose, Table
+from ...plots_spikes import LEVELS, share_bar
+from ...robust import eps_text
+from ...shapes import NUMBER, TEXT, TRUTH, WHOLE, ListOf, Maybe, Plain, Shape
+from .words import FRACTION, PERCENT, same_eps, share
 
 MEMBER: Shape = {
     "name": TEXT,

@@ -1,11 +1,11 @@
 """Plots of robustness: accuracy over eps, with intervals, and over the steps of an attack."""
 
-from .. import formats
-from ..blocks import Block, Figure, Group
-from ..plots_curves import Curves, Series, curves
-from ..robust import eps_text
-from ..shapes import Plain
-from .robustness_words import largest, same_eps, share
+from ... import formats
+from ...blocks import Block, Figure, Group
+from ...plots_curves import Curves, Series, curves
+from ...robust import eps_text
+from ...shapes import Plain
+from .words import largest, same_eps, share
 
 _WORST = "worst case"  # the line of that name in an evaluation's curves
 _GATES = "(gates)"  # ends the names of lines that gates measured, on their own samples

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from .. import formats
-from ..blocks import Block, Figure, Fold, Table
-from ..plots_bars import MOST, Bar, Bars, bars
-from ..shapes import NUMBER, Kind, Plain
+from ... import formats
+from ...blocks import Block, Figure, Fold, Table
+from ...plots_bars import MOST, Bar, Bars, bars
+from ...shapes import NUMBER, Kind, Plain
 from .forms import SPIKING
 
 _PURPOSES = (
