@@ -63,10 +63,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Group:
-    """Figures that stand beside each other where there is room; ``size`` is half or quarter."""
+    """Figures that stand beside each other where there is room; ``size`` is half or quarter.
+
+    `keys`, shown as ``keyed_by``, are those of all figures.
+    """
 
     figures: tuple[Figure, ...]
     size: str = "half"
+    keys: tuple[str, ...] = ()
+    keyed_by: str = "sign"
     kind: str = "group"
 
 

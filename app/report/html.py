@@ -15,7 +15,8 @@ from spikemorph.graph import InputError
 from spikemorph.graph.saving import write_bytes
 
 from .blocks import Block
-from .page.summary import key_figures, subtitle, title
+from .page.sentence import sentence
+from .page.summary import key_figures, title
 from .plots import SAMPLES
 from .record import PARTS, Report
 from .sections import SECTIONS, Section, sections_of
@@ -49,7 +50,7 @@ def render_report(report: Report, sections: tuple[Section, ...] = SECTIONS) -> s
     style, script = _asset("page.css"), _asset("page.js")
     return _environment().get_template("page.html").render(
         title=title(report.parts),
-        subtitle=subtitle(report.parts),
+        sentence=sentence(report.parts),
         figures=key_figures(report.parts),
         sections=shown,
         style=Markup(style),

@@ -150,7 +150,7 @@ def _over_time(part: Plain) -> Figure:
     dashed = ", ".join(name for name, _ in levels)
     plot = Curves(
         "Accuracy and agreement over time steps", "time steps", "per cent of samples",
-        tuple(series), tuple(levels), _bound(part), doubling=True, high=100.5,
+        tuple(series), tuple(levels), _bound(part), doubling=True, measured=True, high=100,
     )  # fmt: skip
     reading = f"Agreement: the class is the {whom} network's." + (
         f" Dashed: {dashed}." if levels else ""
@@ -177,7 +177,7 @@ def _mismatches(part: Plain) -> Figure:
     plot = Curves(
         "Output integers that differ from the integer network", "time steps",
         "per cent of output integers", (Series("differ", points),), (), _bound(part),
-        doubling=True, low=0,
+        doubling=True, measured=True, low=0,
     )  # fmt: skip
     reading = "Every output integer of every sample is compared. Level A proves zero at the line."
     return Figure("Mismatching logits", lambda width: curves(plot, width), reading, half=True)
@@ -194,7 +194,7 @@ def _spikes(part: Plain) -> Figure:
     )
     plot = Curves(
         "Spikes of one inference", "time steps", "spikes", (Series("spikes", points),),
-        doubling=True, low=0,
+        doubling=True, measured=True, low=0,
     )  # fmt: skip
     return Figure("Spikes of one inference", lambda width: curves(plot, width), half=True)
 

@@ -123,6 +123,25 @@ def comparison(parts: Mapping[str, Plain]) -> list[Block]:
     return [_scatter(placed), table] if len(placed) > 1 else [table]
 
 
+def extremes(part: Plain) -> str:
+    """Which network is right most often, and which needs the fewest operations, in one sentence."""
+    networks = part["networks"]
+    text = f"{formats.plural(len(networks), 'network')} on {_where(part)}"
+    right = [n for n in networks if n.get("accuracy") is not None]
+    counted = [n for n in networks if n.get("synops") is not None]
+    found = []
+    if right:
+        best = max(right, key=lambda n: n["accuracy"])
+        found.append(f"{best['name']} is right most often ({formats.percent(best['accuracy'])})")
+    if counted:
+        least = min(counted, key=lambda n: n["synops"])
+        found.append(
+            f"{least['name']} needs the fewest synaptic operations ({formats.count(least['synops'])} "
+            "per inference)"
+        )
+    return f"{text}: {' and '.join(found)}." if found and len(networks) > 1 else f"{text}."
+
+
 def _where(part: Plain) -> str:
     return f"{part['data']}, {formats.plural(part['n'], 'sample')}" if "n" in part else part["data"]
 

@@ -86,7 +86,7 @@ def conversion(parts: Mapping[str, Plain]) -> list[Block]:
             rows.append((f"{name[0].upper()}{name[1:]}", _listed(own)))
     table = Table(
         "Every node of the model, and what becomes of it",
-        ("<Node", "<Operation", "<Output", "<Fate", "<What becomes of it"),
+        ("<Node", "<Fate", "<Operation", "<Output", "<What becomes of it"),
         tuple(_row(node, found) for node, found in fates),
     )
     refused = sum(not node["converts"] for node in nodes)
@@ -111,7 +111,7 @@ def _row(node: Plain, found: str) -> tuple[str | Cell, ...]:
     tone = {NEURONS: "tag c0", ANALOG: "tag c1", FOLDED: "tag c2", REFUSED: "tag bad"}
     words = {NEURONS: "neuron", WEIGHTS: "weights", FOLDED: "folded", ANALOG: "analog"}
     tag = Cell(words.get(found, "kept" if found == KEPT else "refused"), tone.get(found, "tag"))
-    return (node["name"], node["op"], formats.shape(node["shape"]), tag, node["reason"])
+    return (node["name"], tag, node["op"], formats.shape(node["shape"]), node["reason"])
 
 
 def _listed(names: list[str]) -> str:

@@ -14,7 +14,7 @@ from spikemorph.report.blocks import Block, Checklist, Code, Facts, Figure, Fold
 from spikemorph.report.html import missing_parts, render_report
 from spikemorph.report.page.robustness.examples import enlarged, enlargement
 from spikemorph.report.page.robustness.section import TWIN, robustness
-from spikemorph.report.page.summary import key_figures, subtitle, title
+from spikemorph.report.page.summary import key_figures, title
 from spikemorph.report.plots_pictures import png
 from spikemorph.report.record import Report
 from spikemorph.report.robust import eps_text, robustness_lines
@@ -336,9 +336,6 @@ def test_the_head_of_the_page_never_shows_robust_accuracy_without_its_flags() ->
         assert (found["Sanity gates"].value, found["Sanity gates"].tone) == (value, tone)
         assert found["Robust accuracy"].tone == ""
     assert title({"robustness": PART}) == "net"
-    assert subtitle({"robustness": PART}).startswith(
-        "A spiking network, converted exactly, attacked"
-    )
 
 
 def test_a_run_without_a_twin_lacks_nothing() -> None:

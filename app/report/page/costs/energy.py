@@ -135,14 +135,15 @@ def _ratio_title(name: str, band: Plain) -> str:
 def _bands(bands: list[Plain]) -> Table:
     rows: tuple[tuple[str | Cell, ...], ...] = tuple(
         (
-            called(band["against"]), *(formats.factor(band[k]) for k in ("min", "median", "max")),
+            called(band["against"]),
             Cell(band["verdict"], {"lower": "good", "higher": "bad"}.get(band["verdict"], "")),
+            *(formats.factor(band[k]) for k in ("min", "median", "max")),
         )
         for band in bands
     )  # fmt: skip
     return Table(
         "Sparse SNN against each baseline",
-        ("<Baseline", "Least", "Median", "Most", "<Energy of the SNN"),
+        ("<Baseline", "<The SNN's energy", "Least", "Median", "Most"),
         rows,
     )
 

@@ -94,13 +94,8 @@ def _figure(part: Plain) -> Figure:
         if bits is not None
     )
     plot = Bars("Size of the weights", "KiB", drawn)
-    return Figure(
-        "Size of the weights",
-        lambda width: bars(plot, width),
-        "",
-        ("weights", "index"),
-        keyed_by="bar",
-    )
+    keys = ("weights", "index") if index else ()
+    return Figure(plot.label, lambda width: bars(plot, width), "", keys, keyed_by="bar")
 
 
 def _levels(part: Plain) -> Table:

@@ -26,7 +26,7 @@ def over_eps(part: Plain, twin: Plain | None) -> list[Block]:
     series.append(_worst(part, _WORST))
     found = tuple(line for line in series if line.points)
     label = "Accuracy against eps"
-    plot = Curves(label, _axis(part), "per cent of samples", found, low=0, high=100.5)
+    plot = Curves(label, _axis(part), "per cent of samples", found, measured=True, low=0, high=100)
     reading = (
         "Each line is what is left after an attack and all before it; none is ever above one before. "
         "Upright strokes: 95 % intervals."
@@ -44,7 +44,7 @@ def whole_range(part: Plain) -> list[Block]:
     if not series:
         return []
     label = "Accuracy up to the whole range of inputs"
-    plot = Curves(label, _axis(part), "per cent of samples", series, low=0, high=100.5)
+    plot = Curves(label, _axis(part), "per cent of samples", series, measured=True, low=0, high=100)
     reading = (
         "On the gates' samples, each point attacked by itself. A line that rises, or that does not reach "
         "zero, shows an attack that fails."
@@ -76,9 +76,16 @@ def _over_steps(lines: Plain, label: str, y_name: str) -> Curves:
         for name, points in lines.items()
         if points
     )
-    ends = (0.0, 100.5) if y_name.startswith("per cent") else (None, None)
+    ends = (0.0, 100.0) if y_name.startswith("per cent") else (None, None)
     return Curves(
-        label, "steps of the attack", y_name, series, doubling=True, low=ends[0], high=ends[1]
+        label,
+        "steps of the attack",
+        y_name,
+        series,
+        doubling=True,
+        measured=True,
+        low=ends[0],
+        high=ends[1],
     )
 
 

@@ -10,7 +10,7 @@ from .curves import convergence, over_eps, whole_range
 from .examples import EXAMPLE, examples
 from .gates import GATE, checklist, verdict
 from .tables import CORRUPTIONS, MEMBER, PATH, corruptions, members, paths, worst_cases
-from .words import EPS, PERCENT, called, largest, share, threat
+from .words import EPS, PERCENT, called, headline, largest, same_eps, share, threat, trained_for
 
 TWIN = "robustness_ann"  # the part of a run that holds the same evaluation of the float network
 
@@ -32,6 +32,7 @@ SHAPE: Shape = {
     "steps": Maybe(WHOLE),
     "classes": WHOLE,
     "norm": TEXT,
+    "trained_eps?": Maybe(EPS),
     "seed": WHOLE,
     "sparsity": {"weights": Maybe(WHOLE), "nonzero": Maybe(WHOLE)},
     "clean": {"accuracy": PERCENT, "low": PERCENT, "high": PERCENT},
@@ -74,18 +75,22 @@ def robustness(parts: Mapping[str, Plain]) -> list[Block]:
 
 
 def _found(part: Plain) -> str:
-    clean, last = part["clean"], largest(part)
+    clean, row, last = part["clean"], headline(part), largest(part)
     start = (
         f"Of {formats.plural(part['n'], 'sample')} of {part['data']}, the network is right on "
         f"{share(clean['accuracy'], clean['low'], clean['high'])} without attack"
     )
-    if last is None:
+    if row is None or last is None:
         return f"{start}. No eps was attacked."
-    tried = _tried(last["attacks"])
-    return (
-        f"{start}, and on {share(last['worst_case'], *last['ci95'])} in the worst case of {tried} at "
-        f"eps {eps_text(last['eps'])}. In brackets: 95 % intervals."
+    why = ", for which it was trained" if trained_for(part, row) else ""
+    text = (
+        f"{start}, and on {share(row['worst_case'], *row['ci95'])} in the worst case of "
+        f"{_tried(row['attacks'])} at eps {eps_text(row['eps'])}{why}."
     )
+    if last is not row:
+        least = share(last["worst_case"], *last["ci95"])
+        text += f" At the largest, {eps_text(last['eps'])}, it is {least}."
+    return f"{text} In brackets: 95 % intervals."
 
 
 def _tried(rows: list[Plain]) -> str:
@@ -97,9 +102,10 @@ def _tried(rows: list[Plain]) -> str:
 
 def _beside(part: Plain, twin: Plain) -> str:
     """The float network that the spiking one was made from."""
-    own, last = largest(part), largest(twin)
+    own = headline(part)
+    last = None if own is None else same_eps(twin, own["eps"])
     text = f"Its float twin, attacked by itself, is right on {formats.percent(twin['clean']['accuracy'])}"
-    if own is None or last is None:
+    if last is None:
         return f"{text} without attack."
     return (
         f"{text} without attack and on {share(last['worst_case'], *last['ci95'])} in the worst case at "
