@@ -115,6 +115,13 @@ class Scale:
         """Round values within the ends, about `TICKS` of them."""
         return _decades(self, TICKS) if self.log else _even(self, TICKS)
 
+    def named_ticks(self) -> list[tuple[float, str]]:
+        """Where each tick stands, and what is written there: on even scales with equal decimals."""
+        ticks = self.ticks()
+        texts = [formats.tick(value) for value in ticks]
+        places = 0 if self.log else max((_decimals(text) for text in texts), default=0)
+        return [(self(value), formats.tick(value, places)) for value in ticks]
+
 
 def _even(scale: Scale, wanted: int) -> list[float]:
     if scale.high <= scale.low:
@@ -123,6 +130,10 @@ def _even(scale: Scale, wanted: int) -> list[float]:
     first = math.ceil(scale.low / step - 1e-9)
     last = math.floor(scale.high / step + 1e-9)
     return [round(k * step, 12) for k in range(first, last + 1)]
+
+
+def _decimals(text: str) -> int:
+    return 0 if "e" in text else len(text.partition(".")[2])
 
 
 def _step(span: float, wanted: int) -> float:
@@ -176,9 +187,9 @@ def _round_factor(value: float, *, up: bool) -> float:
 
 def axis_below(scale: Scale, y: float, title: str, top: float, width: float) -> list[Markup]:
     """Vertical grid lines from `top`, with their values and the axis' name below `y`."""
-    ticks = scale.ticks()
-    parts = [line(scale(v), top, scale(v), y, "grid") for v in ticks]
-    parts += tick_words([(scale(v), formats.tick(v)) for v in ticks], y + 16, width)
+    ticks = scale.named_ticks()
+    parts = [line(x, top, x, y, "grid") for x, _ in ticks]
+    parts += tick_words(ticks, y + 16, width)
     parts.append(line(scale.start, y, scale.end, y, "axis"))
     parts.append(words((scale.start + scale.end) / 2, y + 34, title, "name middle"))
     return parts
@@ -198,15 +209,15 @@ def tick_words(ticks: Iterable[tuple[float, str]], y: float, width: float) -> li
 
 def axis_left(scale: Scale, x: float, right: float) -> list[Markup]:
     """Horizontal grid lines to `right`, with their values left of `x`; see `room_left`."""
-    parts = [line(x, scale(v), right, scale(v), "grid") for v in scale.ticks()]
-    parts += [words(x - 6, scale(v) + 4, formats.tick(v), "tick end") for v in scale.ticks()]
+    parts = [line(x, y, right, y, "grid") for y, _ in scale.named_ticks()]
+    parts += [words(x - 6, y + 4, text, "tick end") for y, text in scale.named_ticks()]
     return parts
 
 
 def room_left(low: float, high: float, *, log: bool = False) -> float:
     """How wide the values of a scale with these ends are, in pixels, with some air."""
-    ticks = Scale(low, high, 0, 1, log).ticks()
-    return 18 + LETTER * max((len(formats.tick(v)) for v in ticks), default=0)
+    ticks = Scale(low, high, 0, 1, log).named_ticks()
+    return 18 + LETTER * max((len(text) for _, text in ticks), default=0)
 
 
 SPIKES = ("up", "down")  # the classes of spikes by their sign

@@ -101,10 +101,10 @@ def _scales(plot: Curves, width: int) -> tuple[Scale, Scale]:
 def _axis(plot: Curves, x: Scale, bottom: float, width: int) -> list[Markup]:
     """The x axis, with its ticks where points were measured or where values are round."""
     found = sorted({p[0] for s in plot.series for p in s.points})
-    values = found if plot.measured else x.ticks()
+    ticks = [(x(v), formats.tick(v)) for v in found] if plot.measured else x.named_ticks()
     parts = [line(x.start - AIR, bottom, x.end + AIR, bottom, "axis")]
-    parts += [line(x(v), bottom, x(v), bottom + 4, "axis") for v in values]
-    parts += tick_words([(x(v), formats.tick(v)) for v in values], bottom + 17, width)
+    parts += [line(place, bottom, place, bottom + 4, "axis") for place, _ in ticks]
+    parts += tick_words(ticks, bottom + 17, width)
     parts.append(words((x.start + x.end) / 2, bottom + 36, plot.x_name, "name middle"))
     return parts
 

@@ -64,6 +64,8 @@ def test_values_on_axes_are_round_apart_and_inside_the_picture(width: int, doubl
         i for i in ElementTree.fromstring(svg).iter("text") if "tick" in (i.get("class") or "")
     ]
     assert len(ticks) >= 6 and not any("." in (tick.text or "") for tick in ticks)
+    named = [text for _, text in Scale(98.2, 99.2, 0, 1).named_ticks()]
+    assert named == ["98.2", "98.4", "98.6", "98.8", "99.0", "99.2"]
     below = [t for t in ticks if "middle" in (t.get("class") or "")]
     spans = []
     for tick in ticks:

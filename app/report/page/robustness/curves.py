@@ -1,5 +1,7 @@
 """Plots of robustness: accuracy over eps, with intervals, and over the steps of an attack."""
 
+from collections.abc import Mapping
+
 from ... import formats
 from ...blocks import Block, Figure, Group
 from ...plots_curves import Curves, Series, curves
@@ -33,6 +35,19 @@ def over_eps(part: Plain, twin: Plain | None) -> list[Block]:
     )
     keys = tuple(line.name for line in found)
     return [Figure(label, lambda width: curves(plot, width), reading, keys)]
+
+
+def networks_over_eps(parts: Mapping[str, Plain]) -> Figure:
+    """The worst case of several networks, by name, against eps."""
+    found = tuple(
+        line for line in (_worst(part, name) for name, part in parts.items()) if line.points
+    )
+    label = "Worst case against eps"
+    axis = _axis(next(iter(parts.values())))
+    plot = Curves(label, axis, "per cent of samples", found, measured=True, low=0, high=100)
+    keys = tuple(line.name for line in found)
+    reading = "Upright strokes: 95 % intervals."
+    return Figure(label, lambda width: curves(plot, width), reading, keys)
 
 
 def whole_range(part: Plain) -> list[Block]:
