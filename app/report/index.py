@@ -16,7 +16,7 @@ from .page.robustness.curves import networks_over_eps
 from .page.robustness.words import headline
 from .page.sentence import sentence
 from .page.summary import KeyFigure, key_figures
-from .record import PARTS, Report, read_run
+from .record import Report, holds_parts, read_run
 from .robust import eps_text
 from .shapes import Plain
 from .templates import Page, Shown, rendered
@@ -54,11 +54,7 @@ def networks_in(folder: Path) -> tuple[Network, ...]:
         If a part of one is damaged; names the folder, the file and the key.
     """
     inside = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    found = [
-        Network(path.name, _read(path))
-        for path in inside
-        if any((path / f"{part}.json").is_file() for part in PARTS)
-    ]
+    found = [Network(path.name, _read(path)) for path in inside if holds_parts(path)]
     order = [row["name"] for row in (_compared(found) or {"networks": []})["networks"]]
     placed = {name: place for place, name in enumerate(order)}
     return tuple(sorted(found, key=lambda network: placed.get(network.name, len(placed))))
@@ -89,27 +85,35 @@ def render_index(title: str, networks: tuple[Network, ...]) -> str:
     return rendered(Page("spikemorph run", title, said, (), tuple(shown)))
 
 
-def write_index(folder: Path, title: str = "") -> Path | None:
-    """Write the report of every network in a folder, and ``index.html`` beside them.
-
-    Returns
-    -------
-    Path or None
-        The index; None where the folder holds no networks.
+def write_index(folder: Path, title: str, networks: tuple[Network, ...]) -> Path:
+    """Write ``index.html`` in the folder that holds the networks' folders.
 
     Raises
     ------
     InputError
-        If a part of a network's run is damaged, or a file cannot be written.
+        If it cannot be written.
     """
-    networks = networks_in(folder)
-    if not networks:
-        return None
+    path = folder / INDEX
+    write_bytes(path, render_index(title, networks).encode())
+    return path
+
+
+def write_run(folder: Path, networks: tuple[Network, ...]) -> Path:
+    """Write the report of every network in its own folder, and the index beside them.
+
+    Returns
+    -------
+    Path
+        The index, called as the folder is.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be written.
+    """
     for network in networks:
         write_report(network.report, folder / network.name / REPORT)
-    path = folder / INDEX
-    write_bytes(path, render_index(title or folder.resolve().name, networks).encode())
-    return path
+    return write_index(folder, folder.resolve().name, networks)
 
 
 def _compared(networks: Sequence[Network]) -> Plain:
