@@ -26,7 +26,7 @@ GATES = GateSettings(
 )
 SUBJECT = Subject("toy", "made:24", "ann", weights=48, nonzero=40, network="toy-1")
 KEYS = {
-    *("model", "data", "n", "kind", "steps", "classes", "norm", "trained_eps", "seed", "sparsity",
+    *("model", "data", "n", "kind", "steps", "classes", "norm", "trained_eps", "seed", "sparsity"),
     *("clean", "eps", "curves", "paths", "gates", "examples", "corruptions", "per_sample", "reproduce"),
 }
 MEMBER_KEYS = {
