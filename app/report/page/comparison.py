@@ -2,36 +2,15 @@
 
 from collections.abc import Callable, Mapping
 
+from ...measures.comparison import Comparison
 from .. import formats
 from ..blocks import Block, Cell, Figure, Prose, Table
 from ..plots_bars import Ratios, ratios
 from ..plots_curves import Curves, Series, curves
-from ..shapes import NUMBER, TEXT, WHOLE, ListOf, MapOf, Maybe, Plain, Shape
+from ..shapes import Plain, shape_of
 from .costs.forms import FORMS, SHORT, called
 
-SHAPE: Shape = {
-    "data": TEXT,
-    "n?": WHOLE,
-    "networks": ListOf(
-        {
-            "name": TEXT,
-            "kind?": Maybe(TEXT),
-            "accuracy?": Maybe(NUMBER),
-            "integer_accuracy?": Maybe(NUMBER),
-            "float_accuracy?": Maybe(NUMBER),
-            "agreement?": Maybe(NUMBER),
-            "mismatching_logits?": Maybe(WHOLE),
-            "level?": Maybe(TEXT),
-            "steps?": Maybe(WHOLE),
-            "sparsity?": Maybe(NUMBER),
-            "spikes_per_inference?": Maybe(NUMBER),
-            "synops?": Maybe(NUMBER),
-            "storage_bits?": Maybe(NUMBER),
-            "verdict?": Maybe(TEXT),
-            "energy?": MapOf(Maybe(NUMBER)),
-        }
-    ),
-}
+SHAPE = shape_of(Comparison)
 # Of every measure: its key, its name, how it is written, and which of several is best.
 _MEASURES: tuple[
     tuple[str, str, Callable[[Plain], str], Callable[[list[Plain]], Plain] | None], ...

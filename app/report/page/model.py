@@ -2,26 +2,12 @@
 
 from collections.abc import Mapping
 
+from ...measures.results import Inspection
 from .. import formats
 from ..blocks import Block, Cell, Facts, Fold, Prose, Table
-from ..shapes import TEXT, TRUTH, WHOLE, ListOf, MapOf, Maybe, Plain, Shape
+from ..shapes import TEXT, MapOf, Plain, shape_of
 
-SHAPE: Shape = {
-    "model": TEXT,
-    "nodes": ListOf(
-        {
-            "name": TEXT,
-            "op": TEXT,
-            "shape": Maybe(ListOf(WHOLE)),
-            "converts": TRUTH,
-            "reason": TEXT,
-        }
-    ),
-    "supported": TRUTH,
-    "parameters": Maybe(WHOLE),
-    "unseen?": WHOLE,
-    "about?": MapOf(TEXT),
-}
+SHAPE = shape_of(Inspection) | {"about?": MapOf(TEXT)}
 NEURONS, WEIGHTS, FOLDED, ANALOG, KEPT, REFUSED = (
     "became neurons",
     "keep integer weights",

@@ -2,38 +2,13 @@
 
 from collections.abc import Mapping
 
+from ...measures.activity import Activity
 from .. import formats
 from ..blocks import Block, Cell, Figure, Group, Prose, Table
 from ..plots_spikes import HeatRow, RasterRow, heat, raster, share_bar
-from ..shapes import NUMBER, TEXT, WHOLE, Kind, ListOf, Plain, Shape
+from ..shapes import Plain, shape_of
 
-_SPIKE = Kind(
-    "[neuron, step, size], three whole numbers",
-    lambda v: isinstance(v, list) and len(v) == 3 and all(map(WHOLE.holds, v)),
-)
-SHAPE: Shape = {
-    "n": WHOLE,
-    "steps": WHOLE,
-    "layers": ListOf(
-        {
-            "node": TEXT,
-            "neurons": WHOLE,
-            "positive": ListOf(NUMBER),
-            "negative": ListOf(NUMBER),
-            "silent_share": NUMBER,
-            "firing_rate": NUMBER,
-        }
-    ),
-    "sample": WHOLE,
-    "raster": ListOf(
-        {
-            "node": TEXT,
-            "neurons": WHOLE,
-            "shown": ListOf(WHOLE),
-            "spikes": ListOf(_SPIKE),
-        }
-    ),
-}
+SHAPE = shape_of(Activity)
 _SIGNS = ("spike up", "spike down")
 MOST_LAYERS = 32  # rasters drawn; the first and the last layers are kept
 MOST_STEPS, MOST_COLUMNS = 40, 128  # steps of the heat map, and of a raster

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from completing import complete
 
 from spikemorph.graph import InputError
 from spikemorph.report.index import Network, networks_in, render_index, write_run
@@ -15,7 +16,7 @@ from spikemorph.report.record import Report
 
 ROWS = [{"name": "z <1>", "accuracy": 90.0, "synops": 5.0},
         {"name": "a", "accuracy": 95.0, "synops": 50.0}]  # fmt: skip
-COMPARISON = {"data": "digits:test", "n": 3, "networks": ROWS}
+COMPARISON = complete("comparison", {"data": "digits:test", "n": 3, "networks": ROWS})
 SETTLED = {"steps_max": 3, "steps_mean": 2.0, "mismatching_logits": 0, "silent_share": 100.0}
 GATE = {"name": "a", "title": "a", "passed": False, "detail": "", "why": "", "exceptions": []}
 
@@ -47,7 +48,11 @@ def parts(accuracy: float, worst: float) -> dict[str, Any]:
                    "accuracy_vs_steps": {}, "loss_vs_steps": {}},
         "paths": [], "gates": [GATE], "examples": [], "corruptions": None,
     }  # fmt: skip
-    return {"evaluation": evaluation, "robustness": robustness, "comparison": COMPARISON}
+    return {
+        "evaluation": complete("evaluation", evaluation),
+        "robustness": complete("robustness", robustness),
+        "comparison": COMPARISON,
+    }
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from completing import complete
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
@@ -27,6 +28,7 @@ from spikemorph.layers.masks import mask_hash, with_masks
 from spikemorph.measures.activity import activity
 from spikemorph.measures.inspection import inspect_graph
 from spikemorph.measures.robustness import attack_model
+from spikemorph.provenance import provenance
 from spikemorph.quant import Quantisation
 from spikemorph.report.html import render_report, write_report
 from spikemorph.report.index import Network, render_index
@@ -74,14 +76,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "evaluation": measured.to_dict(),
         "activity": activity(network, engine, x, steps[-1]).to_dict(),
         "energy": energy.to_dict(),
-        "sparsity": {"layers": layers, "method": "magnitude"},
-        "comparison": {"data": test.name, "networks": compared},
+        "sparsity": complete("sparsity", {"layers": layers, "method": "magnitude"}),
+        "comparison": complete("comparison", {"data": test.name, "networks": compared}),
         "robustness": attack_model(open_subject("zoo:digits_mlp"), test, ATTACKS, 0).to_dict(),
-        "reproduce": {
-            "command": "spikemorph demo",
-            "versions": {"torch": "2"},
-            "seeds": {"all": 0},
-        },
+        "reproduce": provenance("spikemorph demo", {"all": 0}, {}).to_dict(),
     }
     for name, part in parts.items():
         (folder / f"{name}.json").write_text(json.dumps(part))

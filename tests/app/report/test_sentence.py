@@ -3,25 +3,28 @@
 from typing import Any
 
 import pytest
+from completing import complete
 
 from spikemorph.report.page.sentence import sentence
 from spikemorph.report.record import Report
 
-EVALUATION: dict[str, Any] = {
+EVALUATION: dict[str, Any] = complete("evaluation", {
     "model": "net", "data": "digits:test", "n": 4, "outputs": 10, "neuron": "if",
     "float_accuracy": 100.0, "integer_accuracy": 75.0, "curve": [],
     "settled": {"steps_max": 3, "steps_mean": 2.25, "accuracy": 75.0, "mismatching_logits": 0,
                 "silent_share": 100.0},
     "certificate": {"level": "A", "steps_required": 4, "steps_used": 4},
-}  # fmt: skip
+})  # fmt: skip
 BAND = {"against": "integer_masked_skipping", "min": 0.5, "median": 0.9, "max": 1.5,
         "verdict": "model-dependent", "ratios": {"p": 0.5, "q": 0.9, "r": 1.5}}  # fmt: skip
-ENERGY: dict[str, Any] = {"model": "net", "n": 4, "band": BAND, "prices": [], "counts": {}}
-SPARSITY = {"layers": [{"node": "a", "weights": 200, "nonzero": 50}]}
+ENERGY: dict[str, Any] = complete(
+    "energy", {"model": "net", "n": 4, "band": BAND, "prices": [], "counts": {}}
+)
+SPARSITY = complete("sparsity", {"layers": [{"node": "a", "weights": 200, "nonzero": 50}]})
 ROW = {"attacks": [], "ci95": [1.0, 99.0], "correct": 1, "n": 5}
 PASSED, FLAG = ({"name": "a", "title": "a", "passed": passed, "detail": "", "why": "", "exceptions": []}
                 for passed in (True, False))  # fmt: skip
-ATTACKED: dict[str, Any] = {
+ATTACKED: dict[str, Any] = complete("robustness", {
     "model": "net", "data": "d", "n": 5, "kind": "exact", "steps": 4, "classes": 10, "norm": "linf",
     "seed": 3, "sparsity": {"weights": None, "nonzero": None},
     "clean": {"accuracy": 80.0, "low": 37.6, "high": 96.4},
@@ -29,14 +32,16 @@ ATTACKED: dict[str, Any] = {
             {**ROW, "eps": 32 / 255, "worst_case": 0.0}],
     "curves": {"accuracy_vs_eps": {}, "accuracy_vs_steps": {}, "loss_vs_steps": {}},
     "paths": [], "gates": [PASSED], "examples": [], "corruptions": None,
-}  # fmt: skip
+})  # fmt: skip
 NODE = {"name": "r", "op": "ReLU", "shape": [1], "converts": True, "reason": "a neuron layer"}
-MODEL: dict[str, Any] = {"model": "net", "nodes": [NODE], "supported": True, "parameters": 1}
-TIMING = {
+MODEL: dict[str, Any] = complete(
+    "model", {"model": "net", "nodes": [NODE], "supported": True, "parameters": 1}
+)
+TIMING = complete("timing", {
     "model": "timed", "data": "d", "n": 2, "counted": 2, "steps": 4, "accuracy": 50.0, "curve": [],
     "whole": {"n": 9, "accuracy": 66.67, "float_accuracy": 77.78}, "neurons": 8,
     "spikes_per_inference": 12.5, "synops": 34567.0, "products": 100.0,
-}  # fmt: skip
+})  # fmt: skip
 
 
 def said(**parts: Any) -> str:
@@ -111,7 +116,8 @@ def test_other_runs_say_what_they_are() -> None:
     refused = [{**NODE, "converts": False}, NODE]
     assert "no spiking form for 1 of 2 nodes" in said(model={**MODEL, "nodes": refused})
     networks = [{"name": "a", "accuracy": 90.0, "synops": 5.0}, {"name": "b", "accuracy": 95.0}]
-    assert said(comparison={"data": "d", "n": 3, "networks": networks}) == (
+    compared = complete("comparison", {"data": "d", "n": 3, "networks": networks})
+    assert said(comparison=compared) == (
         "2 networks on d, 3 samples: b is right most often (95.00 %) and a needs the fewest synaptic "
         "operations (5 per inference)."
     )

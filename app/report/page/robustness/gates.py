@@ -2,18 +2,13 @@
 
 from collections.abc import Sequence
 
+from spikemorph.robust.gates.gate import Gate
+
 from ... import formats
 from ...blocks import Block, Check, Checklist
-from ...shapes import TEXT, TRUTH, WHOLE, ListOf, Maybe, Plain, Shape
+from ...shapes import WHOLE, ListOf, Plain, shape_of
 
-GATE: Shape = {
-    "name": TEXT,
-    "title": TEXT,
-    "passed": Maybe(TRUTH),
-    "detail": TEXT,
-    "why": TEXT,
-    "exceptions": ListOf(WHOLE),
-}
+GATE = shape_of(Gate, exceptions=ListOf(WHOLE))
 _STATES = {True: ("passed", "good"), False: ("RED FLAG", "bad"), None: ("not run", "")}
 _SHOWN = 16  # samples that are named of one gate
 

@@ -2,10 +2,25 @@
 
 from collections.abc import Mapping
 
+from spikemorph.robust.result import Share
+
 from ... import formats
 from ...blocks import Block, Code, Facts, Prose
 from ...robust import eps_text
-from ...shapes import ANYTHING, NUMBER, TEXT, WHOLE, Kind, ListOf, MapOf, Maybe, Plain, Shape
+from ...shapes import (
+    ANYTHING,
+    NUMBER,
+    TEXT,
+    WHOLE,
+    Items,
+    ListOf,
+    MapOf,
+    Maybe,
+    Plain,
+    Shape,
+    shape_of,
+    within,
+)
 from .curves import convergence, over_eps, whole_range
 from .examples import EXAMPLE, examples
 from .gates import GATE, checklist, verdict
@@ -15,15 +30,7 @@ from .words import EPS, PERCENT, called, headline, largest, same_eps, share, thr
 TWIN = "robustness_ann"  # the part of a run that holds the same evaluation of the float network
 
 
-def _pair(first: Kind, second: Kind) -> Kind:
-    return Kind(
-        f"[{first.name}; {second.name}]",
-        lambda v: isinstance(v, list) and len(v) == 2 and first.holds(v[0]) and second.holds(v[1]),
-    )
-
-
-_STEPS = Kind("a number of steps", lambda v: NUMBER.holds(v) and 0 < v < 1e9)
-_LOSS = Kind("a loss", lambda v: NUMBER.holds(v) and abs(v) < 1e30)
+_STEPS, _LOSS = within(NUMBER, 1, 1e9), within(NUMBER, -1e30, 1e30)
 SHAPE: Shape = {
     "model": TEXT,
     "data": TEXT,
@@ -35,22 +42,22 @@ SHAPE: Shape = {
     "trained_eps?": Maybe(EPS),
     "seed": WHOLE,
     "sparsity": {"weights": Maybe(WHOLE), "nonzero": Maybe(WHOLE)},
-    "clean": {"accuracy": PERCENT, "low": PERCENT, "high": PERCENT},
+    "clean": shape_of(Share, accuracy=PERCENT, low=PERCENT, high=PERCENT),
     "eps": ListOf(
         {
             "eps": EPS,
             "attacks": ListOf(MEMBER),
             "worst_case": PERCENT,
-            "ci95": _pair(PERCENT, PERCENT),
+            "ci95": Items((PERCENT, PERCENT)),
             "correct": WHOLE,
             "n": WHOLE,
             "carried?": WHOLE,
         }
     ),
     "curves": {
-        "accuracy_vs_eps": MapOf(ListOf(_pair(EPS, PERCENT))),
-        "accuracy_vs_steps": MapOf(ListOf(_pair(_STEPS, PERCENT))),
-        "loss_vs_steps": MapOf(ListOf(_pair(_STEPS, _LOSS))),
+        "accuracy_vs_eps": MapOf(ListOf(Items((EPS, PERCENT)))),
+        "accuracy_vs_steps": MapOf(ListOf(Items((_STEPS, PERCENT)))),
+        "loss_vs_steps": MapOf(ListOf(Items((_STEPS, _LOSS)))),
     },
     "paths": ListOf(PATH),
     "gates": ListOf(GATE),

@@ -4,11 +4,9 @@ from collections.abc import Mapping
 
 from ... import formats
 from ...robust import eps_text
-from ...shapes import NUMBER, Kind, Plain
+from ...shapes import NUMBER, Plain, within
 
-PERCENT = Kind("a percentage, 0 to 100", lambda v: NUMBER.holds(v) and 0 <= v <= 100)
-FRACTION = Kind("a fraction, 0 to 1", lambda v: NUMBER.holds(v) and 0 <= v <= 1)
-EPS = Kind("an eps, 0 to 1000", lambda v: NUMBER.holds(v) and 0 <= v <= 1000)
+PERCENT, FRACTION, EPS = within(NUMBER, 0, 100), within(NUMBER, 0, 1), within(NUMBER, 0, 1000)
 _KINDS: Mapping[str, str] = {
     "ann": "float network",
     "through time": "spiking network, trained through time",
