@@ -219,7 +219,7 @@ def test_a_shape_is_what_a_dataclass_declares() -> None:
             "total": 1, "more": "m"}  # fmt: skip
     for taken in (good, {**good, "note": None}, {**good, "note": "n"}):
         checked(taken, shape, "x")
-    wrong = {
+    wrong: dict[str, dict[str, Any]] = {
         "x: name: is 1, should be a text": {"name": 1},
         "x: rows[0].share: is 100.5, should be a number, 0 to 100": {"rows": [{"share": 100.5}]},
         "x: pair[1]: is 0, should be true or false": {"pair": [1, 0]},
