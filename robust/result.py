@@ -29,6 +29,9 @@ class Subject:
         How many weights it has, and how many are not zero.
     network : str
         What tells it from all others: a hash of its file; needed where blocks are kept on disk.
+    trained_eps : float, optional
+        The eps (l-infinity, a share of the range of inputs) that its training attacked within; None
+        where that is not known or no training attacked it.
     """
 
     model: str
@@ -38,6 +41,7 @@ class Subject:
     weights: int | None = None
     nonzero: int | None = None
     network: str = ""
+    trained_eps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -235,6 +239,7 @@ class RobustnessResult:
             "steps": subject.steps,
             "classes": self.classes,
             "norm": self.norm,
+            "trained_eps": subject.trained_eps if self.norm == "linf" else None,
             "seed": self.seed,
             "sparsity": {"weights": subject.weights, "nonzero": subject.nonzero},
             "clean": Share.of(self.clean).to_dict(),

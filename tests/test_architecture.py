@@ -33,7 +33,7 @@ INNER = {  # inner room -> the inner rooms and loose files of its folder that it
     "app/sources": set[str](),
     "app/measures": {"choices", "provenance", "sources"},
     "app/training": {"choices", "conversion", "measures", "sources"},
-    "app/report": {"measures", "training"},
+    "app/report": {"measures", "provenance", "training"},
     "app/recipes": {
         *("choices", "conversion", "measures", "provenance", "report", "sources", "training"),
     },

@@ -84,5 +84,6 @@ def _sparse(out: Path, seed: int) -> None:
         *plain_certificate(certificate)[:2],
         "Energy of the sparse SNN against the quantised ANN with the same mask, skipping zeros: "
         f"{band['verdict']} ({band['min']:.2f}x to {band['max']:.2f}x).",
+        f"both networks: {out / 'index.html'}",
         f"report: {out / 'sparse' / 'report.html'}",
     )

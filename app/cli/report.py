@@ -5,18 +5,30 @@ from typing import Annotated
 
 import typer
 
+from ..report.formats import plural
 from ..report.html import missing_parts, write_report
-from ..report.record import read_run
+from ..report.index import networks_in, write_run
+from ..report.record import holds_parts, read_run
 from . import options
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A run's folder, or its report.json.")],
+    run: Annotated[
+        Path, typer.Argument(help="A run's folder, a folder of runs, or a report.json.")
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", help="Default: report.html in the run's folder.")
     ] = None,
 ) -> None:
-    """Render what is in a run; what is missing is named in the page, with the command that makes it."""
+    """Render what is in a run; what is missing is named in the page, with the command that makes it.
+
+    A folder whose folders are runs, as `run` and `demo` make it, gets an index.html of them all.
+    """
+    networks = networks_in(run)
+    if networks and out is None:
+        options.say(f"saved {write_run(run, networks)}: {plural(len(networks), 'network')}")
+        if not holds_parts(run):
+            return
     found = read_run(run)
     folder = run if run.is_dir() else run.parent
     path = out or folder / "report.html"

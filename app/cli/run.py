@@ -51,3 +51,4 @@ def run(
     options.write_json(json_file, plain)
     for network in result.networks:
         options.say(f"saved {folder / network.name / 'report.html'}")
+    options.say(f"saved {folder / 'index.html'}")

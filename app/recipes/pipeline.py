@@ -18,6 +18,7 @@ from ..choices.settings import IN_TIME, TRAIN
 from ..measures.comparison import Compared, Comparison, compared, in_time_row, side_by_side
 from ..provenance import provenance
 from ..report.html import write_report
+from ..report.index import Network, write_index
 from ..report.record import Report, read_run
 from ..sources.models import Model, load_graph, normalised, ranged
 from ..sources.sampling import Read
@@ -31,12 +32,7 @@ from .stages.order import ALL, check, is_attacked, stages_of
 from .stages.stage import Stage
 
 ROBUST = "robust.json"  # all networks under attack, beside the comparison
-_LAST = (
-    "report.html",
-    "report.json",
-    "comparison.json",
-    "reproduce.json",
-)  # of all stages together
+_LAST = ("report.html", "report.json", "comparison.json", "reproduce.json")  # of all stages
 
 
 def run_recipe(
@@ -50,9 +46,9 @@ def run_recipe(
 ) -> Comparison:
     """Make, prove, measure and report every network of a recipe.
 
-    Every network gets a folder in `out`, with a report of its own; ``comparison.json`` sets them side
-    by side. Un-pruned networks are made first. A stage whose files are there, made with the same
-    settings, is not done again; a training that was stopped goes on.
+    Every network gets a folder in `out`, with a report of its own; ``index.html`` leads to them, and
+    ``comparison.json`` sets them side by side. Un-pruned networks are made first. A stage whose
+    files are there, made with the same settings, is not done again; a stopped training goes on.
 
     Raises
     ------
@@ -90,9 +86,9 @@ def run_recipe(
         _write(out / ROBUST, {"data": test.name, "networks": robust})
     else:
         (out / ROBUST).unlink(missing_ok=True)
-    for bench in benches.values():
-        _report(bench, result, command, hashes)
+    reports = [_report(bench, result, command, hashes) for bench in benches.values()]
     _write(out / "comparison.json", result.to_dict())
+    write_index(out, recipe.name, tuple(map(Network, benches, reports)))
     return result
 
 
@@ -186,7 +182,7 @@ def _parts(folder: Path, *names: str) -> tuple[Any, ...]:
     return tuple(checked[name] for name in names)
 
 
-def _report(bench: Bench, result: Comparison, command: str, hashes: Hashes) -> None:
+def _report(bench: Bench, result: Comparison, command: str, hashes: Hashes) -> Report:
     folder = bench.folder
     if bench.network.road == IN_TIME:
         network = read_header(folder / "deployed.safetensors")["sha256"]
@@ -199,6 +195,7 @@ def _report(bench: Bench, result: Comparison, command: str, hashes: Hashes) -> N
     with _naming(folder):
         report = read_run(folder)
     write_report(report, folder / "report.html")
+    return report
 
 
 @contextmanager

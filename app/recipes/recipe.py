@@ -85,6 +85,15 @@ class Recipe:
         where = f"network {network.name!r}: fine_tuning"
         return filled(TrainingChoice, {**asdict(self.fine_tuning), **network.fine_tuning}, where)
 
+    def trained_eps(self, network: NetworkChoice) -> str | float | None:
+        """The eps within which the network's last training that attacked did so; None if none did."""
+        lessons = [] if network.road == EXACT else [self.fine_tuning_of(network)]
+        lessons += [] if network.method is None else [self.training_of(network)]
+        found = next((lesson.eps for lesson in lessons if lesson.objective != "clean"), None)
+        if found is not None or network.start is None:
+            return found
+        return self.trained_eps(next(one for one in self.network if one.name == network.start))
+
 
 _TABLES = {
     "data": DataChoice,

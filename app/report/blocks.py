@@ -25,11 +25,12 @@ class Facts:
 
 @dataclass(frozen=True)
 class Cell:
-    """A table's cell with a tone (``good``, ``bad``, ``dim``, ``tag``) or a small picture."""
+    """A table's cell with a tone (``good``, ``bad``, ``dim``, ``tag``), a small picture, or a link."""
 
     text: str
     tone: str = ""
     picture: Markup | None = None
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Group:
-    """Figures that stand beside each other where there is room; ``size`` is half or quarter."""
+    """Figures that stand beside each other where there is room; ``size`` is half or quarter.
+
+    `keys`, shown as ``keyed_by``, are those of all figures.
+    """
 
     figures: tuple[Figure, ...]
     size: str = "half"
+    keys: tuple[str, ...] = ()
+    keyed_by: str = "sign"
     kind: str = "group"
 
 
@@ -109,4 +115,12 @@ class Checklist:
     kind: str = "checklist"
 
 
-Block = Prose | Facts | Table | Figure | Group | Code | Fold | Checklist
+@dataclass(frozen=True)
+class Entries:
+    """Names that link to pages, each with what is said of it: (name, link, text)."""
+
+    rows: tuple[tuple[str, str, str], ...]
+    kind: str = "entries"
+
+
+Block = Entries | Prose | Facts | Table | Figure | Group | Code | Fold | Checklist

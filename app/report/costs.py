@@ -10,6 +10,7 @@ from spikemorph.energy.results import HEADLINE, Band
 
 from ..measures.comparison import Comparison
 from . import formats
+from .page.costs.forms import spoken
 
 _FORMS = (
     ("ann", "ANN\nfp32"),
@@ -20,20 +21,6 @@ _FORMS = (
     ("snn_dense", "SNN\ndense"),
     ("snn", "SNN"),
 )
-_WORDS = {
-    "integer_masked_skipping": "the quantised ANN with the same mask, skipping zeros",
-    "integer_masked": "the quantised ANN with the same mask",
-    "integer_dense_skipping": "the dense quantised ANN, skipping zeros",
-    "integer_dense": "the dense quantised ANN",
-    "int8_masked_skipping": "the int8 ANN with the same mask, skipping zeros",
-    "int8_masked": "the int8 ANN with the same mask",
-    "int8_dense_skipping": "the dense int8 ANN, skipping zeros",
-    "int8_dense": "the dense int8 ANN",
-    "ann": "the ANN in fp32",
-    "snn_dense": "the dense SNN",
-}
-
-
 _NAME = 9  # columns that a name has at least
 
 
@@ -85,7 +72,7 @@ def cost_lines(result: EnergyResult) -> list[str]:
 
 def _band_line(band: Band) -> str:
     return (
-        f"energy against {_WORDS.get(band.against, band.against)}: {band.verdict} "
+        f"energy against {spoken(band.against)}: {band.verdict} "
         f"({band.min:.3g}x to {band.max:.3g}x, median {band.median:.3g}x)"
     )
 

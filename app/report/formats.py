@@ -41,16 +41,17 @@ def significant(value: Value, digits: int = 3) -> str:
     return _minus(f"{rounded:,.{max(places, 0)}f}")
 
 
-def tick(value: float) -> str:
-    """A round value on an axis, no longer than it must be.
+def tick(value: float, places: int = 0) -> str:
+    """A round value on an axis, no longer than it must be; with `places` decimals, except zero.
 
-    >>> tick(0.5), tick(20.0), tick(2500), tick(-1e-9)
-    ('0.5', '20', '2,500', '−1e-09')
+    >>> tick(0.5), tick(20.0), tick(2500), tick(-1e-9), tick(99, 1)
+    ('0.5', '20', '2,500', '−1e-09', '99.0')
     """
     if value and not 1e-5 <= abs(value) < 1e7:
         return _minus(f"{value:.3g}")
-    text = f"{value:,.6f}"
-    return _minus(text.rstrip("0").rstrip("."))
+    whole, _, decimals = f"{value:,.6f}".partition(".")
+    decimals = decimals.rstrip("0").ljust(places if value else 0, "0")
+    return _minus(f"{whole}.{decimals}" if decimals else whole)
 
 
 def brief(value: float) -> str:

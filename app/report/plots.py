@@ -15,6 +15,7 @@ from . import formats
 
 LETTER = 7.0  # mean width of a letter, in pixels, at the size of labels
 COLOURS = 6
+TICKS = 5  # of an axis, about
 
 
 def drawing(width: float, height: float, label: str, parts: Iterable[Markup]) -> Markup:
@@ -110,21 +111,36 @@ class Scale:
             return (self.start + self.end) / 2
         return self.start + (self.end - self.start) * (at - low) / (high - low)
 
-    def ticks(self, wanted: int = 5) -> list[float]:
-        """Round values within the ends, about so many."""
-        return _decades(self, wanted) if self.log else _even(self, wanted)
+    def ticks(self) -> list[float]:
+        """Round values within the ends, about `TICKS` of them."""
+        return _decades(self, TICKS) if self.log else _even(self, TICKS)
+
+    def named_ticks(self) -> list[tuple[float, str]]:
+        """Where each tick stands, and what is written there: on even scales with equal decimals."""
+        ticks = self.ticks()
+        texts = [formats.tick(value) for value in ticks]
+        places = 0 if self.log else max((_decimals(text) for text in texts), default=0)
+        return [(self(value), formats.tick(value, places)) for value in ticks]
 
 
 def _even(scale: Scale, wanted: int) -> list[float]:
-    span = scale.high - scale.low
-    if span <= 0:
+    if scale.high <= scale.low:
         return [scale.low]
-    rough = span / wanted
-    size = 10.0 ** math.floor(math.log10(rough))
-    step = next(size * m for m in (1, 2, 2.5, 5, 10) if size * m >= rough * 0.999)
+    step = _step(scale.high - scale.low, wanted)
     first = math.ceil(scale.low / step - 1e-9)
     last = math.floor(scale.high / step + 1e-9)
     return [round(k * step, 12) for k in range(first, last + 1)]
+
+
+def _decimals(text: str) -> int:
+    return 0 if "e" in text else len(text.partition(".")[2])
+
+
+def _step(span: float, wanted: int) -> float:
+    """The round distance of about so many ticks over a span."""
+    rough = span / wanted
+    size = 10.0 ** math.floor(math.log10(rough))
+    return next(size * m for m in (1, 2, 2.5, 5, 10) if size * m >= rough * 0.999)
 
 
 def _decades(scale: Scale, wanted: int) -> list[float]:
@@ -135,36 +151,81 @@ def _decades(scale: Scale, wanted: int) -> list[float]:
     return [v for v in found if scale.low * 0.999 <= v <= scale.high * 1.001]
 
 
-def widened(
-    values: Sequence[float], low: float | None = None, *, log: bool = False
+def round_ends(
+    values: Iterable[float], low: float | None = None, *, log: bool = False
 ) -> tuple[float, float]:
-    """Ends for a scale that holds all values with some air; `low` fixes the lower one."""
-    bottom, top = (min(values), max(values)) if values else (0.1, 1.0)
+    """Round ends for a scale that holds all values; `low` is one more that it must hold.
+
+    Even scales end at ticks, so that nothing is drawn beyond the last one; logarithmic ones at 1, 2
+    or 5 times a power of ten.
+    """
+    found = [*values, *([] if low is None else [low])] or [0.1, 1.0]
+    bottom, top = min(found), max(found)
     if log:
-        return bottom / 1.15, top * 1.15
-    air = (top - bottom) * 0.06 or abs(top) * 0.05 or 0.5
-    return (bottom - air if low is None else low), top + air
+        first, last = _round_factor(bottom, up=False), _round_factor(top, up=True)
+        if first < last:
+            return first, last
+        return _round_factor(0.9 * first, up=False), _round_factor(1.1 * last, up=True)
+    if bottom == top:
+        air = abs(top) * 0.01 or 0.5
+        bottom, top = (bottom, top + air) if bottom == low else (bottom - air, top)
+    for _ in range(3):  # wider ends may ask for a wider step, at most a few times
+        step = _step(top - bottom, TICKS)
+        bottom = round(math.floor(bottom / step + 1e-9) * step, 12)
+        top = round(math.ceil(top / step - 1e-9) * step, 12)
+    return bottom, top
 
 
-def axis_below(scale: Scale, y: float, title: str, top: float) -> list[Markup]:
+def _round_factor(value: float, *, up: bool) -> float:
+    """1, 2 or 5 times a power of ten, no nearer to the middle than the value."""
+    size = 10.0 ** math.floor(math.log10(value) + 1e-9)
+    held = [size * m for m in (1, 2, 5, 10)]
+    if up:
+        return next(v for v in held if v >= value * (1 - 1e-9))
+    return next(v for v in reversed(held) if v <= value * (1 + 1e-9))
+
+
+def axis_below(scale: Scale, y: float, title: str, top: float, width: float) -> list[Markup]:
     """Vertical grid lines from `top`, with their values and the axis' name below `y`."""
-    parts = [line(scale(v), top, scale(v), y, "grid") for v in scale.ticks()]
-    parts += [words(scale(v), y + 16, formats.tick(v), "tick middle") for v in scale.ticks()]
+    ticks = scale.named_ticks()
+    parts = [line(x, top, x, y, "grid") for x, _ in ticks]
+    parts += tick_words(ticks, y + 16, width)
     parts.append(line(scale.start, y, scale.end, y, "axis"))
     parts.append(words((scale.start + scale.end) / 2, y + 34, title, "name middle"))
     return parts
 
 
-def axis_left(scale: Scale, x: float, right: float) -> list[Markup]:
-    """Horizontal grid lines to `right`, with their values left of `x`."""
-    parts = [line(x, scale(v), right, scale(v), "grid") for v in scale.ticks()]
-    parts += [words(x - 6, scale(v) + 4, formats.tick(v), "tick end") for v in scale.ticks()]
+def tick_words(ticks: Iterable[tuple[float, str]], y: float, width: float) -> list[Markup]:
+    """Values below an axis: in a drawing of that width none is cut off, and none touches another."""
+    parts, free = list[Markup](), float("-inf")
+    for x, text in ticks:
+        half = len(text) * LETTER / 2
+        middle = min(max(x, half), width - half)
+        if middle - half >= free:
+            parts.append(words(middle, y, text, "tick middle"))
+            free = middle + half + LETTER / 2
     return parts
 
+
+def axis_left(scale: Scale, x: float, right: float) -> list[Markup]:
+    """Horizontal grid lines to `right`, with their values left of `x`; see `room_left`."""
+    parts = [line(x, y, right, y, "grid") for y, _ in scale.named_ticks()]
+    parts += [words(x - 6, y + 4, text, "tick end") for y, text in scale.named_ticks()]
+    return parts
+
+
+def room_left(low: float, high: float, *, log: bool = False) -> float:
+    """How wide the values of a scale with these ends are, in pixels, with some air."""
+    ticks = Scale(low, high, 0, 1, log).named_ticks()
+    return 18 + LETTER * max((len(text) for _, text in ticks), default=0)
+
+
+SPIKES = ("up", "down")  # the classes of spikes by their sign
 
 # How the key of a plot shows a series, in 22 by 12 pixels.
 SAMPLES: Mapping[str, Callable[[int], Markup]] = {
     "sign": lambda index: symbol(11, 6, index),
     "line": lambda index: line(0, 6, 22, 6, stroke(index)),
     "bar": lambda index: box(4, 1, 14, 10, f"bar c{index % COLOURS}"),
+    "spike": lambda index: box(4, 4, 14, 4, f"spike {SPIKES[index]}"),
 }

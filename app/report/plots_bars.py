@@ -13,6 +13,7 @@ from .plots import (
     drawing,
     line,
     mark,
+    round_ends,
     shortened,
     symbol,
     words,
@@ -31,15 +32,23 @@ class Bar:
     parts: tuple[tuple[float, str], ...]
     end: str = ""
 
+    @property
+    def total(self) -> float:
+        """How long it is."""
+        return sum(value for value, _ in self.parts)
+
 
 @dataclass(frozen=True)
 class Bars:
-    """Stacked horizontal bars from zero; the parts of all rows are in one order."""
+    """Stacked horizontal bars from zero, on an axis up to `most` at least.
+
+    The parts of all rows are in one order.
+    """
 
     label: str
     x_name: str
     rows: tuple[Bar, ...]
-    most: float | None = None
+    most: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -58,9 +67,10 @@ class Ratios:
 def bars(plot: Bars, width: int) -> Markup:
     """Stacked bars, one row a name."""
     rows = _Rows.of([row.name for row in plot.rows], width, 66)
-    top = plot.most or max((sum(v for v, _ in row.parts) for row in plot.rows), default=1.0)
-    x = Scale(0, top or 1.0, rows.left, rows.right)
-    parts = axis_below(x, rows.bottom, plot.x_name, rows.top)
+    x = Scale(
+        *round_ends([plot.most, *(row.total for row in plot.rows)], 0.0), rows.left, rows.right
+    )
+    parts = axis_below(x, rows.bottom, plot.x_name, rows.top, width)
     for index, row in enumerate(plot.rows):
         y, at = rows.y(index), 0.0
         parts.append(rows.name(index))
@@ -79,11 +89,9 @@ def ratios(plot: Ratios, width: int) -> Markup:
     """Signs on a logarithmic axis: left of 1 is less, right of it more."""
     found = [ratio for _, signs in plot.rows for _, ratio, _ in signs if ratio > 0]
     rows = _Rows.of([name for name, _ in plot.rows], width, 16, top=24)
-    least = [0.5] if plot.sides else []
-    most = [2.0] if plot.sides else []
-    low, high = min([*least, *found], default=0.1), max([*most, *found], default=1.0)
-    x = Scale(low * 0.8, high * 1.25, rows.left, rows.right, log=True)
-    parts = axis_below(x, rows.bottom, plot.x_name, rows.top)
+    found += [0.5, 2.0] if plot.sides else []
+    x = Scale(*round_ends(found, log=True), rows.left + 8, rows.right - 8, log=True)
+    parts = axis_below(x, rows.bottom, plot.x_name, rows.top, width)
     if plot.sides:
         parts += _sides(x, rows, plot.sides)
     for index, (_, signs) in enumerate(plot.rows):

@@ -13,13 +13,16 @@ from .plots import (
     line,
     mark,
     path,
+    room_left,
+    round_ends,
     stroke,
     symbol,
-    widened,
+    tick_words,
     words,
 )
 
-HEIGHT = 250
+HEIGHT = 258
+AIR = 8  # between the ends of the x axis and the first and last points
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class Curves:
     """What is drawn.
 
     `levels` are named horizontal lines, `marks` named vertical ones; `doubling` spaces x by its
-    logarithm, `log` spaces y so; `signs` is whether points are drawn.
+    logarithm, `log` spaces y so; `measured` puts ticks where points are, else round values; `signs`
+    is whether points are drawn. `low` is a value that y must hold, `high` its most.
     """
 
     label: str
@@ -49,6 +53,7 @@ class Curves:
     levels: tuple[tuple[str, float], ...] = ()
     marks: tuple[tuple[str, float], ...] = ()
     doubling: bool = False
+    measured: bool = False
     signs: bool = True
     low: float | None = None
     high: float | None = None
@@ -57,14 +62,14 @@ class Curves:
 
 def curves(plot: Curves, width: int) -> Markup:
     """Lines over x."""
-    left, right, top, bottom = 46, width - 14, 36, HEIGHT - 44
-    x, y = _scales(plot, (left, right, top, bottom))
-    parts = [words(left - 40, 12, plot.y_name, "name"), *axis_left(y, left, right)]
-    parts += _steps(plot, x, bottom)
+    x, y = _scales(plot, width)
+    left, right, bottom, top = x.start - AIR, x.end + AIR, y.start, y.end
+    parts = [words(6, 12, plot.y_name, "name"), *axis_left(y, left, right)]
+    parts += _axis(plot, x, bottom, width)
     for name, value in plot.marks:
-        parts.append(mark(name, line(x(value), top, x(value), bottom, "limit")))
+        parts.append(mark(name, line(x(value), top - 8, x(value), bottom, "limit")))
         side = "end" if x(value) > (left + right) / 2 else ""
-        parts.append(words(x(value) + (4 if side else -4), top - 5, name, f"note {side}"))
+        parts.append(words(x(value) + (4 if side else -4), top - 12, name, f"note {side}"))
     for name, value in plot.levels:
         parts.append(mark(name, line(left, y(value), right, y(value), "level")))
     for index, series in enumerate(plot.series):
@@ -77,30 +82,29 @@ def curves(plot: Curves, width: int) -> Markup:
     return drawing(width, HEIGHT, plot.label, parts)
 
 
-def _scales(plot: Curves, ends: tuple[int, int, int, int]) -> tuple[Scale, Scale]:
-    left, right, top, bottom = ends
+def _scales(plot: Curves, width: int) -> tuple[Scale, Scale]:
     across = [p[0] for s in plot.series for p in s.points] + [v for _, v in plot.marks]
     up = [p[1] for s in plot.series for p in s.points] + [v for _, v in plot.levels]
     up += [v for s in plot.series for span in s.spans for v in span[1:]]
-    low, high = widened(up, plot.low, log=plot.log)
-    if plot.high is not None:
-        high = min(high, plot.high)
-    first, last = (min(across), max(across)) if across else (0.0, 1.0)
-    x = Scale(first, last, left + 8, right - 8, log=plot.doubling and first > 0)
-    return x, Scale(low, high, bottom, top, plot.log)
+    low, high = round_ends(up, plot.low, log=plot.log)
+    high = high if plot.high is None else min(high, plot.high)
+    doubling = plot.doubling and min(across, default=0.0) > 0
+    if plot.measured and across:
+        first, last = min(across), max(across)
+    else:
+        first, last = round_ends(across, log=doubling)
+    left = room_left(low, high, log=plot.log)
+    x = Scale(first, last, left + AIR, width - 14 - AIR, log=doubling)
+    return x, Scale(low, high, HEIGHT - 44, 44, plot.log)
 
 
-def _steps(plot: Curves, x: Scale, bottom: float) -> list[Markup]:
-    """The x axis; where it doubles, its ticks are the measured points."""
+def _axis(plot: Curves, x: Scale, bottom: float, width: int) -> list[Markup]:
+    """The x axis, with its ticks where points were measured or where values are round."""
     found = sorted({p[0] for s in plot.series for p in s.points})
-    values = found if plot.doubling and len(found) <= 9 else x.ticks()
-    parts = [line(x.start - 8, bottom, x.end + 8, bottom, "axis")]
-    free = float("-inf")
-    for value in values:
-        parts.append(line(x(value), bottom, x(value), bottom + 4, "axis"))
-        if x(value) - free >= 18:  # letters of neighbours must not touch
-            parts.append(words(x(value), bottom + 17, formats.tick(value), "tick middle"))
-            free = x(value)
+    ticks = [(x(v), formats.tick(v)) for v in found] if plot.measured else x.named_ticks()
+    parts = [line(x.start - AIR, bottom, x.end + AIR, bottom, "axis")]
+    parts += [line(place, bottom, place, bottom + 4, "axis") for place, _ in ticks]
+    parts += tick_words(ticks, bottom + 17, width)
     parts.append(words((x.start + x.end) / 2, bottom + 36, plot.x_name, "name middle"))
     return parts
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from . import formats
-from .plots import LETTER, box, drawing, mark, shortened, words
+from .plots import LETTER, SPIKES, box, drawing, mark, shortened, tick_words, words
 
-RASTER_WIDTH, ROW_HEIGHT, MOST_COLUMNS = 236, 3.6, 64
+RASTER_WIDTH, ROW_HEIGHT, MOST_COLUMNS = 166, 2.6, 64
 LEVELS = 8  # shades of a heat map
 
 
@@ -50,7 +50,7 @@ def heat(label: str, rows: Sequence[HeatRow], width: int, x_name: str) -> Markup
                 inside.append(words(middle, y + 16, formats.brief(value), f"cell middle t{shade}"))
             parts.append(mark(title, *inside))
     bottom = 2 + height * len(rows)
-    parts += _step_names(columns, room, cell, bottom + 14)
+    parts += _step_names(columns, room, cell, bottom + 14, width)
     parts.append(words(room + columns * cell / 2, bottom + 32, x_name, "name middle"))
     return drawing(width, bottom + 40, label, parts)
 
@@ -66,10 +66,10 @@ def raster(label: str, rows: Sequence[RasterRow], steps: int) -> Markup:
         inside = [box(left, y, RASTER_WIDTH - 2 * left, ROW_HEIGHT, "area")]
         for step, size in row.spikes:
             wide = max(cell - 2, 1) if steps <= MOST_COLUMNS else max(cell, 0.6)
-            style = "spike up" if size > 0 else "spike down"
-            inside.append(box(left + (step - 1) * cell + 1, y + 0.4, wide, ROW_HEIGHT - 0.8, style))
+            style = f"spike {SPIKES[0 if size > 0 else 1]}"
+            inside.append(box(left + (step - 1) * cell + 1, y + 0.3, wide, ROW_HEIGHT - 0.6, style))
         parts.append(mark(row.title, *inside))
-    parts += _step_names(steps, left, cell, top + height + 15)
+    parts += _step_names(steps, left, cell, top + height + 15, RASTER_WIDTH)
     return drawing(RASTER_WIDTH, top + height + 22, label, parts)
 
 
@@ -82,8 +82,8 @@ def share_bar(share: float, style: str = "c0") -> Markup:
     return Markup(form).format(body)
 
 
-def _step_names(steps: int, left: float, cell: float, y: float) -> list[Markup]:
+def _step_names(steps: int, left: float, cell: float, y: float, width: float) -> list[Markup]:
     """Step numbers below their columns, as many as fit."""
     every = max(1, -(-22 // max(int(cell), 1)))
-    places = [step for step in range(steps) if step % every == 0]
-    return [words(left + (s + 0.5) * cell - 1, y, str(s + 1), "tick middle") for s in places]
+    named = [(left + (s + 0.5) * cell - 1, str(s + 1)) for s in range(0, steps, every)]
+    return tick_words(named, y, width)

@@ -97,6 +97,11 @@ def read_run(path: Path) -> Report:
     return Report(found)
 
 
+def holds_parts(folder: Path) -> bool:
+    """Whether `read_run` finds a part of a run in a folder."""
+    return any((folder / f"{name}.json").is_file() for name in PARTS)
+
+
 def _names(files: Mapping[str, Path]) -> str:
     return ", ".join(file.name for file in files.values())
 

@@ -12,15 +12,14 @@ from .page import (
     accuracy,
     certificate,
     comparison,
-    energy,
     in_time,
-    memory,
     model,
     reproduce,
-    robustness,
     sparsity,
     spikes,
 )
+from .page.costs import energy, memory
+from .page.robustness import section as robustness
 from .shapes import Plain, Shape
 
 CONVERTED, TIMED = "converted", "through time"

@@ -25,7 +25,7 @@ from spikemorph.layers.linear import Linear
 from spikemorph.layers.masks import with_masks
 from spikemorph.layers.readout import Readout
 from spikemorph.layers.shape import Reshape
-from spikemorph.report.page.energy import energy as energy_page
+from spikemorph.report.page.costs.energy import energy as energy_page
 from spikemorph.spiking import Coding, SpikingNetwork
 from spikemorph.spiking.coding import AnalogFirstStep, Repeated
 from spikemorph.spiking.neurons import STBIF

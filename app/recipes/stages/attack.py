@@ -20,6 +20,7 @@ from spikemorph.robust.paths.through_time import (
 )
 from spikemorph.robust.target import GradientPath, Target
 
+from ...choices import by_name
 from ...choices.settings import IN_TIME, AttackChoice
 from ...conversion import convert_graph
 from ...measures.robustness import Where, attack_model, check_attack, check_distance
@@ -42,7 +43,10 @@ def attack(bench: Bench) -> None:
     in_time = bench.network.road == IN_TIME
     file = "trained.safetensors" if in_time else "network.safetensors"
     opened = open_file(bench.folder / file, bench.device)
-    subject = replace(opened, subject=replace(opened.subject, model=name))
+    trained = bench.recipe.trained_eps(bench.network)
+    trained_eps = None if trained is None else by_name.eps_of(trained)
+    named = replace(opened.subject, model=name, trained_eps=trained_eps)
+    subject = replace(opened, subject=named)
     graph = load_graph_file(bench.folder / "model.safetensors")
     twin = open_float(name, graph, bench.device)
     companions = Companions(

@@ -2,56 +2,15 @@
 
 from collections.abc import Mapping
 
+from ...measures.results import EvaluationResult
 from .. import formats
 from ..blocks import Block, Cell, Figure, Group, Prose, Table
 from ..plots_curves import Curves, Series, curves
-from ..shapes import NUMBER, TEXT, WHOLE, ListOf, Maybe, Plain, Shape
+from ..shapes import TEXT, WHOLE, Maybe, Plain, shape_of
 
-_DISTANCE: Shape = {"rmse": NUMBER, "mae": NUMBER, "r2": Maybe(NUMBER)}
-_POINT: Shape = {
-    "steps": WHOLE,
-    "accuracy": Maybe(NUMBER),
-    "agreement": Maybe(NUMBER),
-    "mismatching_logits": Maybe(WHOLE),
-    "spikes_per_inference": NUMBER,
-    "error?": Maybe(_DISTANCE),
-    "target_error?": Maybe(_DISTANCE),
-}
-SHAPE: Shape = {
-    "model": TEXT,
-    "data": TEXT,
-    "n": WHOLE,
-    "outputs": WHOLE,
-    "neuron": TEXT,
-    "float_accuracy": Maybe(NUMBER),
-    "integer_accuracy": Maybe(NUMBER),
-    "curve": ListOf(_POINT),
-    "settled": {
-        "steps_max": WHOLE,
-        "steps_mean": NUMBER,
-        "accuracy": Maybe(NUMBER),
-        "mismatching_logits": Maybe(WHOLE),
-        "silent_share": NUMBER,
-    },
-    "certificate": {"level": Maybe(TEXT), "steps_required": Maybe(WHOLE)},
-    "task?": TEXT,
-    "error?": Maybe(
-        {
-            "float_to_targets": Maybe(_DISTANCE),
-            "integer_to_targets": Maybe(_DISTANCE),
-            "integer_to_float": Maybe(_DISTANCE),
-            "spiking_to_targets": Maybe(_DISTANCE),
-        }
-    ),
-    "exit?": Maybe(
-        {
-            "rule": TEXT,
-            "steps_mean": NUMBER,
-            "accuracy": Maybe(NUMBER),
-            "agreement": Maybe(NUMBER),
-        }
-    ),
-}
+SHAPE = shape_of(
+    EvaluationResult, certificate={"level": Maybe(TEXT), "steps_required": Maybe(WHOLE)}
+)
 
 
 def accuracy(parts: Mapping[str, Plain]) -> list[Block]:
@@ -150,7 +109,7 @@ def _over_time(part: Plain) -> Figure:
     dashed = ", ".join(name for name, _ in levels)
     plot = Curves(
         "Accuracy and agreement over time steps", "time steps", "per cent of samples",
-        tuple(series), tuple(levels), _bound(part), doubling=True, high=100.5,
+        tuple(series), tuple(levels), _bound(part), doubling=True, measured=True, high=100,
     )  # fmt: skip
     reading = f"Agreement: the class is the {whom} network's." + (
         f" Dashed: {dashed}." if levels else ""
@@ -177,7 +136,7 @@ def _mismatches(part: Plain) -> Figure:
     plot = Curves(
         "Output integers that differ from the integer network", "time steps",
         "per cent of output integers", (Series("differ", points),), (), _bound(part),
-        doubling=True, low=0,
+        doubling=True, measured=True, low=0,
     )  # fmt: skip
     reading = "Every output integer of every sample is compared. Level A proves zero at the line."
     return Figure("Mismatching logits", lambda width: curves(plot, width), reading, half=True)
@@ -194,7 +153,7 @@ def _spikes(part: Plain) -> Figure:
     )
     plot = Curves(
         "Spikes of one inference", "time steps", "spikes", (Series("spikes", points),),
-        doubling=True, low=0,
+        doubling=True, measured=True, low=0,
     )  # fmt: skip
     return Figure("Spikes of one inference", lambda width: curves(plot, width), half=True)
 

@@ -8,33 +8,10 @@ from spikemorph.convert.certificate import LayerProof, MaskProof
 
 from .. import formats
 from ..blocks import Block, Cell, Facts, Prose, Table
-from ..shapes import TEXT, WHOLE, ListOf, Maybe, Plain, Shape
+from ..shapes import Plain, shape_of
 from ..text import plain_certificate
 
-SHAPE: Shape = {
-    "level": Maybe(TEXT),
-    "steps_required": Maybe(WHOLE),
-    "steps_used": Maybe(WHOLE),
-    "input_steps": Maybe(WHOLE),
-    "layers": ListOf(
-        {
-            "node": TEXT,
-            "neuron": TEXT,
-            "smin": WHOLE,
-            "smax": Maybe(WHOLE),
-            "gate": WHOLE,
-            "takes": Maybe(WHOLE),
-            "final": Maybe(WHOLE),
-            "sum_bits": WHOLE,
-            "ladder_hash": TEXT,
-        }
-    ),
-    "masks?": ListOf(
-        {"node": TEXT, "weights": WHOLE, "kept": WHOLE, "nonzero": WHOLE, "mask_hash": TEXT}
-    ),
-    "network_hash": TEXT,
-    "refusals": ListOf(TEXT),
-}
+SHAPE = shape_of(Certificate)
 
 
 def certificate(parts: Mapping[str, Plain]) -> list[Block]:

@@ -2,36 +2,15 @@
 
 from collections.abc import Callable, Mapping
 
+from ...measures.comparison import Comparison
 from .. import formats
 from ..blocks import Block, Cell, Figure, Prose, Table
 from ..plots_bars import Ratios, ratios
 from ..plots_curves import Curves, Series, curves
-from ..shapes import NUMBER, TEXT, WHOLE, ListOf, MapOf, Maybe, Plain, Shape
-from .forms import FORMS, SHORT, called
+from ..shapes import Plain, shape_of
+from .costs.forms import FORMS, SHORT, called
 
-SHAPE: Shape = {
-    "data": TEXT,
-    "n?": WHOLE,
-    "networks": ListOf(
-        {
-            "name": TEXT,
-            "kind?": Maybe(TEXT),
-            "accuracy?": Maybe(NUMBER),
-            "integer_accuracy?": Maybe(NUMBER),
-            "float_accuracy?": Maybe(NUMBER),
-            "agreement?": Maybe(NUMBER),
-            "mismatching_logits?": Maybe(WHOLE),
-            "level?": Maybe(TEXT),
-            "steps?": Maybe(WHOLE),
-            "sparsity?": Maybe(NUMBER),
-            "spikes_per_inference?": Maybe(NUMBER),
-            "synops?": Maybe(NUMBER),
-            "storage_bits?": Maybe(NUMBER),
-            "verdict?": Maybe(TEXT),
-            "energy?": MapOf(Maybe(NUMBER)),
-        }
-    ),
-}
+SHAPE = shape_of(Comparison)
 # Of every measure: its key, its name, how it is written, and which of several is best.
 _MEASURES: tuple[
     tuple[str, str, Callable[[Plain], str], Callable[[list[Plain]], Plain] | None], ...
@@ -121,6 +100,25 @@ def comparison(parts: Mapping[str, Plain]) -> list[Block]:
     )
     placed = [n for n in networks if n.get("synops") and n.get("accuracy") is not None]
     return [_scatter(placed), table] if len(placed) > 1 else [table]
+
+
+def extremes(part: Plain) -> str:
+    """Which network is right most often, and which needs the fewest operations, in one sentence."""
+    networks = part["networks"]
+    text = f"{formats.plural(len(networks), 'network')} on {_where(part)}"
+    right = [n for n in networks if n.get("accuracy") is not None]
+    counted = [n for n in networks if n.get("synops") is not None]
+    found = []
+    if right:
+        best = max(right, key=lambda n: n["accuracy"])
+        found.append(f"{best['name']} is right most often ({formats.percent(best['accuracy'])})")
+    if counted:
+        least = min(counted, key=lambda n: n["synops"])
+        found.append(
+            f"{least['name']} needs the fewest synaptic operations ({formats.count(least['synops'])} "
+            "per inference)"
+        )
+    return f"{text}: {' and '.join(found)}." if found and len(networks) > 1 else f"{text}."
 
 
 def _where(part: Plain) -> str:

@@ -57,7 +57,7 @@ def _over_time(part: Plain) -> list[Block]:
     points = tuple((float(t), v, f"after step {t}: {formats.percent(v)}") for t, v in found)
     plot = Curves(
         "Accuracy over time steps", "time steps", "per cent of samples",
-        (Series("accuracy", points),), doubling=True, high=100.5,
+        (Series("accuracy", points),), doubling=True, measured=True, high=100,
     )  # fmt: skip
     reading = f"On the first {formats.plural(part['n'], 'sample')}."
     return [Figure("Accuracy over time", lambda width: curves(plot, width), reading)]

@@ -2,26 +2,12 @@
 
 from collections.abc import Mapping
 
+from ...measures.results import Inspection
 from .. import formats
 from ..blocks import Block, Cell, Facts, Fold, Prose, Table
-from ..shapes import TEXT, TRUTH, WHOLE, ListOf, MapOf, Maybe, Plain, Shape
+from ..shapes import TEXT, MapOf, Plain, shape_of
 
-SHAPE: Shape = {
-    "model": TEXT,
-    "nodes": ListOf(
-        {
-            "name": TEXT,
-            "op": TEXT,
-            "shape": Maybe(ListOf(WHOLE)),
-            "converts": TRUTH,
-            "reason": TEXT,
-        }
-    ),
-    "supported": TRUTH,
-    "parameters": Maybe(WHOLE),
-    "unseen?": WHOLE,
-    "about?": MapOf(TEXT),
-}
+SHAPE = shape_of(Inspection) | {"about?": MapOf(TEXT)}
 NEURONS, WEIGHTS, FOLDED, ANALOG, KEPT, REFUSED = (
     "became neurons",
     "keep integer weights",
@@ -86,7 +72,7 @@ def conversion(parts: Mapping[str, Plain]) -> list[Block]:
             rows.append((f"{name[0].upper()}{name[1:]}", _listed(own)))
     table = Table(
         "Every node of the model, and what becomes of it",
-        ("<Node", "<Operation", "<Output", "<Fate", "<What becomes of it"),
+        ("<Node", "<Fate", "<Operation", "<Output", "<What becomes of it"),
         tuple(_row(node, found) for node, found in fates),
     )
     refused = sum(not node["converts"] for node in nodes)
@@ -111,7 +97,7 @@ def _row(node: Plain, found: str) -> tuple[str | Cell, ...]:
     tone = {NEURONS: "tag c0", ANALOG: "tag c1", FOLDED: "tag c2", REFUSED: "tag bad"}
     words = {NEURONS: "neuron", WEIGHTS: "weights", FOLDED: "folded", ANALOG: "analog"}
     tag = Cell(words.get(found, "kept" if found == KEPT else "refused"), tone.get(found, "tag"))
-    return (node["name"], node["op"], formats.shape(node["shape"]), tag, node["reason"])
+    return (node["name"], tag, node["op"], formats.shape(node["shape"]), node["reason"])
 
 
 def _listed(names: list[str]) -> str:

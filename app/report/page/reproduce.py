@@ -2,15 +2,11 @@
 
 from collections.abc import Mapping
 
+from ...provenance import Provenance
 from ..blocks import Block, Cell, Code, Prose, Table
-from ..shapes import TEXT, WHOLE, MapOf, Plain, Shape
+from ..shapes import Plain, shape_of
 
-SHAPE: Shape = {
-    "command": TEXT,
-    "versions?": MapOf(TEXT),
-    "seeds?": MapOf(WHOLE),
-    "hashes?": MapOf(TEXT),
-}
+SHAPE = shape_of(Provenance)
 
 
 def reproduce(parts: Mapping[str, Plain]) -> list[Block]:

@@ -2,21 +2,15 @@
 
 from collections.abc import Mapping
 
+from spikemorph.prune.task import LayerSparsity
+
 from .. import formats
 from ..blocks import Block, Cell, Figure, Prose, Table
 from ..plots_bars import MOST, Bar, Bars, bars
-from ..shapes import NUMBER, TEXT, WHOLE, ListOf, Maybe, Plain, Shape
+from ..shapes import NUMBER, TEXT, ListOf, Maybe, Plain, Shape, shape_of
 
 SHAPE: Shape = {
-    "layers": ListOf(
-        {
-            "node": TEXT,
-            "weights": WHOLE,
-            "kept?": WHOLE,
-            "nonzero": WHOLE,
-            "mask_hash?": Maybe(TEXT),
-        }
-    ),
+    "layers": ListOf(shape_of(LayerSparsity)),
     "method?": Maybe(TEXT),
     "target?": Maybe(NUMBER),
 }

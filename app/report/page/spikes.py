@@ -2,38 +2,14 @@
 
 from collections.abc import Mapping
 
+from ...measures.activity import Activity
 from .. import formats
 from ..blocks import Block, Cell, Figure, Group, Prose, Table
 from ..plots_spikes import HeatRow, RasterRow, heat, raster, share_bar
-from ..shapes import NUMBER, TEXT, WHOLE, Kind, ListOf, Plain, Shape
+from ..shapes import Plain, shape_of
 
-_SPIKE = Kind(
-    "[neuron, step, size], three whole numbers",
-    lambda v: isinstance(v, list) and len(v) == 3 and all(map(WHOLE.holds, v)),
-)
-SHAPE: Shape = {
-    "n": WHOLE,
-    "steps": WHOLE,
-    "layers": ListOf(
-        {
-            "node": TEXT,
-            "neurons": WHOLE,
-            "positive": ListOf(NUMBER),
-            "negative": ListOf(NUMBER),
-            "silent_share": NUMBER,
-            "firing_rate": NUMBER,
-        }
-    ),
-    "sample": WHOLE,
-    "raster": ListOf(
-        {
-            "node": TEXT,
-            "neurons": WHOLE,
-            "shown": ListOf(WHOLE),
-            "spikes": ListOf(_SPIKE),
-        }
-    ),
-}
+SHAPE = shape_of(Activity)
+_SIGNS = ("spike up", "spike down")
 MOST_LAYERS = 32  # rasters drawn; the first and the last layers are kept
 MOST_STEPS, MOST_COLUMNS = 40, 128  # steps of the heat map, and of a raster
 
@@ -57,7 +33,8 @@ def spikes(parts: Mapping[str, Plain]) -> list[Block]:
     figure = Figure(
         "Spikes per layer and step",
         lambda width: heat("Spikes per layer and step", rows, width, "time step"),
-        f"Mean spikes of one inference, over {formats.plural(part['n'], 'sample')}, both signs.",
+        f"Mean spikes of one inference, over {formats.plural(part['n'], 'sample')}, both signs. "
+        f"The darkest cell is {formats.count(max(max(row.values, default=0.0) for row in rows))}.",
     )
     return [Prose(lead, "lead"), figure, _table(layers, total)]
 
@@ -111,8 +88,8 @@ def rasters(parts: Mapping[str, Plain]) -> list[Block]:
     drawn = layers if len(layers) <= MOST_LAYERS else _ends(layers)
     sampled = any(len(layer["shown"]) < layer["neurons"] for layer in drawn)
     text = (
-        f"Sample {part['sample']}. A row is a neuron, a column a time step; spikes up and spikes "
-        "down have two colours."
+        f"Sample {part['sample']} of the data. A row is a neuron, a column a time step, a bar a "
+        "spike. A spike down takes back what a spike up has sent."
     )
     if sampled:
         text += (
@@ -124,7 +101,7 @@ def rasters(parts: Mapping[str, Plain]) -> list[Block]:
     if steps < part["steps"]:
         text += f" The first {steps} of {formats.count(part['steps'])} steps are drawn."
     figures = tuple(_raster(layer, steps) for layer in drawn)
-    return [Prose(text), Group(figures, "quarter")]
+    return [Prose(text), Group(figures, "quarter", _SIGNS, "spike")]
 
 
 def _ends(layers: list[Plain]) -> list[Plain]:

@@ -1,4 +1,4 @@
-"""The head of the report: its title, one sentence, and the key figures."""
+"""The head of the report: its title and the key figures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from .. import formats
 from ..robust import eps_text
 from ..shapes import Plain
-from .forms import called
-from .robustness_gates import red_flags, tally
-from .robustness_words import SHORT, largest
+from .costs.forms import called
+from .robustness.gates import red_flags, tally
+from .robustness.words import headline, trained_for
 from .sparsity import totals
 
 Parts = Mapping[str, Plain]
@@ -33,28 +33,6 @@ def title(parts: Parts) -> str:
         if name in parts
     )
     return next((name for name in found if name), "A run without a name")
-
-
-def subtitle(parts: Parts) -> str:
-    """What this is, in one sentence."""
-    layers = len(parts["certificate"]["layers"]) if "certificate" in parts else None
-    if layers is None and "activity" in parts:
-        layers = len(parts["activity"]["layers"])
-    of = "" if layers is None else f" with {formats.plural(layers, 'neuron layer')}"
-    text = f"A spiking network{of}"
-    if "evaluation" in parts:
-        part = parts["evaluation"]
-        where = f"{formats.plural(part['n'], 'sample')} of {part['data']}"
-        text = f"A spiking network of {part['neuron']} neurons{of}, measured on {where}"
-    elif "timing" in parts:
-        part = parts["timing"]
-        where = f"{formats.plural(part['whole']['n'], 'sample')} of {part['data']}"
-        text = f"A spiking network trained through time{of}, measured on {where}"
-    elif "robustness" in parts:
-        part = parts["robustness"]
-        where = f"{formats.plural(part['n'], 'sample')} of {part['data']}"
-        text = f"A {SHORT.get(part['kind'], part['kind'])}{of}, attacked on {where}"
-    return f"{text}."
 
 
 def key_figures(parts: Parts) -> list[KeyFigure]:
@@ -105,17 +83,18 @@ def _mismatches(parts: Parts) -> KeyFigure:
 def _robust(parts: Parts) -> list[KeyFigure]:
     """The worst case, never without its red flags; nothing where the run was not attacked."""
     part = parts.get("robustness")
-    last = None if part is None else largest(part)
-    if part is None or last is None:
+    row = None if part is None else headline(part)
+    if part is None or row is None:
         return []
     gates, flags = part["gates"], len(red_flags(part["gates"]))
-    low, high = last["ci95"]
-    note = f"worst case at eps {eps_text(last['eps'])} (95 %: {low:.1f} to {high:.1f})"
+    low, high = row["ci95"]
+    trained = ", trained for" if trained_for(part, row) else ""
+    note = f"worst case at eps {eps_text(row['eps'])}{trained} (95 %: {low:.1f} to {high:.1f})"
     value = formats.plural(flags, "red flag") if gates else "not run"
     tone = "bad" if flags else "good" if any(gate["passed"] for gate in gates) else "warn"
     said = tally(gates) if gates else "nothing says that it is not inflated"
     return [
-        KeyFigure("Robust accuracy", formats.percent(last["worst_case"]), note,
+        KeyFigure("Robust accuracy", formats.percent(row["worst_case"]), note,
                   "bad" if flags else "", "robustness"),
         KeyFigure("Sanity gates", value, said, tone, "robustness"),
     ]  # fmt: skip

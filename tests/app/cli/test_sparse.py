@@ -146,6 +146,22 @@ def test_tampered_files_are_refused(spikemorph: Run, made: Path, tmp_path: Path)
     assert not (tmp_path / "o.safetensors").exists()
 
 
+def test_a_report_of_a_folder_of_runs_is_an_index_of_them(
+    spikemorph: Run, made: Path, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "energy.json").write_bytes(
+            (made / "sparse" / "energy.json").read_bytes()
+        )
+    status, shown, _ = spikemorph("report", tmp_path)
+    assert status == 0 and shown.strip() == f"saved {tmp_path / 'index.html'}: 2 networks"
+    assert (tmp_path / "one" / "report.html").is_file() and not (tmp_path / "report.html").exists()
+    refused(spikemorph("report", tmp_path, "--out", tmp_path / "r.html"), "no part of a run")
+    (tmp_path / "two" / "energy.json").write_text("{")
+    refused(spikemorph("report", tmp_path), "two/energy.json", "JSON")
+
+
 def test_a_report_of_a_part_says_what_is_missing(
     spikemorph: Run, made: Path, tmp_path: Path
 ) -> None:
@@ -279,7 +295,9 @@ def test_the_demo_ends_with_a_report(
     assert result["certificate"]["level"] == "A"
     assert shown.index("mismatching logits") < shown.index("Certificate level A")
     page = tmp_path / "my demo" / "sparse" / "report.html"
-    assert shown.rstrip().splitlines()[-1] == f"report: {page}"
+    assert shown.rstrip().splitlines()[-2:] == [
+        f"both networks: {tmp_path / 'my demo' / 'index.html'}", f"report: {page}"
+    ]  # fmt: skip
     assert page.read_text().startswith("<!")
     made = json.loads((page.parent / "reproduce.json").read_text())
     assert made["command"] == f"spikemorph demo --out '{tmp_path / 'my demo'}'"

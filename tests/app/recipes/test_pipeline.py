@@ -102,7 +102,11 @@ def test_a_run_leaves_its_parts_and_nothing_else(whole: Path) -> None:
         "model.json", "sparsity.json", "certificate.json", "evaluation.json", "energy.json",
         "activity.json", "comparison.json", "reproduce.json",
     }  # fmt: skip
-    assert {path.name for path in whole.iterdir()} == {"sparse", "dense", "comparison.json"}
+    assert {path.name for path in whole.iterdir()} == {
+        "sparse", "dense", "comparison.json", "index.html",
+    }  # fmt: skip
+    index = (whole / "index.html").read_text()
+    assert all(f'href="{name}/report.html"' in index for name in ("sparse", "dense"))
 
 
 def test_the_pruned_network_is_as_sparse_as_asked_for(whole: Path) -> None:

@@ -105,7 +105,9 @@ def done(lines: list[str]) -> set[str]:
 
 
 def test_every_network_leaves_its_parts(whole: Path) -> None:
-    assert {path.name for path in whole.iterdir()} == {*NAMES, "comparison.json", "robust.json"}
+    assert {path.name for path in whole.iterdir()} == {
+        *NAMES, "comparison.json", "robust.json", "index.html",
+    }  # fmt: skip
     common = {
         "model.safetensors", "sparsity.json", "model.json", "stages.json", "robustness.json",
         "robustness_ann.json", "blocks", "comparison.json", "reproduce.json", "report.html",
@@ -122,6 +124,29 @@ def test_every_network_leaves_its_parts(whole: Path) -> None:
         assert "obustness" in (whole / name / "report.html").read_text()
 
 
+@pytest.mark.parametrize(
+    ("plain", "wanted"),
+    [
+        (PLAIN, ["8/255"] * 4),
+        (changed(fine_tuning={"objective": "clean", "eps": 0.0}), [None, None, None, "8/255"]),
+        (with_network(0, training={"objective": "fast", "eps": "2/255"}), ["8/255"] * 4),
+        (with_network(1, fine_tuning={"eps": 0.25}), ["8/255", 0.25, "8/255", "8/255"]),
+        (
+            changed(
+                fine_tuning={"objective": "clean", "eps": 0.0},
+                training={"objective": "fast", "eps": "2/255"},
+            ),
+            ["2/255", "2/255", "2/255", "2/255"],
+        ),
+    ],
+)
+def test_the_eps_of_a_network_is_that_of_its_last_training_that_attacked(
+    plain: dict[str, Any], wanted: list[Any]
+) -> None:
+    recipe = recipe_of(plain, "test")
+    assert [recipe.trained_eps(network) for network in recipe.network] == wanted
+
+
 def test_the_table_says_what_the_evaluations_say(whole: Path) -> None:
     robust = read(whole / "robust.json")
     assert [row["name"] for row in robust["networks"]] == list(NAMES)
@@ -131,6 +156,7 @@ def test_the_table_says_what_the_evaluations_say(whole: Path) -> None:
         assert spiking["model"] == ann["model"] == row["name"]
         assert spiking["kind"] == ("through time" if "timed" in row["name"] else "exact")
         assert ann["kind"] == "ann"
+        assert spiking["trained_eps"] == 8 / 255
         assert (row["n"], row["clean"]) == (10, spiking["clean"]["accuracy"])
         assert [eps_text(eps) for eps in row["robust"]] == ["8/255", "16/255"]
         assert list(row["robust"].values()) == [e["worst_case"] for e in spiking["eps"]]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from completing import complete
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
@@ -27,8 +28,10 @@ from spikemorph.layers.masks import mask_hash, with_masks
 from spikemorph.measures.activity import activity
 from spikemorph.measures.inspection import inspect_graph
 from spikemorph.measures.robustness import attack_model
+from spikemorph.provenance import provenance
 from spikemorph.quant import Quantisation
 from spikemorph.report.html import render_report, write_report
+from spikemorph.report.index import Network, render_index
 from spikemorph.report.record import Report, read_run
 from spikemorph.report.sections import SECTIONS, sections_of
 from spikemorph.sources.subjects import open_subject
@@ -73,14 +76,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "evaluation": measured.to_dict(),
         "activity": activity(network, engine, x, steps[-1]).to_dict(),
         "energy": energy.to_dict(),
-        "sparsity": {"layers": layers, "method": "magnitude"},
-        "comparison": {"data": test.name, "networks": compared},
+        "sparsity": complete("sparsity", {"layers": layers, "method": "magnitude"}),
+        "comparison": complete("comparison", {"data": test.name, "networks": compared}),
         "robustness": attack_model(open_subject("zoo:digits_mlp"), test, ATTACKS, 0).to_dict(),
-        "reproduce": {
-            "command": "spikemorph demo",
-            "versions": {"torch": "2"},
-            "seeds": {"all": 0},
-        },
+        "reproduce": provenance("spikemorph demo", {"all": 0}, {}).to_dict(),
     }
     for name, part in parts.items():
         (folder / f"{name}.json").write_text(json.dumps(part))
@@ -231,6 +230,53 @@ def test_nothing_sticks_out_sideways(shown: Open, page: Path, width: int) -> Non
         ".map(d => [d.scrollWidth, d.clientWidth])"
     )
     assert drawings and all(inner <= outer for inner, outer in drawings)
+
+
+def test_verdicts_are_seen_on_a_phone_without_scrolling(
+    shown: Open, page: Path, tmp_path: Path
+) -> None:
+    index = tmp_path / "index.html"
+    index.write_text(render_index("run", (Network("digits", read_run(page.with_suffix(".json"))),)))
+    ends = (
+        "const near = t => t.closest('.scroll').getBoundingClientRect();"
+        "return [...document.querySelectorAll('td.good, td.bad, td.warn')]"
+        ".filter(t => /^(lower|higher|model-dependent)$/.test(t.textContent.trim()))"
+        ".map(t => [t.getBoundingClientRect().right, near(t).right])"
+    )
+    for path in (page, index):
+        seen = shown(path, 390).execute_script(ends)
+        assert seen and all(right <= edge for right, edge in seen), path.name
+
+
+def test_a_table_ends_with_its_foot_on_paper_too(shown: Open, page: Path) -> None:
+    """Browsers repeat a foot on every sheet, where it reads as the sum of what stands above."""
+    chrome = shown(page)
+    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    feet = chrome.find_elements(By.TAG_NAME, "tfoot")
+    assert feet and {f.value_of_css_property("display") for f in feet} == {"table-row-group"}
+    heads = chrome.find_elements(By.TAG_NAME, "thead")
+    assert {h.value_of_css_property("display") for h in heads} == {"table-header-group"}
+    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_bars_in_a_table_begin_on_one_line(shown: Open, page: Path) -> None:
+    starts = shown(page).execute_script(
+        "return [...document.querySelectorAll('#spikes tbody .small')]"
+        ".map(s => s.getBoundingClientRect().left)"
+    )
+    assert len(starts) > 1 and max(starts) - min(starts) < 0.5
+
+
+def test_the_raster_has_a_key_in_the_colours_of_its_spikes(shown: Open, page: Path) -> None:
+    chrome = shown(page)
+    key = chrome.find_element(By.CSS_SELECTOR, "#raster .keys")
+    assert key.text.split() == ["spike", "up", "spike", "down"]
+    for sign in ("up", "down"):
+        colours = {
+            item.value_of_css_property("fill")
+            for item in chrome.find_elements(By.CSS_SELECTOR, f"#raster rect.spike.{sign}")
+        }
+        assert len(colours) == 1, sign
 
 
 def test_letters_in_plots_stay_readable_on_a_phone(shown: Open, page: Path) -> None:

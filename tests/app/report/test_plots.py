@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikemorph.report.plots import Scale, shortened, stroke, symbol, words
+from spikemorph.report.plots import SAMPLES, Scale, round_ends, shortened, stroke, symbol, words
 from spikemorph.report.plots_bars import Bar, Bars, Ratios, bars, ratios
 from spikemorph.report.plots_curves import Curves, Series, curves
 from spikemorph.report.plots_spikes import HeatRow, RasterRow, heat, raster, share_bar
@@ -39,6 +39,53 @@ def test_ticks_are_round_and_several(low: float, high: float) -> None:
     step = ticks[1] - ticks[0]
     mantissa = step / 10 ** math.floor(math.log10(step) + 1e-9)
     assert min(abs(mantissa - m) for m in (1, 2, 2.5, 5)) < 1e-6
+
+
+@given(st.lists(numbers, min_size=1, max_size=5), st.booleans())
+def test_ends_are_round_and_hold_every_value(values: list[float], log: bool) -> None:
+    low, high = round_ends(values, log=log)
+    assert low < high
+    assert all(low * (1 - 1e-9) <= value <= high * (1 + 1e-9) for value in values)
+    if log:
+        mantissas = [end / 10 ** math.floor(math.log10(end) + 1e-9) for end in (low, high)]
+        assert all(min(abs(m - k) for k in (1, 2, 5, 10)) < 1e-6 for m in mantissas)
+    else:
+        ticks = Scale(low, high, 0, 1).ticks()
+        assert (ticks[0], ticks[-1]) == pytest.approx((low, high), abs=1e-9 * high)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("doubling", [False, True])
+def test_values_on_axes_are_round_apart_and_inside_the_picture(width: int, doubling: bool) -> None:
+    """Points at 20,100.06 and 249,740.71, as two networks had, and with a large y axis."""
+    points = ((20_100.06, 98_333.3, "a"), (249_740.71, 1_991_666.7, "b"))
+    svg = curves(Curves("l", "x", "y", (Series("s", points),), doubling=doubling), width)
+    ticks = [
+        i for i in ElementTree.fromstring(svg).iter("text") if "tick" in (i.get("class") or "")
+    ]
+    assert len(ticks) >= 6 and not any("." in (tick.text or "") for tick in ticks)
+    named = [text for _, text in Scale(98.2, 99.2, 0, 1).named_ticks()]
+    assert named == ["98.2", "98.4", "98.6", "98.8", "99.0", "99.2"]
+    below = [t for t in ticks if "middle" in (t.get("class") or "")]
+    spans = []
+    for tick in ticks:
+        x, wide = float(tick.get("x", "nan")), 7.0 * len(tick.text or "")
+        start = x - wide / 2 if tick in below else x - wide
+        assert start >= 0 and start + wide <= width, tick.text
+        spans += [(start, start + wide)] if tick in below else []
+    assert all(before[1] <= after[0] for before, after in pairwise(spans))
+
+
+def test_ticks_stand_at_measured_points_where_that_is_asked() -> None:
+    series = (Series("s", ((0.0, 90.0, "a"), (8.0, 50.0, "b"), (32.0, 0.0, "c"))),)
+    for measured, wanted in ((True, ["0", "8", "32"]), (False, ["0", "10", "20", "30", "40"])):
+        svg = curves(Curves("l", "x", "y", series, measured=measured), 760)
+        assert re.findall(r'class="tick middle"[^>]*>([^<]*)<', svg) == wanted
+
+
+def test_no_bar_is_longer_than_its_axis() -> None:
+    svg = bars(Bars("label", "x", (Bar("a", ((5.46, "a"),)),)), 760)
+    assert re.findall(r'class="tick middle"[^>]*>([^<]*)<', svg) == ["0", "2", "4", "6"]
 
 
 def test_a_scale_of_one_value_is_in_the_middle() -> None:
@@ -106,6 +153,13 @@ def test_a_raster_has_a_bar_for_every_spike_of_its_sign() -> None:
     svg = raster("label", rows, 4)
     assert svg.count("spike up") == 1 and svg.count("spike down") == 1
     assert svg.count('<g class="mark">') == 2
+
+
+def test_the_key_of_a_raster_has_the_colours_of_its_spikes() -> None:
+    svg = raster("label", [RasterRow("a", ((1, 2), (2, -1)))], 2)
+    drawn = re.findall(r'class="(spike [a-z]+)"', svg)
+    keys = [re.findall(r'class="([^"]+)"', SAMPLES["spike"](index))[0] for index in (0, 1)]
+    assert drawn == keys
 
 
 def test_a_share_is_a_share_of_the_track() -> None:

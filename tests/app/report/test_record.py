@@ -2,25 +2,42 @@
 
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import torch
+from completing import complete
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spikemorph.graph import InputError
+from spikemorph.graph.fields import Between
 from spikemorph.report.html import render_report, write_report
 from spikemorph.report.record import PARTS, Report, read_run
-from spikemorph.report.shapes import NUMBER, TEXT, WHOLE, ListOf, Maybe, Shape, as_plain, checked
+from spikemorph.report.shapes import (
+    NUMBER,
+    TEXT,
+    WHOLE,
+    ListOf,
+    Maybe,
+    Shape,
+    as_plain,
+    checked,
+    shape_of,
+)
 
-SPARSITY: dict[str, Any] = {
-    "layers": [
-        {"node": "a", "weights": 100, "nonzero": 10, "mask_hash": "f" * 64},
-        {"node": "b", "weights": 300, "nonzero": 30, "mask_hash": None},
-    ]
-}
+SPARSITY: dict[str, Any] = complete(
+    "sparsity",
+    {
+        "layers": [
+            {"node": "a", "weights": 100, "nonzero": 10, "mask_hash": "f" * 64},
+            {"node": "b", "weights": 300, "nonzero": 30, "mask_hash": "e" * 64},
+        ]
+    },
+)
 MODEL: dict[str, Any] = {
     "model": "net",
     "nodes": ({"name": "x", "op": "Input", "shape": (1, 8), "converts": True, "reason": "kept"},),
@@ -65,7 +82,7 @@ def test_a_report_keeps_a_copy() -> None:
     [
         ({"layers": 3}, "sparsity.json: layers: is 3, should be a list"),
         ({}, "sparsity.json: has no key 'layers'"),
-        ({"layers": [{"node": "a", "weights": 1}]}, "layers[0]: has no key 'nonzero'"),
+        ({"layers": [{"node": "a", "weights": 1, "kept": 1}]}, "layers[0]: has no key 'nonzero'"),
         (
             {"layers": [{"node": "a", "weights": 1.5, "nonzero": 1}]},
             "sparsity.json: layers[0].weights: is 1.5, should be a whole number",
@@ -170,6 +187,57 @@ def test_nesting_has_an_end() -> None:
         value = [value]
     with pytest.raises(InputError, match="nested"):
         as_plain(value, "x")
+
+
+@dataclass(frozen=True)
+class Inner:
+    """A row of a result."""
+
+    share: Annotated[float, Between(0, 100)]
+
+
+@dataclass(frozen=True)
+class Outer:
+    """A result with a field of every kind, one that data has not, and a property."""
+
+    name: str
+    rows: tuple[Inner, ...]
+    pair: tuple[int, bool]
+    by_name: Mapping[str, float | None]
+    images: torch.Tensor
+    note: str | None = None
+
+    @property
+    def total(self) -> int:
+        """Computed."""
+        return len(self.rows)
+
+
+def test_a_shape_is_what_a_dataclass_declares() -> None:
+    shape = shape_of(Outer, leaving=("images",), computed=("total",), more=TEXT)
+    good = {"name": "n", "rows": [{"share": 7}], "pair": [1, True], "by_name": {"k": None, "l": 2},
+            "total": 1, "more": "m"}  # fmt: skip
+    for taken in (good, {**good, "note": None}, {**good, "note": "n"}):
+        checked(taken, shape, "x")
+    wrong: dict[str, dict[str, Any]] = {
+        "x: name: is 1, should be a text": {"name": 1},
+        "x: rows[0].share: is 100.5, should be a number, 0 to 100": {"rows": [{"share": 100.5}]},
+        "x: pair[1]: is 0, should be true or false": {"pair": [1, 0]},
+        "x: pair: is [1], should be 2 items": {"pair": [1]},
+        "x: by_name.k: is 'a', should be a number": {"by_name": {"k": "a"}},
+        "x: note: is 2, should be a text": {"note": 2},
+        "x: total: is 1.5, should be a whole number": {"total": 1.5},
+        "x: more: is None, should be a text": {"more": None},
+    }
+    for message, change in wrong.items():
+        with pytest.raises(InputError) as caught:
+            checked({**good, **change}, shape, "x")
+        assert str(caught.value).startswith(message)
+    for key in good:
+        with pytest.raises(InputError, match=f"has no key '{key}'"):
+            checked({k: v for k, v in good.items() if k != key}, shape, "x")
+    with pytest.raises(TypeError, match="Tensor"):
+        shape_of(Outer)
 
 
 def test_optional_keys_may_be_absent_but_not_wrong() -> None:

@@ -7,14 +7,15 @@ from html import unescape
 from typing import Any
 
 import pytest
+from completing import complete
 from PIL import Image
 
 from spikemorph.graph import InputError
 from spikemorph.report.blocks import Block, Checklist, Code, Facts, Figure, Fold, Prose, Table
 from spikemorph.report.html import missing_parts, render_report
-from spikemorph.report.page.robustness import TWIN, robustness
-from spikemorph.report.page.robustness_examples import enlarged, enlargement
-from spikemorph.report.page.summary import key_figures, subtitle, title
+from spikemorph.report.page.robustness.examples import enlarged, enlargement
+from spikemorph.report.page.robustness.section import TWIN, robustness
+from spikemorph.report.page.summary import key_figures, title
 from spikemorph.report.plots_pictures import png
 from spikemorph.report.record import Report
 from spikemorph.report.robust import eps_text, robustness_lines
@@ -44,7 +45,7 @@ PATHS = [
     {"name": "relu", "exact": True, "stand_in": True, "robust": 60.0, "zero_gradient_fraction": 0.0,
      "nan_gradient_fraction": 0.0, "cosine": None},
 ]  # fmt: skip
-PART: dict[str, Any] = {
+PART: dict[str, Any] = complete("robustness", {
     "model": "net", "data": "digits:test", "n": 5, "kind": "exact", "steps": 4, "classes": 10,
     "norm": "linf", "seed": 3, "sparsity": {"weights": 200, "nonzero": 50},
     "clean": {"correct": 4, "n": 5, "accuracy": 80.0, "low": 37.6, "high": 96.4},
@@ -60,7 +61,7 @@ PART: dict[str, Any] = {
     "corruptions": {"names": ["fog", "snow"], "severities": [1, 5],
                     "accuracy": [[100.0, 50.0], [75.0, 0.0]], "mean": 56.25},
     "reproduce": {"command": "spikemorph attack net", "versions": {"torch": "2"}},
-}  # fmt: skip
+})  # fmt: skip
 TWIN_PART = {
     **PART, "kind": "ann", "steps": None, "gates": [], "paths": [], "corruptions": None,
     "eps": [{**ROW, "worst_case": 40.0, "ci95": [11.8, 76.9]}],
@@ -276,17 +277,17 @@ def test_an_example_without_the_pixels_it_claims_is_named_not_drawn(shape: list[
 @pytest.mark.parametrize("pixel", [256, -1, 0.5, None, "0", True])
 def test_what_is_no_pixel_is_refused(pixel: object) -> None:
     example = {**EXAMPLE, "clean": [pixel, *EXAMPLE["clean"][1:]]}
-    with pytest.raises(InputError, match=r"robustness.json: examples\[0\]\.clean\[0\].*pixel"):
+    with pytest.raises(InputError, match=r"robustness.json: examples\[0\]\.clean\[0\].*0 to 255"):
         Report({"robustness": {**PART, "examples": [example]}})
 
 
 @pytest.mark.parametrize(
     ("change", "where"),
     [
-        ({"clean": {"accuracy": 101, "low": 1, "high": 2}}, "clean.accuracy"),
+        ({"clean": {**PART["clean"], "accuracy": 101}}, "clean.accuracy"),
         ({"eps": [{**ROW, "eps": -1}]}, r"eps\[0\].eps"),
         ({"eps": [{**ROW, "ci95": [1.0]}]}, r"eps\[0\].ci95"),
-        ({"paths": [{**PATHS[0], "zero_gradient_fraction": 2}]}, "zero_gradient_fraction"),
+        ({"paths": [{**PATHS[1], "zero_gradient_fraction": 2}]}, "zero_gradient_fraction"),
         ({"curves": {**PART["curves"], "loss_vs_steps": {"pgd": [[0, 1]]}}}, "loss_vs_steps.pgd"),
         ({"gates": [{**GATES[0], "passed": "yes"}]}, r"gates\[0\].passed"),
         ({"n": 10**400}, "n: is too large"),
@@ -314,10 +315,10 @@ def test_an_evaluation_of_nothing_is_a_page() -> None:
 
 def test_markup_in_names_is_text() -> None:
     rows = [{**ROW, "attacks": [{**MEMBER, "name": EVIL, "path": EVIL, "loss": EVIL}]}]
-    curves = {name: {EVIL: [[0.1, 1.0]], f"{EVIL}(gates)": [[0.1, 2.0]]} for name in PART["curves"]}
+    curves = {name: {EVIL: [[1, 1.0]], f"{EVIL}(gates)": [[1, 2.0]]} for name in PART["curves"]}
     gates = [{**GATES[1], "name": EVIL, "title": EVIL, "detail": EVIL, "why": EVIL}]
     part = {**PART, "model": EVIL, "data": EVIL, "kind": EVIL, "norm": EVIL, "eps": rows,
-            "curves": curves, "gates": gates, "paths": [{**PATHS[0], "name": EVIL}],
+            "curves": curves, "gates": gates, "paths": [{**PATHS[1], "name": EVIL}],
             "examples": [{**EXAMPLE, "attack": EVIL}],
             "corruptions": {**PART["corruptions"], "names": [EVIL, EVIL]},
             "reproduce": {"command": EVIL}}  # fmt: skip
@@ -336,9 +337,6 @@ def test_the_head_of_the_page_never_shows_robust_accuracy_without_its_flags() ->
         assert (found["Sanity gates"].value, found["Sanity gates"].tone) == (value, tone)
         assert found["Robust accuracy"].tone == ""
     assert title({"robustness": PART}) == "net"
-    assert subtitle({"robustness": PART}).startswith(
-        "A spiking network, converted exactly, attacked"
-    )
 
 
 def test_a_run_without_a_twin_lacks_nothing() -> None:

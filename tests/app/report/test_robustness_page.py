@@ -15,7 +15,7 @@ from selenium.webdriver.common.by import By
 from spikemorph.choices.settings import AttackChoice
 from spikemorph.measures.robustness import attack_model
 from spikemorph.report.html import write_report
-from spikemorph.report.page.robustness import TWIN
+from spikemorph.report.page.robustness.section import TWIN
 from spikemorph.report.record import Report, read_run
 from spikemorph.sources.subjects import open_subject
 from spikemorph.zoo import load_data

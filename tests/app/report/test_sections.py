@@ -5,6 +5,7 @@ from html import unescape
 from typing import Any
 
 import pytest
+from completing import complete
 
 from spikemorph import load_graph
 from spikemorph.graph import UnsupportedError
@@ -30,33 +31,32 @@ from spikemorph.report.page import (
     accuracy,
     certificate,
     comparison,
-    energy,
-    memory,
     model,
     sparsity,
     spikes,
 )
+from spikemorph.report.page.costs import energy, memory
 from spikemorph.report.page.summary import key_figures
 from spikemorph.report.record import Report
 from spikemorph.report.sections import SECTIONS, Section, sections_of
 
 EVIL = "<script>alert('x')</script>\"&amp;"
 POINT = {"accuracy": 75.0, "agreement": 50.0, "mismatching_logits": 3, "spikes_per_inference": 8.5}
-EVALUATION: dict[str, Any] = {
+EVALUATION: dict[str, Any] = complete("evaluation", {
     "model": "net", "data": "digits:test", "n": 4, "outputs": 10, "neuron": "if",
     "float_accuracy": 100.0, "integer_accuracy": 75.0,
     "curve": [{"steps": 1, **POINT}, {"steps": 4, **POINT, "mismatching_logits": 0}],
     "settled": {"steps_max": 3, "steps_mean": 2.25, "accuracy": 75.0, "mismatching_logits": 0,
                 "silent_share": 100.0},
     "certificate": {"level": "A", "steps_required": 4, "steps_used": 4},
-}  # fmt: skip
-CERTIFICATE: dict[str, Any] = {
+})  # fmt: skip
+CERTIFICATE: dict[str, Any] = complete("certificate", {
     "level": "A", "steps_required": 7, "steps_used": 7, "input_steps": 1, "masks": [],
     "layers": [{"node": "relu", "neuron": "if", "smin": 0, "smax": None, "gate": 1, "takes": None,
                 "final": 7, "sum_bits": 18, "ladder_hash": "abc"}],
     "network_hash": "0123456789abcdef" * 4, "refusals": [],
-}  # fmt: skip
-ACTIVITY: dict[str, Any] = {
+})  # fmt: skip
+ACTIVITY: dict[str, Any] = complete("activity", {
     "n": 2, "steps": 2, "sample": 1,
     "layers": [
         {"node": "a", "neurons": 10, "positive": [6.0, 1.0], "negative": [0.0, 1.0],
@@ -65,7 +65,7 @@ ACTIVITY: dict[str, Any] = {
          "silent_share": 50.0, "firing_rate": 0.25},
     ],
     "raster": [{"node": "a", "neurons": 10, "shown": [0, 5], "spikes": [[5, 1, 2], [5, 2, -1]]}],
-}  # fmt: skip
+})  # fmt: skip
 MEMORY: dict[str, Any] = {
     "weights_total": 1000, "weights_nonzero": 100, "storage_bits": 1000, "index_bits": 200,
     "format": "delta", "dense_fp32_bits": 32_000,
@@ -76,10 +76,10 @@ BAND = {"against": "integer_masked_skipping", "min": 0.5, "median": 0.9, "max": 
 SPENT = {"snn": [{"node": "a", "compute": 0.15, "routing": 0.1}]}
 PRICE = {"name": "p", "node": "45 nm", "evidence": "derived", "ann": 2.0, "snn": 0.25,
          "in_band": True, "layers": SPENT}  # fmt: skip
-ENERGY: dict[str, Any] = {
+ENERGY: dict[str, Any] = complete("energy", {
     "model": "net", "n": 4, "band": BAND, "prices": [PRICE],
     "counts": {"samples": 4, "totals": {"synops": 400}}, "memory": MEMORY,
-}  # fmt: skip
+})  # fmt: skip
 
 
 def texts(blocks: list[Block]) -> list[str]:
@@ -239,7 +239,7 @@ def test_a_model_that_does_not_convert_says_what_stops_it() -> None:
 def evil_parts() -> dict[str, Any]:
     """Every part, with markup in every text that a user or a file can choose."""
     node = {"name": EVIL, "op": EVIL, "shape": [1], "converts": True, "reason": EVIL}
-    layer = {"node": EVIL, "weights": 2, "nonzero": 1, "mask_hash": EVIL}
+    layer = {"node": EVIL, "weights": 2, "kept": 1, "nonzero": 1, "mask_hash": EVIL}
     price = {**PRICE, "name": EVIL, "node": EVIL, "evidence": EVIL, "title": EVIL, "note": EVIL,
              "layers": {"snn": [{"node": EVIL, "compute": 1.0}]},
              "constants": [{"name": EVIL, "value": 1, "unit": EVIL, "source": EVIL}]}  # fmt: skip
@@ -251,11 +251,15 @@ def evil_parts() -> dict[str, Any]:
         "evaluation": {**EVALUATION, "model": EVIL, "data": EVIL, "neuron": EVIL},
         "activity": {**ACTIVITY, "layers": [{**ACTIVITY["layers"][0], "node": EVIL}],
                      "raster": [{**ACTIVITY["raster"][0], "node": EVIL}]},
-        "energy": {**ENERGY, "prices": [price], "dense_source": EVIL,
-                   "band": {**BAND, "against": EVIL, "verdict": EVIL, "ratios": {EVIL: 1.0}}},
+        "energy": complete("energy", {
+            **ENERGY, "prices": [price], "dense_source": EVIL,
+            "band": {**BAND, "against": EVIL, "verdict": EVIL, "ratios": {EVIL: 1.0}},
+        }),
         "sparsity": {"layers": [layer], "method": EVIL},
-        "comparison": {"data": EVIL, "networks": [{"name": EVIL, "kind": EVIL, "level": EVIL}]},
-        "reproduce": {"command": EVIL, "versions": {EVIL: EVIL}},
+        "comparison": complete("comparison", {
+            "data": EVIL, "networks": [{"name": EVIL, "kind": EVIL, "level": EVIL}],
+        }),
+        "reproduce": complete("reproduce", {"command": EVIL, "versions": {EVIL: EVIL}}),
     }  # fmt: skip
 
 

@@ -2,18 +2,13 @@
 
 from collections.abc import Sequence
 
-from .. import formats
-from ..blocks import Block, Check, Checklist
-from ..shapes import TEXT, TRUTH, WHOLE, ListOf, Maybe, Plain, Shape
+from spikemorph.robust.gates.gate import Gate
 
-GATE: Shape = {
-    "name": TEXT,
-    "title": TEXT,
-    "passed": Maybe(TRUTH),
-    "detail": TEXT,
-    "why": TEXT,
-    "exceptions": ListOf(WHOLE),
-}
+from ... import formats
+from ...blocks import Block, Check, Checklist
+from ...shapes import WHOLE, ListOf, Plain, shape_of
+
+GATE = shape_of(Gate, exceptions=ListOf(WHOLE))
 _STATES = {True: ("passed", "good"), False: ("RED FLAG", "bad"), None: ("not run", "")}
 _SHOWN = 16  # samples that are named of one gate
 
@@ -42,7 +37,7 @@ def verdict(gates: Sequence[Plain]) -> Checklist:
             "attack that fails where it should succeed makes a network look robust that is not.",
         )
     if not any(gate["passed"] for gate in gates):
-        text = "Run the evaluation with gates (--gates); they find attacks that are too weak."
+        text = "Attack it again with gates: they find attacks that are too weak."
         return Checklist(
             "No sanity gate was run: the robust accuracy may be inflated", (), "warn", text
         )

@@ -2,23 +2,14 @@
 
 from collections.abc import Mapping
 
-from .. import formats
-from ..blocks import Block, Figure, Fold, Table
-from ..plots_bars import MOST, Bar, Bars, bars
-from ..shapes import NUMBER, Kind, Plain
+from spikemorph.energy.results import PARTS
+
+from ... import formats
+from ...blocks import Block, Figure, Fold, Table
+from ...plots_bars import MOST, Bar, Bars, bars
+from ...shapes import Plain
 from .forms import SPIKING
 
-_PURPOSES = (
-    "compute", "weight_memory", "state_memory", "spike_io", "addressing", "routing", "static",
-)  # fmt: skip
-ROW = Kind(
-    "a layer: its node, and microjoules by what they are spent on",
-    lambda v: (
-        isinstance(v, dict)
-        and isinstance(v.get("node"), str)
-        and all(NUMBER.holds(value) for key, value in v.items() if key != "node")
-    ),
-)
 _COLUMNS = 7  # price lists beside each other: as many as a sheet of paper holds
 
 
@@ -42,9 +33,8 @@ def _fullest(priced: list[Plain]) -> Plain:
 
 
 def _purposes(rows: list[Plain]) -> list[str]:
-    """What energy is spent on, in the report's order; purposes that it does not know come last."""
-    found = {key for row in rows for key, value in row.items() if key != "node" and value}
-    return [*(key for key in _PURPOSES if key in found), *sorted(found.difference(_PURPOSES))]
+    """What energy is spent on."""
+    return [key for key in PARTS if any(row.get(key) for row in rows)]
 
 
 def _figure(price: Plain) -> Figure:
@@ -82,7 +72,7 @@ def _bar(row: Plain, used: list[str]) -> Bar:
 
 
 def _total(row: Plain) -> float:
-    return float(sum(value for key, value in row.items() if key != "node"))
+    return float(sum(row.get(key, 0.0) for key in PARTS))
 
 
 def _table(priced: list[Plain], order: list[str]) -> Table:

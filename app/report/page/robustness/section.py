@@ -2,28 +2,35 @@
 
 from collections.abc import Mapping
 
-from .. import formats
-from ..blocks import Block, Code, Facts, Prose
-from ..robust import eps_text
-from ..shapes import ANYTHING, NUMBER, TEXT, WHOLE, Kind, ListOf, MapOf, Maybe, Plain, Shape
-from .robustness_curves import convergence, over_eps, whole_range
-from .robustness_examples import EXAMPLE, examples
-from .robustness_gates import GATE, checklist, verdict
-from .robustness_tables import CORRUPTIONS, MEMBER, PATH, corruptions, members, paths, worst_cases
-from .robustness_words import EPS, PERCENT, called, largest, share, threat
+from spikemorph.robust.result import Share
+
+from ... import formats
+from ...blocks import Block, Code, Facts, Prose
+from ...robust import eps_text
+from ...shapes import (
+    ANYTHING,
+    NUMBER,
+    TEXT,
+    WHOLE,
+    Items,
+    ListOf,
+    MapOf,
+    Maybe,
+    Plain,
+    Shape,
+    shape_of,
+    within,
+)
+from .curves import convergence, over_eps, whole_range
+from .examples import EXAMPLE, examples
+from .gates import GATE, checklist, verdict
+from .tables import CORRUPTIONS, MEMBER, PATH, corruptions, members, paths, worst_cases
+from .words import EPS, PERCENT, called, headline, largest, same_eps, share, threat, trained_for
 
 TWIN = "robustness_ann"  # the part of a run that holds the same evaluation of the float network
 
 
-def _pair(first: Kind, second: Kind) -> Kind:
-    return Kind(
-        f"[{first.name}; {second.name}]",
-        lambda v: isinstance(v, list) and len(v) == 2 and first.holds(v[0]) and second.holds(v[1]),
-    )
-
-
-_STEPS = Kind("a number of steps", lambda v: NUMBER.holds(v) and 0 < v < 1e9)
-_LOSS = Kind("a loss", lambda v: NUMBER.holds(v) and abs(v) < 1e30)
+_STEPS, _LOSS = within(NUMBER, 1, 1e9), within(NUMBER, -1e30, 1e30)
 SHAPE: Shape = {
     "model": TEXT,
     "data": TEXT,
@@ -32,24 +39,25 @@ SHAPE: Shape = {
     "steps": Maybe(WHOLE),
     "classes": WHOLE,
     "norm": TEXT,
+    "trained_eps?": Maybe(EPS),
     "seed": WHOLE,
     "sparsity": {"weights": Maybe(WHOLE), "nonzero": Maybe(WHOLE)},
-    "clean": {"accuracy": PERCENT, "low": PERCENT, "high": PERCENT},
+    "clean": shape_of(Share, accuracy=PERCENT, low=PERCENT, high=PERCENT),
     "eps": ListOf(
         {
             "eps": EPS,
             "attacks": ListOf(MEMBER),
             "worst_case": PERCENT,
-            "ci95": _pair(PERCENT, PERCENT),
+            "ci95": Items((PERCENT, PERCENT)),
             "correct": WHOLE,
             "n": WHOLE,
             "carried?": WHOLE,
         }
     ),
     "curves": {
-        "accuracy_vs_eps": MapOf(ListOf(_pair(EPS, PERCENT))),
-        "accuracy_vs_steps": MapOf(ListOf(_pair(_STEPS, PERCENT))),
-        "loss_vs_steps": MapOf(ListOf(_pair(_STEPS, _LOSS))),
+        "accuracy_vs_eps": MapOf(ListOf(Items((EPS, PERCENT)))),
+        "accuracy_vs_steps": MapOf(ListOf(Items((_STEPS, PERCENT)))),
+        "loss_vs_steps": MapOf(ListOf(Items((_STEPS, _LOSS)))),
     },
     "paths": ListOf(PATH),
     "gates": ListOf(GATE),
@@ -74,18 +82,22 @@ def robustness(parts: Mapping[str, Plain]) -> list[Block]:
 
 
 def _found(part: Plain) -> str:
-    clean, last = part["clean"], largest(part)
+    clean, row, last = part["clean"], headline(part), largest(part)
     start = (
         f"Of {formats.plural(part['n'], 'sample')} of {part['data']}, the network is right on "
         f"{share(clean['accuracy'], clean['low'], clean['high'])} without attack"
     )
-    if last is None:
+    if row is None or last is None:
         return f"{start}. No eps was attacked."
-    tried = _tried(last["attacks"])
-    return (
-        f"{start}, and on {share(last['worst_case'], *last['ci95'])} in the worst case of {tried} at "
-        f"eps {eps_text(last['eps'])}. In brackets: 95 % intervals."
+    why = ", for which it was trained" if trained_for(part, row) else ""
+    text = (
+        f"{start}, and on {share(row['worst_case'], *row['ci95'])} in the worst case of "
+        f"{_tried(row['attacks'])} at eps {eps_text(row['eps'])}{why}."
     )
+    if last is not row:
+        least = share(last["worst_case"], *last["ci95"])
+        text += f" At the largest, {eps_text(last['eps'])}, it is {least}."
+    return f"{text} In brackets: 95 % intervals."
 
 
 def _tried(rows: list[Plain]) -> str:
@@ -97,9 +109,10 @@ def _tried(rows: list[Plain]) -> str:
 
 def _beside(part: Plain, twin: Plain) -> str:
     """The float network that the spiking one was made from."""
-    own, last = largest(part), largest(twin)
+    own = headline(part)
+    last = None if own is None else same_eps(twin, own["eps"])
     text = f"Its float twin, attacked by itself, is right on {formats.percent(twin['clean']['accuracy'])}"
-    if own is None or last is None:
+    if last is None:
         return f"{text} without attack."
     return (
         f"{text} without attack and on {share(last['worst_case'], *last['ci95'])} in the worst case at "

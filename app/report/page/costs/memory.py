@@ -2,45 +2,24 @@
 
 from collections.abc import Mapping
 
-from .. import formats
-from ..blocks import Block, Figure, Fold, Prose, Table
-from ..plots_bars import Bar, Bars, bars
-from ..shapes import NUMBER, TEXT, WHOLE, ListOf, MapOf, Maybe, Plain, Shape
+from spikemorph.energy.memory.results import MemoryResult, WeightMemory
 
-_LEVELS = ("weights", "model", "runtime")
-SHAPE: Shape = {
-    "weights_total": WHOLE,
-    "weights_nonzero": WHOLE,
-    "storage_bits": NUMBER,
-    "format": TEXT,
-    "dense_fp32_bits": NUMBER,
-    "factors": Maybe({"quantisation": NUMBER, "sparsity": NUMBER, "index_overhead": NUMBER}),
-    **{
-        f"{name}?": Maybe(NUMBER)
-        for name in (
-            "index_bits", "dense_bits", "dense_int8_bits", "bias_bits", "threshold_bits",
-            "scale_bits", "model_bits", "state_width", "state_bits", "state_bits_proved",
-            "spike_bits", "input_bits", "runtime_bits", "runtime_bits_proved",
-        )
-    },
-    "smaller_than?": MapOf({f"{level}?": NUMBER for level in _LEVELS}),
-    "layers?": ListOf(
-        {
-            "node": TEXT,
-            "nonzero": WHOLE,
-            "value_bits": WHOLE,
-            "format": TEXT,
-            "storage_bits": WHOLE,
-            "index_bits": WHOLE,
-            "dense_bits": WHOLE,
-            "formats?": MapOf(NUMBER),
-            "tied_to?": Maybe(TEXT),
-        }
+from ... import formats
+from ...blocks import Block, Figure, Fold, Prose, Table
+from ...plots_bars import Bar, Bars, bars
+from ...shapes import NUMBER, WHOLE, ListOf, MapOf, Plain, shape_of
+
+SHAPE = shape_of(
+    MemoryResult,
+    computed=(
+        "weights_total", "weights_nonzero", "storage_bits", "index_bits", "format", "dense_bits",
+        "dense_int8_bits", "dense_fp32_bits", "model_bits", "state_bits", "state_bits_proved",
+        "spike_bits", "runtime_bits", "runtime_bits_proved", "factors",
     ),
-    "states?": ListOf(
-        {"node": TEXT, "role": TEXT, "cells": WHOLE, "live": WHOLE, "sum_bits": Maybe(WHOLE)}
-    ),
-}  # fmt: skip
+    bias_bits=WHOLE,
+    smaller_than=MapOf({"weights": NUMBER, "model": NUMBER, "runtime": NUMBER}),
+    layers=ListOf(shape_of(WeightMemory, computed=("dense_bits",))),
+)  # fmt: skip
 
 
 def memory(parts: Mapping[str, Plain]) -> list[Block]:
@@ -94,13 +73,8 @@ def _figure(part: Plain) -> Figure:
         if bits is not None
     )
     plot = Bars("Size of the weights", "KiB", drawn)
-    return Figure(
-        "Size of the weights",
-        lambda width: bars(plot, width),
-        "",
-        ("weights", "index"),
-        keyed_by="bar",
-    )
+    keys = ("weights", "index") if index else ()
+    return Figure(plot.label, lambda width: bars(plot, width), "", keys, keyed_by="bar")
 
 
 def _levels(part: Plain) -> Table:

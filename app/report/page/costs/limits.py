@@ -1,40 +1,11 @@
 """Part of the section on energy: break-even spike rates, whether a chip holds it, price constants."""
 
-from .. import formats
-from ..blocks import Block, Figure, Fold, Prose, Table
-from ..plots_curves import Curves, Series, curves
-from ..shapes import NUMBER, TEXT, TRUTH, WHOLE, ListOf, Maybe, Plain, Shape
+from ... import formats
+from ...blocks import Block, Figure, Fold, Prose, Table
+from ...plots_curves import Curves, Series, curves
+from ...shapes import NUMBER, Plain
 from .forms import called
 
-BREAK_EVEN: Shape = {
-    "model": TEXT,
-    "against": TEXT,
-    "baseline_uj": NUMBER,
-    "idle_uj": NUMBER,
-    "per_scale_uj": NUMBER,
-    "scale": Maybe(NUMBER),
-    "spike_rate": Maybe(NUMBER),
-    "spikes_per_synapse": Maybe(NUMBER),
-    "reason?": TEXT,
-}
-FIT: Shape = {
-    "chip": TEXT,
-    "cores_used": WHOLE,
-    "cores_available": WHOLE,
-    "fits": TRUTH,
-    "layers": ListOf(
-        {
-            "node": TEXT,
-            "neurons": WHOLE,
-            "synapse_bits": WHOLE,
-            "in_axons": WHOLE,
-            "out_axons": WHOLE,
-            "cores": WHOLE,
-            "limit": TEXT,
-        }
-    ),
-    "problems?": ListOf(TEXT),
-}
 _FURTHEST, _SAMPLES = 4.0, 24  # multiples of the measured rate that are drawn, in so many points
 
 

@@ -1,37 +1,31 @@
 """Tables of robustness: eps, members of the ensemble, gradient paths, corruptions."""
 
-from .. import formats
-from ..blocks import Block, Cell, Fold, Prose, Table
-from ..plots_spikes import LEVELS, share_bar
-from ..robust import eps_text
-from ..shapes import NUMBER, TEXT, TRUTH, WHOLE, ListOf, Maybe, Plain, Shape
-from .robustness_words import FRACTION, PERCENT, same_eps, share
+from spikemorph.robust.cascade.outcome import MemberOutcome
+from spikemorph.robust.gates.gradients import PathRecord
 
-MEMBER: Shape = {
-    "name": TEXT,
-    "path": Maybe(TEXT),
-    "loss": Maybe(TEXT),
-    "steps": Maybe(WHOLE),
-    "step_size": Maybe(NUMBER),
-    "restarts": Maybe(WHOLE),
-    "attacked": WHOLE,
-    "broken": WHOLE,
-    "cumulative": PERCENT,
-    "alone": Maybe(PERCENT),
-    "queries": WHOLE,
-    "zero_gradient_fraction": Maybe(FRACTION),
-    "nan_gradient_fraction?": Maybe(FRACTION),
-    "seconds": NUMBER,
-}
-PATH: Shape = {
-    "name": TEXT,
-    "exact": TRUTH,
-    "stand_in?": TRUTH,
-    "robust": PERCENT,
-    "zero_gradient_fraction": FRACTION,
-    "nan_gradient_fraction": FRACTION,
-    "cosine": Maybe(NUMBER),
-}
+from ... import formats
+from ...blocks import Block, Cell, Fold, Prose, Table
+from ...plots_spikes import LEVELS, share_bar
+from ...robust import eps_text
+from ...shapes import TEXT, WHOLE, ListOf, Maybe, Plain, Shape, shape_of
+from .words import FRACTION, PERCENT, same_eps, share
+
+MEMBER = shape_of(
+    MemberOutcome,
+    leaving=("attack",),
+    name=TEXT,
+    cumulative=PERCENT,
+    alone=Maybe(PERCENT),
+    zero_gradient_fraction=Maybe(FRACTION),
+    nan_gradient_fraction=Maybe(FRACTION),
+)
+PATH = shape_of(
+    PathRecord,
+    leaving=("zero", "nan"),
+    robust=PERCENT,
+    zero_gradient_fraction=FRACTION,
+    nan_gradient_fraction=FRACTION,
+)
 CORRUPTIONS: Shape = {
     "names": ListOf(TEXT),
     "severities": ListOf(WHOLE),

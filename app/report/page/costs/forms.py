@@ -29,6 +29,25 @@ SHORT: Mapping[str, str] = {
 }
 
 
+_SPOKEN: Mapping[str, str] = {
+    MASKED: "the quantised ANN with the same mask, skipping zeros",
+    "integer_masked": "the quantised ANN with the same mask",
+    "integer_dense_skipping": "the dense quantised ANN, skipping zeros",
+    "integer_dense": "the dense quantised ANN",
+    "int8_masked_skipping": "the int8 ANN with the same mask, skipping zeros",
+    "int8_masked": "the int8 ANN with the same mask",
+    "int8_dense_skipping": "the dense int8 ANN, skipping zeros",
+    "int8_dense": "the dense int8 ANN",
+    ANN: "the ANN in fp32",
+    DENSE_SPIKING: "the dense SNN",
+}
+
+
+def spoken(form: str) -> str:
+    """A form within a sentence; one that is new keeps its own name."""
+    return _SPOKEN.get(form, form)
+
+
 def called(form: str) -> str:
     """A form's name; one that is new keeps its own."""
     return FORMS.get(form, form)

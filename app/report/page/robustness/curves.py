@@ -1,11 +1,13 @@
 """Plots of robustness: accuracy over eps, with intervals, and over the steps of an attack."""
 
-from .. import formats
-from ..blocks import Block, Figure, Group
-from ..plots_curves import Curves, Series, curves
-from ..robust import eps_text
-from ..shapes import Plain
-from .robustness_words import largest, same_eps, share
+from collections.abc import Mapping
+
+from ... import formats
+from ...blocks import Block, Figure, Group
+from ...plots_curves import Curves, Series, curves
+from ...robust import eps_text
+from ...shapes import Plain
+from .words import largest, same_eps, share
 
 _WORST = "worst case"  # the line of that name in an evaluation's curves
 _GATES = "(gates)"  # ends the names of lines that gates measured, on their own samples
@@ -26,13 +28,26 @@ def over_eps(part: Plain, twin: Plain | None) -> list[Block]:
     series.append(_worst(part, _WORST))
     found = tuple(line for line in series if line.points)
     label = "Accuracy against eps"
-    plot = Curves(label, _axis(part), "per cent of samples", found, low=0, high=100.5)
+    plot = Curves(label, _axis(part), "per cent of samples", found, measured=True, low=0, high=100)
     reading = (
         "Each line is what is left after an attack and all before it; none is ever above one before. "
         "Upright strokes: 95 % intervals."
     )
     keys = tuple(line.name for line in found)
     return [Figure(label, lambda width: curves(plot, width), reading, keys)]
+
+
+def networks_over_eps(parts: Mapping[str, Plain]) -> Figure:
+    """The worst case of several networks, by name, against eps."""
+    found = tuple(
+        line for line in (_worst(part, name) for name, part in parts.items()) if line.points
+    )
+    label = "Worst case against eps"
+    axis = _axis(next(iter(parts.values())))
+    plot = Curves(label, axis, "per cent of samples", found, measured=True, low=0, high=100)
+    keys = tuple(line.name for line in found)
+    reading = "Upright strokes: 95 % intervals."
+    return Figure(label, lambda width: curves(plot, width), reading, keys)
 
 
 def whole_range(part: Plain) -> list[Block]:
@@ -44,7 +59,7 @@ def whole_range(part: Plain) -> list[Block]:
     if not series:
         return []
     label = "Accuracy up to the whole range of inputs"
-    plot = Curves(label, _axis(part), "per cent of samples", series, low=0, high=100.5)
+    plot = Curves(label, _axis(part), "per cent of samples", series, measured=True, low=0, high=100)
     reading = (
         "On the gates' samples, each point attacked by itself. A line that rises, or that does not reach "
         "zero, shows an attack that fails."
@@ -76,9 +91,16 @@ def _over_steps(lines: Plain, label: str, y_name: str) -> Curves:
         for name, points in lines.items()
         if points
     )
-    ends = (0.0, 100.5) if y_name.startswith("per cent") else (None, None)
+    ends = (0.0, 100.0) if y_name.startswith("per cent") else (None, None)
     return Curves(
-        label, "steps of the attack", y_name, series, doubling=True, low=ends[0], high=ends[1]
+        label,
+        "steps of the attack",
+        y_name,
+        series,
+        doubling=True,
+        measured=True,
+        low=ends[0],
+        high=ends[1],
     )
 
 

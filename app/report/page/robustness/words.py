@@ -2,20 +2,14 @@
 
 from collections.abc import Mapping
 
-from .. import formats
-from ..robust import eps_text
-from ..shapes import NUMBER, Kind, Plain
+from ... import formats
+from ...robust import eps_text
+from ...shapes import NUMBER, Plain, within
 
-PERCENT = Kind("a percentage, 0 to 100", lambda v: NUMBER.holds(v) and 0 <= v <= 100)
-FRACTION = Kind("a fraction, 0 to 1", lambda v: NUMBER.holds(v) and 0 <= v <= 1)
-EPS = Kind("an eps, 0 to 1000", lambda v: NUMBER.holds(v) and 0 <= v <= 1000)
-SHORT: Mapping[str, str] = {
-    "ann": "float network",
-    "exact": "spiking network, converted exactly",
-    "through time": "spiking network, trained through time",
-}
+PERCENT, FRACTION, EPS = within(NUMBER, 0, 100), within(NUMBER, 0, 1), within(NUMBER, 0, 1000)
 _KINDS: Mapping[str, str] = {
-    **SHORT,
+    "ann": "float network",
+    "through time": "spiking network, trained through time",
     "exact": "spiking network, converted exactly; attacked is what it says once settled",
 }
 _THREATS: Mapping[str, str] = {
@@ -46,6 +40,25 @@ def share(value: float, low: float, high: float) -> str:
 def largest(part: Plain) -> Plain | None:
     """The row of the largest eps, on which gates are run; None where nothing was attacked."""
     return max(part["eps"], key=lambda row: row["eps"], default=None)
+
+
+def headline(part: Plain) -> Plain | None:
+    """The row that a reader wants first: the eps it was trained for, else the smallest.
+
+    At the largest eps, which is there to show that attacks work, hardly anything is left of any
+    network. None where nothing was attacked.
+    """
+    rows = [row for row in part["eps"] if row["eps"] > 0]
+    return next(
+        (row for row in rows if trained_for(part, row)),
+        min(rows, key=lambda row: row["eps"], default=None),
+    )
+
+
+def trained_for(part: Plain, row: Plain) -> bool:
+    """Whether a row's eps is the one that the network was trained for, where that is known."""
+    trained = part.get("trained_eps")
+    return trained is not None and eps_text(row["eps"]) == eps_text(trained)
 
 
 def same_eps(part: Plain | None, eps: float) -> Plain | None:

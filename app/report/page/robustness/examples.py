@@ -2,26 +2,18 @@
 
 from collections.abc import Sequence
 
-from .. import formats
-from ..blocks import Block, Figure, Group, Prose
-from ..plots import drawing, mark, words
-from ..plots_pictures import CHANNELS, picture
-from ..robust import eps_text
-from ..shapes import TEXT, WHOLE, Kind, ListOf, Plain, Shape
-from .robustness_words import EPS
+from spikemorph.robust.result import Example
 
-_PIXEL = Kind("a pixel, 0 to 255", lambda v: WHOLE.holds(v) and 0 <= v <= 255)
-EXAMPLE: Shape = {
-    "index": WHOLE,
-    "label": WHOLE,
-    "clean_class": WHOLE,
-    "adversarial_class": WHOLE,
-    "eps": EPS,
-    "attack": TEXT,
-    "shape": ListOf(WHOLE),
-    "clean": ListOf(_PIXEL),
-    "adversarial": ListOf(_PIXEL),
-}
+from ... import formats
+from ...blocks import Block, Figure, Group, Prose
+from ...plots import drawing, mark, words
+from ...plots_pictures import CHANNELS, picture
+from ...robust import eps_text
+from ...shapes import WHOLE, ListOf, Plain, shape_of, within
+from .words import EPS
+
+_PIXELS = ListOf(within(WHOLE, 0, 255))
+EXAMPLE = shape_of(Example, eps=EPS, clean=_PIXELS, adversarial=_PIXELS)
 GREY, REACH = 128, 127  # of an unchanged pixel; how far from it the largest change is drawn
 _SIDE, _GAP, _BELOW = 112, 10, 22
 _MOST = 12  # samples that are drawn

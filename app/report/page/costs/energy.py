@@ -2,57 +2,35 @@
 
 from collections.abc import Mapping
 
-from .. import formats
-from ..blocks import Block, Cell, Figure, Fold, Prose, Table
-from ..plots_bars import Ratios, ratios
-from ..shapes import ANYTHING, NUMBER, TEXT, TRUTH, WHOLE, ListOf, MapOf, Maybe, Plain, Shape
-from .energy_layers import COUNTED, ROW, counted, layers
-from .energy_limits import BREAK_EVEN, FIT, break_even, chip, constants
-from .forms import ANN, DENSE_SPIKING, FORMS, MASKED, SHORT, called
+from spikemorph.energy import EnergyResult
+from spikemorph.energy.counting.counts import Counts
+from spikemorph.energy.results import COLUMNS, PriceRow
+
+from ... import formats
+from ...blocks import Block, Cell, Figure, Fold, Prose, Table
+from ...plots_bars import Ratios, ratios
+from ...shapes import ANYTHING, NUMBER, TEXT, WHOLE, ListOf, MapOf, Maybe, Plain, shape_of
+from .forms import ANN, DENSE_SPIKING, MASKED, SHORT, called
+from .layers import counted, layers
+from .limits import break_even, chip, constants
 from .memory import SHAPE as MEMORY
 
-_BAND: Shape = {
-    "against": TEXT,
-    "min": NUMBER,
-    "median": NUMBER,
-    "max": NUMBER,
-    "verdict": TEXT,
-    "ratios?": MapOf(NUMBER),
-}
-_PRICE: Shape = {
-    "name": TEXT,
-    "title?": TEXT,
-    "node": TEXT,
-    "evidence": TEXT,
-    "note?": TEXT,
-    "in_band?": TRUTH,
-    **{f"{form}?": Maybe(NUMBER) for form in FORMS},
-    "layers?": MapOf(ListOf(ROW)),
-    "constants?": ListOf(MapOf(ANYTHING)),
-}
-SHAPE: Shape = {
-    "model": TEXT,
-    "data?": TEXT,
-    "n": WHOLE,
-    "counts": {
-        "samples?": WHOLE,
-        "steps?": WHOLE,
-        "spike_rate?": NUMBER,
-        "spikes_per_synapse?": NUMBER,
-        "totals?": MapOf(NUMBER),
-        "layers?": ListOf({"node": TEXT, "op": TEXT, **{f"{key}?": WHOLE for key in COUNTED}}),
-    },
-    "dense_source?": TEXT,
-    "prices": ListOf(_PRICE),
-    "band": Maybe(_BAND),
-    "bands?": ListOf(_BAND),
-    "break_even_spike_rate?": Maybe(NUMBER),
-    "break_even?": ListOf(BREAK_EVEN),
-    "literature?": ListOf({"name": TEXT, "low": NUMBER, "high": NUMBER, "unit": TEXT}),
-    "bits?": MapOf(NUMBER),
-    "fit?": FIT,
-    "memory?": Maybe(MEMORY),
-}
+_PRICE = shape_of(PriceRow, constants=ListOf(MapOf(ANYTHING)))
+_COUNTS = shape_of(
+    Counts, leaving=("per_sample",), computed=("spike_rate", "spikes_per_synapse"),
+    totals=MapOf(NUMBER),
+)  # fmt: skip
+SHAPE = shape_of(
+    EnergyResult,
+    leaving=("memory",),
+    computed=("band", "break_even_spike_rate"),
+    n=WHOLE,
+    counts=_COUNTS,
+    dense_counts=ANYTHING,
+    prices=ListOf(_PRICE | {form: Maybe(NUMBER) for form in COLUMNS}),
+    literature=ListOf({"name": TEXT, "low": NUMBER, "high": NUMBER, "unit": TEXT}),
+    bits=MapOf(NUMBER),
+) | {"memory?": Maybe(MEMORY)}
 _DRAWN = (MASKED, "integer_dense", ANN, DENSE_SPIKING)  # baselines that the plot compares
 
 
@@ -135,14 +113,15 @@ def _ratio_title(name: str, band: Plain) -> str:
 def _bands(bands: list[Plain]) -> Table:
     rows: tuple[tuple[str | Cell, ...], ...] = tuple(
         (
-            called(band["against"]), *(formats.factor(band[k]) for k in ("min", "median", "max")),
+            called(band["against"]),
             Cell(band["verdict"], {"lower": "good", "higher": "bad"}.get(band["verdict"], "")),
+            *(formats.factor(band[k]) for k in ("min", "median", "max")),
         )
         for band in bands
     )  # fmt: skip
     return Table(
         "Sparse SNN against each baseline",
-        ("<Baseline", "Least", "Median", "Most", "<Energy of the SNN"),
+        ("<Baseline", "<The SNN's energy", "Least", "Median", "Most"),
         rows,
     )
 
