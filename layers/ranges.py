@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spikemorph.graph.brief import brief_repr
+
 _FAR = 2.0**100  # no sum this large is ever certified: as good as infinite, and still a number
 
 
@@ -25,6 +27,8 @@ class Range:
     low: Tensor
     high: Tensor
     load: float
+
+    __repr__ = brief_repr
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "low", self.low.clamp(min=-_FAR))

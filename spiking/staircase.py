@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spikemorph.graph.brief import brief_repr
 from spikemorph.layers.ladder import Ladder, along_channels, climb
 from spikemorph.layers.ranges import Range
 
@@ -25,6 +26,8 @@ class Staircase:
     slope: Tensor | None
     offset: Tensor | None
     capped: bool
+
+    __repr__ = brief_repr
 
     def __call__(self, sums: Tensor) -> Tensor:
         """The level of every sum (sample, channel, ...), in a floating type where it was proved."""

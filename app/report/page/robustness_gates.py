@@ -42,7 +42,7 @@ def verdict(gates: Sequence[Plain]) -> Checklist:
             "attack that fails where it should succeed makes a network look robust that is not.",
         )
     if not any(gate["passed"] for gate in gates):
-        text = "Run the evaluation with gates (--gates); they find attacks that are too weak."
+        text = "Run the evaluation with gates; they find attacks that are too weak."
         return Checklist(
             "No sanity gate was run: the robust accuracy may be inflated", (), "warn", text
         )
