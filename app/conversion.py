@@ -14,6 +14,12 @@ from spikemorph.quant.prepare import ready, require_neurons
 from spikemorph.spiking import AnalogFirstStep, Coding, Neuron, Schedule, SpikingNetwork
 from spikemorph.spiking.coding import Constant
 from spikemorph.spiking.neurons import pow2
+from spikemorph.zoo import Samples
+
+from .choices import by_name
+from .choices.settings import ConvertChoice
+from .sources.models import Model
+from .sources.sampling import drawn, values
 
 _FIRST = AnalogFirstStep()
 _DEFAULT = pow2()
@@ -25,6 +31,9 @@ class Conversion:
 
     `quantised` is how the integer network came about, None where it was trained or is rate-coded.
     """
+
+    def __repr__(self) -> str:
+        return f"{self.network!r}; {self.certificate!r}"
 
     float_graph: Graph
     network: SpikingNetwork
@@ -73,6 +82,51 @@ def convert_graph(
     made = quantised(folded, calibration, grid, quantisation)
     network = to_spiking(made.graph, neuron, coding, schedule)
     return Conversion(folded, network, certify(network), made)
+
+
+def conversion_settings(how: ConvertChoice) -> dict[str, Any]:
+    """The arguments of `convert_graph` that a choice stands for.
+
+    Raises
+    ------
+    InputError
+        If a name or number is none.
+    """
+    calibrator = by_name.calibrator(how.calibrator)
+    return {
+        "quantisation": Quantisation(how.levels, how.weight_bits, calibrator, how.bias_correction),
+        "neuron": by_name.neuron(how.neuron),
+        "coding": by_name.coding(how.coding),
+        "schedule": by_name.schedule(how.schedule),
+    }
+
+
+def convert_model(
+    model: Model,
+    calibration: Samples,
+    how: ConvertChoice,
+    seed: int = 0,
+    rate_coded: str | None = None,
+) -> Conversion:
+    """What ``convert``, recipes and `to_snn` all do with a model whose input range is declared.
+
+    Of many calibration samples, the seed draws some. With `rate_coded`, ``layer=99.9`` for example,
+    the classical conversion is made, which is not exact.
+
+    Raises
+    ------
+    InputError
+        If a name is none, or as `convert_graph` and `convert_rate_coded` do.
+    UnsupportedError
+        Naming every node that cannot be taken.
+    """
+    settings = conversion_settings(how)
+    grid = Grid.over(model.entry.interval, how.input_bits)
+    x = values(drawn(calibration, seed), model.entry)
+    if rate_coded is None:
+        return convert_graph(model.graph, x, grid=grid, **settings)
+    rates = by_name.rate_coding(rate_coded)
+    return convert_rate_coded(model.graph, x, grid=grid, rates=rates, neuron=settings["neuron"])
 
 
 def convert_rate_coded(

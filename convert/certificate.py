@@ -79,6 +79,20 @@ class Certificate:
     network_hash: str
     refusals: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        required, used = self.steps_required, self.steps_used
+        if self.level == "A":
+            return (
+                f"certificate A: equals its integer network after {required} steps, for all inputs"
+            )
+        if self.level == "B":
+            return (
+                f"certificate B: equals its integer network, run for {used} of {required} steps, for "
+                "inputs after which a silent step was seen"
+            )
+        more = f", and {len(self.refusals) - 1} more reasons" if len(self.refusals) > 1 else ""
+        return f"no certificate: {next(iter(self.refusals), 'nothing is proved')}{more}"
+
     def to_dict(self) -> dict[str, Any]:
         """The certificate as plain data."""
         plain = asdict(self)

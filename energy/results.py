@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from spikemorph.graph.brief import brief_repr
+
 from .counting.counts import Counts
 
 HEADLINE = "integer_masked_skipping"  # the baseline of the first verdict
@@ -77,6 +79,8 @@ class PriceRow:
     in_band: bool
     layers: Mapping[str, tuple[Parts, ...]]
     constants: tuple[Mapping[str, Any], ...] = ()
+
+    __repr__ = brief_repr
 
     def energy_uj(self, column: str) -> float | None:
         """uJ per inference in one column; None where the model prices no such network."""
@@ -207,6 +211,15 @@ class EnergyResult:
     bits: BitBudget
     fit: ChipFit
     memory: Any = None
+
+    def __repr__(self) -> str:
+        said = f"{self.model} on {self.data}: {self.counts!r}"
+        if (band := self.band) is None:
+            return said
+        return (
+            f"{said}; energy over that of the integer network, equally pruned and skipping zeros: "
+            f"{band.min:.2f} to {band.max:.2f}, {band.verdict}"
+        )
 
     @property
     def band(self) -> Band | None:

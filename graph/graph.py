@@ -1,5 +1,6 @@
 """What a network is: named nodes, each with an op, in the order they run."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -8,7 +9,8 @@ from typing import Annotated, Any, ClassVar
 
 from torch import Tensor
 
-from .errors import GraphError, InputError
+from .brief import brief_repr
+from .errors import GraphError, InputError, Repair
 from .fields import Between
 from .grid import Grid, Interval
 from .records import Record
@@ -67,6 +69,12 @@ class Input(Op):
         return self.domain if isinstance(self.domain, Grid) else None
 
     @property
+    def told(self) -> str:
+        """Shape and range in words."""
+        inside = "no declared range" if self.domain is None else str(self.interval)
+        return f"{self.shape} in {inside}"
+
+    @property
     def interval(self) -> Interval:
         """The real values that inputs may take.
 
@@ -77,8 +85,8 @@ class Input(Op):
         """
         if self.domain is None:
             raise InputError(
-                "the range of the network's inputs is not declared; declare it: "
-                "graph.declare(Interval.of(low, high)), or --input-range low,high"
+                "the range of the network's inputs is not declared",
+                Repair("input_range", words="declare it: {} low and high"),
             )
         return self.domain if isinstance(self.domain, Interval) else self.domain.interval
 
@@ -102,6 +110,8 @@ class Node:
     name: str
     op: Op
     inputs: tuple[str, ...] = ()
+
+    __repr__ = brief_repr
 
 
 @dataclass(frozen=True)
@@ -142,6 +152,13 @@ class Graph:
         if odd := entries ^ set(self.inputs):
             raise GraphError(f"{sorted(odd)}: the graph's inputs must be its Input nodes")
 
+    def __repr__(self) -> str:
+        kinds = Counter(type(node.op).__name__ for node in self.nodes)
+        held = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if kind != "Input")
+        ops = (self[name].op for name in self.inputs)
+        entries = ", ".join(op.told for op in ops if isinstance(op, Input))
+        return f"Graph of {len(self.nodes)} nodes, inputs {entries}: {held or 'no others'}"
+
     @cached_property
     def _by_name(self) -> dict[str, Node]:
         return {node.name: node for node in self.nodes}
@@ -180,7 +197,7 @@ class Graph:
         try:
             _ = self.entry.interval
         except InputError as error:
-            raise InputError(f"{where}: {error}") from error
+            raise error.under(str(where)) from error
         return self
 
     def declare(self, interval: Interval) -> "Graph":

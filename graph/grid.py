@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from .errors import InputError
+from .errors import InputError, Repair
 from .fields import Above, Between
 from .records import Record
 
@@ -93,14 +93,25 @@ class Interval(Record):
                 raise InputError(f"{place}: {value:g} is no number; remove or repair that sample")
             raise InputError(
                 f"{place}: {value:g} is outside the declared input range {low:g}..{high:g}; give data "
-                "in that range, as bytes or in the network's own units, or declare another range "
-                "when the network is made (--input-range)"
+                "in that range, as bytes or in the network's own units",
+                Repair(
+                    "input_range", _around(x), "or declare another when the network is made: {}"
+                ),
             )
         return x.clamp(low, high)
 
     def __str__(self) -> str:
         low, high = self.ends
         return f"{low:g}..{high:g}"
+
+
+def _around(x: Tensor) -> tuple[float, float]:
+    """A round range that holds all finite values, and zero."""
+    finite = x[x.isfinite()]
+    ends = min(float(finite.min()), 0.0), max(float(finite.max()), 0.0)
+    unit = 10.0 ** math.floor(math.log10(max(-ends[0], ends[1], _LEAST)) - 1)
+    low, high = math.floor(ends[0] / unit) * unit, math.ceil(ends[1] / unit) * unit
+    return float(f"{low:.6g}"), float(f"{high:.6g}")
 
 
 UNIT = Interval(Fraction(0), Fraction(1))
@@ -114,7 +125,7 @@ class Grid(Record):
     they lie half a step from one at most.
 
     >>> Grid.of(0.0, 1.0, bits=8)
-    Grid(step=Fraction(1, 255), low=0, high=255, declared=None)
+    Grid(step=1/255, low=0, high=255)
     """
 
     step: Annotated[Fraction, Above(0)]

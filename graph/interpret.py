@@ -182,6 +182,6 @@ def _checked(graph: Graph, entry: str, x: Tensor) -> Tensor:
     if tuple(x.shape[1:]) != op.shape:
         raise GraphError(
             f"input {entry!r} takes samples of shape {op.shape}, got {tuple(x.shape[1:])}; "
-            "reshape the data or give --input-shape"
+            "reshape the data, or read the model for samples of that shape"
         )
     return x

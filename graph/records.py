@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .brief import brief_repr
 from .errors import InputError
 from .fields import filled
 from .plain import Plain
@@ -21,11 +22,14 @@ class Record:
     """A frozen dataclass; every subclass that is not `abstract` can be stored, under its class name.
 
     Fields may hold tensors, numbers, fractions, strings, ``None``, tuples and other records.
-    Two subclasses of one name are refused when the second is defined.
+    Two subclasses of one name are refused when the second is defined. Their `repr` is brief.
     """
+
+    __repr__ = brief_repr
 
     def __init_subclass__(cls, *, abstract: bool = False, **options: Any) -> None:
         super().__init_subclass__(**options)
+        cls.__repr__ = cls.__repr__  # type: ignore[method-assign]  # its own, so that dataclass keeps it
         if abstract:
             return
         if cls.__name__ in _KINDS and _KINDS[cls.__name__].__module__ != cls.__module__:

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from .brief import brief_repr
 from .containers import ordered, read_content
 from .errors import GraphError, InputError, UnsupportedError
 from .fields import filled, fitted
@@ -164,6 +165,8 @@ class Stored:
     packing: Plain
     text: str
     header_bytes: int
+
+    __repr__ = brief_repr
 
 
 def read_file(path: Path, kind: str) -> tuple[Plain, dict[str, Tensor]]:

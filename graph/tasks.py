@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .errors import InputError
+from .errors import InputError, Repair, Setting
 
 
 class Kind(StrEnum):
@@ -141,7 +141,7 @@ class Task:
 
     def _require_classes(self, y: Tensor, where: str) -> None:
         if y.is_floating_point():
-            raise InputError(f"{where}: labels are real numbers; give whole ones, or --task values")
+            raise InputError("labels are real numbers; give whole ones", _NUMBERS, where=where)
         bad = ((y < 0) | (y >= self.classes)).nonzero()
         if not len(bad):
             return
@@ -188,6 +188,7 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 _LEAST = 1e-6  # of a probability, whose logit is a number
 _KINDS = ", ".join(Kind)
+_NUMBERS = Repair("task", "values", "if they tell numbers, say so: {}")
 
 
 def task_of(
@@ -213,7 +214,7 @@ def task_of(
     """
     shape = shape or (1,)
     if said is not None and said not in list(Kind):
-        raise InputError(f"task {said!r}: choose one of {_KINDS}")
+        raise InputError(f"choose one of {_KINDS}", where=Setting("task", said))
     kind = _inferred(shape, y, sigmoid) if said is None else Kind(said)
     if kind is Kind.BINARY and shape[0] != 1:
         raise InputError(f"task binary: the network has outputs of shape {shape}, one is expected")
@@ -233,14 +234,16 @@ def _inferred(shape: tuple[int, ...], y: Tensor | None, sigmoid: bool) -> Kind:
     two = bool(((y == 0) | (y == 1)).all())
     if y.is_floating_point() and two:
         raise InputError(
-            "the network has one output and its targets are 0.0 and 1.0 alone: if they tell numbers, say "
-            "so with --task values; binary labels are whole, as y.astype('int64')"
+            "the network has one output and its targets are 0.0 and 1.0 alone; binary labels are whole, "
+            "as y.astype('int64')",
+            _NUMBERS,
         )
     if y.is_floating_point():
         return Kind.VALUES
     if two:
         return Kind.BINARY
     raise InputError(
-        f"the network has one output and labels run from {int(y.min())} to {int(y.max())}: if it tells "
-        "numbers, say so with --task values; binary labels are 0 and 1"
+        f"the network has one output and labels run from {int(y.min())} to {int(y.max())}; binary "
+        "labels are 0 and 1",
+        _NUMBERS,
     )

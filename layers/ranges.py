@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, Input, Node
+from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.tables import on_ranges
 
 _FAR = 2.0**100  # no sum this large is ever certified: as good as infinite, and still a number
@@ -29,6 +30,8 @@ class Range:
     low: Tensor
     high: Tensor
     load: float
+
+    __repr__ = brief_repr
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "low", self.low.clamp(min=-_FAR))

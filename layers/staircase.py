@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spikemorph.graph.brief import brief_repr
+
 from .ladder import Ladder, along_channels, climb
 from .ranges import Range
 
@@ -25,6 +27,8 @@ class Staircase:
     slope: Tensor | None
     offset: Tensor | None
     capped: bool
+
+    __repr__ = brief_repr
 
     def __call__(self, sums: Tensor) -> Tensor:
         """The level of every sum (sample, channel, ...), in a floating type where it was proved."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import InputError, Op
+from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.traits import Weighted
 from spikemorph.layers.normalisation import BatchNorm
 
@@ -56,6 +57,8 @@ class ChannelScores:
 
     total: Tensor
     count: Tensor
+
+    __repr__ = brief_repr
 
     @property
     def mean(self) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, Input, InputError, Node
+from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.calls import Refusal
 from spikemorph.graph.interpret import shapes
 from spikemorph.graph.stages import FLOAT, require
@@ -50,6 +51,8 @@ class Coupling:
     graph: Graph
     outputs: Mapping[str, Carried]
     groups: tuple[ChannelGroup, ...]
+
+    __repr__ = brief_repr
 
     def sources(self, node: Node) -> tuple[Carried, ...]:
         """The groups of a node's inputs."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from spikemorph.graph import Graph, InputError
+from spikemorph.graph.brief import brief_repr
 from spikemorph.layers.masks import masks_of
 
 from .channel_choice import ChannelScore, FilterNorm, Scope, channel_scores, choose_channels
@@ -28,6 +29,8 @@ class RemoveChannels:
     name: ClassVar[str] = "channels"
     score: ChannelScore = _BY_FILTER
     scope: Scope = Scope.LAYER
+
+    __repr__ = brief_repr
 
     def __call__(self, task: PruneTask) -> Graph:
         if task.allocation is not None:

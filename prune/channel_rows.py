@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Op
+from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.calls import Refusal
 from spikemorph.graph.tables import Table
 from spikemorph.graph.traits import Moves, Pools, Weighted
@@ -41,6 +42,8 @@ class Cut:
     item: int | None = None
     zeroed: bool = True
 
+    __repr__ = brief_repr
+
 
 @dataclass(frozen=True, eq=False)
 class Change:
@@ -49,6 +52,8 @@ class Change:
     kept: Tensor
     sources: Sources
     output: Carried
+
+    __repr__ = brief_repr
 
     def of(self, channels: Tensor) -> int:
         """How many of these positions are kept."""

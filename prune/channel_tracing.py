@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spikemorph.graph.brief import brief_repr
+
 Shape = tuple[int, ...]
 
 
@@ -29,6 +31,8 @@ class Carried:
     shape: Shape
     axis: int
     channels: Tensor
+
+    __repr__ = brief_repr
 
     def everywhere(self) -> Tensor:
         """The channel of every number of a sample: int64, of the sample's shape."""

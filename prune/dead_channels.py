@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, Input, Node, Op
+from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.tables import Table
 from spikemorph.graph.traits import Moves, Pools, Weighted
 from spikemorph.layers.activation import Activation
@@ -31,6 +32,8 @@ class Constant:
 
     varies: Tensor
     value: Tensor
+
+    __repr__ = brief_repr
 
     @property
     def zero(self) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from spikemorph.graph import Graph
+from spikemorph.graph.brief import brief_repr
 from spikemorph.layers.masks import weight_of
 from spikemorph.train import GraphModule
 from spikemorph.train.companion import Moment
@@ -69,6 +70,8 @@ class Walk:
     noise: float
     l1: float
     sharing: Sharing
+
+    __repr__ = brief_repr
 
     def before_update(self, moment: Moment) -> bool:
         return True

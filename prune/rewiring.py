@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, InputError
+from spikemorph.graph.brief import brief_repr
 from spikemorph.train import GraphModule
 from spikemorph.train.companion import Moment
 from spikemorph.train.masked import Masked
@@ -32,6 +33,8 @@ class Rewiring:
     every: int
     share: float
     end: float
+
+    __repr__ = brief_repr
 
     def __post_init__(self) -> None:
         if self.every < 1 or not 0 <= self.share <= 1 or not 0 < self.end <= 1:

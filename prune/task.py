@@ -10,6 +10,8 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from spikemorph.graph import Graph, GraphError, InputError
+from spikemorph.graph.brief import brief_repr
+from spikemorph.graph.errors import Repair
 from spikemorph.graph.tasks import Task
 from spikemorph.layers.masks import broken_masks, mask_hash, masks_of, weight_of, weighted_nodes
 from spikemorph.train import CrossEntropy, DataTensors, Objective, TrainSettings
@@ -58,6 +60,8 @@ class Lesson:
     ending: Ending | None = None
     task: Task | None = None  # what held-out samples are judged by; classes if none
 
+    __repr__ = brief_repr
+
     def phase(self, name: str, share: float = 1.0) -> "Lesson":
         """The lesson of one phase: a share of the epochs (at least one), a checkpoint of its own."""
         epochs = max(1, round(self.settings.epochs * share))
@@ -101,6 +105,8 @@ class PruneTask:
     seed: int = 0
     allow_empty: bool = False
 
+    __repr__ = brief_repr
+
     def __post_init__(self) -> None:
         if not 0 <= self.sparsity < 1:
             raise InputError(
@@ -136,7 +142,10 @@ class PruneTask:
         """
         lesson = self.lesson_for(method)
         if lesson is None:
-            raise InputError(f"method {method.name} learns from data: give training data (--data)")
+            raise InputError(
+                f"method {method.name} learns from data",
+                Repair("data", words="give training data: {}"),
+            )
         return lesson
 
     def lesson_for(self, method: Method) -> Lesson | None:
@@ -167,8 +176,9 @@ class PruneTask:
         empty = [name for name, mask in masks.items() if not bool(mask.any())]
         if empty and not self.allow_empty:
             raise InputError(
-                f"layers {empty} would lose all their weights at sparsity {self.sparsity:g}: prune "
-                "less, choose another allocation (erk, lamp), or allow it (--allow-empty)"
+                f"layers {empty} would lose all their weights at sparsity {self.sparsity:g}; prune "
+                "less, choose another allocation (erk, lamp)",
+                Repair("allow_empty", True, "or allow it: {}"),
             )
         return masks
 

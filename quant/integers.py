@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, Input, Node, Op
+from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import shapes
 from spikemorph.graph.traits import Weighted
@@ -79,6 +80,8 @@ class Quantised:
     plan: Plan
     grid: Grid
     samples: Tensor
+
+    __repr__ = brief_repr
 
 
 def quantised(graph: Graph, calibration: Tensor, grid: Grid, settings: Quantisation) -> Quantised:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Node
+from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.traits import Weighted
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift
@@ -40,6 +41,8 @@ class LearningPass:
     scales: Mapping[str, Tensor]
     current: Callable[[Node], Weighted]
     products: Products
+
+    __repr__ = brief_repr
 
     def __call__(self, node: Node, *inputs: Tensor) -> Tensor:
         op = node.op

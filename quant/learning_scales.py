@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import GraphError, Input, Node
+from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.traits import Moves, Pools, Weighted
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift
@@ -45,6 +46,8 @@ class Planned:
     lines: dict[str, Line]
     factors: dict[str, list[Tensor]]
     bounds: dict[str, float]
+
+    __repr__ = brief_repr
 
     @classmethod
     def of(

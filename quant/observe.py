@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, InputError, Node
+from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.interpret import on_reals, shapes, walk
 from spikemorph.layers.activation import Activation
 
@@ -48,6 +49,8 @@ class Seen:
     values: Tensor
     ends: Tensor
     given: Tensor
+
+    __repr__ = brief_repr
 
     def rows(self) -> Tensor:
         """(channel, n + 2) the values of each channel with its two ends among them."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spikemorph.graph.brief import brief_repr
+
 _GOLDEN = -0x61C8864680B583EB  # 0x9E3779B97F4A7C15 as a signed number
 _FIRST = -0x40A7B892E31B1A47  # 0xBF58476D1CE4E5B9
 _SECOND = -0x6B2FB644ECCEEE15  # 0x94D049BB133111EB
@@ -36,6 +38,8 @@ class Draws:
     """
 
     seeds: Tensor
+
+    __repr__ = brief_repr
 
     @classmethod
     def of(cls, seed: int, indices: Tensor) -> "Draws":

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 
 from torch import Tensor
 
+from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.plain import Plain
 
 from .cascade.outcome import MemberOutcome, WorstCase
@@ -88,6 +89,8 @@ class EpsRow:
 
     outcome: WorstCase
     standing: Tensor
+
+    __repr__ = brief_repr
 
     @property
     def worst(self) -> Share:
@@ -222,6 +225,20 @@ class RobustnessResult:
     examples: tuple[Example, ...] = ()
     corruptions: Mapping[str, Plain] | None = None
     reproduce: Mapping[str, Plain] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        clean = Share.of(self.clean).accuracy
+        worst = ", ".join(
+            f"{row.worst.accuracy:.2f} % at {self.norm} {row.outcome.threat.eps:.4g}"
+            for row in self.eps
+        )
+        flags = (
+            f"; {len(self.red_flags)} red flags of {len(self.gates)} gates" if self.gates else ""
+        )
+        return (
+            f"{self.subject.model} on {self.subject.data}, {len(self.clean)} samples: clean "
+            f"{clean:.2f} %, worst case {worst}{flags}"
+        )
 
     @property
     def red_flags(self) -> tuple[Gate, ...]:

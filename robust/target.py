@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spikemorph.graph.brief import brief_repr
+
 # Inputs (sample, *shape) in [0, 1], float32, to logits (sample, class), float32 or float64.
 Logits = Callable[[Tensor], Tensor]
 
@@ -30,6 +32,8 @@ class GradientPath:
     logits: Logits
     exact: bool = True
     stand_in: bool = False
+
+    __repr__ = brief_repr
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class Target:
     paths: tuple[GradientPath, ...]
     mixed: Callable[[Tensor, Tensor], Tensor] | None = None
     input_step: float | None = None
+
+    __repr__ = brief_repr
 
 
 def through(network: Logits, stand_in: Logits) -> Logits:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import InputError
+from spikemorph.graph.errors import Repair
 
 from .draws import Draws
 
@@ -128,5 +129,7 @@ def require_unit_range(x: Tensor) -> None:
         index = int(bad.nonzero()[0])
         raise InputError(
             f"sample {index}: values {float(x[index].min()):g} to {float(x[index].max()):g} are not "
-            "in 0..1; attacks see raw inputs: put the normalisation inside the model (--mean --std)"
+            "in 0..1; attacks see raw inputs",
+            Repair("mean", words="put the normalisation inside the model: {}"),
+            Repair("std", words="{}"),
         )

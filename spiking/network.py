@@ -71,6 +71,15 @@ class SpikingNetwork:
             raise GraphError(f"nodes {odd}: every ladder needs exactly one neuron")
         require(self.graph, INTEGER)
 
+    def __repr__(self) -> str:
+        kinds = ", ".join(dict.fromkeys(neuron.name for _, neuron in self.neurons)) or "none"
+        count = len(self.neurons)
+        layers = f"{count} neuron layer{'' if count == 1 else 's'} ({kinds})"
+        return (
+            f"SpikingNetwork of {layers}, inputs {self.entry.shape} in {self.grid.interval}, "
+            f"{self.coding!r}, schedule {self.schedule.name.lower()}"
+        )
+
     @cached_property
     def neuron(self) -> Mapping[str, Neuron]:
         """The neuron of every ladder, by node name."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Input, Node
+from spikemorph.graph.brief import brief
 from spikemorph.graph.interpret import integer_compute
 from spikemorph.layers.ladder import Ladder, Line, along_channels, climb
 
@@ -30,6 +31,9 @@ class Membrane(NamedTuple):
     potential: Tensor
     tracer: Tensor
     total: Tensor
+
+    def __repr__(self) -> str:
+        return f"Membrane{brief(tuple(self))}"
 
 
 def rest(op: Ladder, shape: torch.Size) -> Membrane:
@@ -78,7 +82,8 @@ def _deep(line: Line, neuron: Neuron, potential: Tensor) -> Tensor:
 def _spikes(neuron: Neuron, residual: Tensor, since: int) -> Tensor:
     """Every residual's spike, looked up in a table made by `Neuron.spike`."""
     low, high = int(residual.min()), int(residual.max())
-    table = torch.tensor([neuron.spike(r, since) for r in range(low, high + 1)])
+    levels = [neuron.spike(r, since) for r in range(low, high + 1)]
+    table = torch.tensor(levels, device=residual.device)
     return table[residual - low]
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import InputError
+from spikemorph.graph.brief import brief
 
 from .network import SpikingNetwork
 
@@ -33,6 +34,14 @@ class Trace:
     negative: Mapping[str, Tensor]
     settled: Tensor
     trains: Mapping[str, Tensor]
+
+    def __repr__(self) -> str:
+        silent = int((self.settled >= 0).sum())
+        return (
+            f"Trace of {self.steps} steps of {len(self.settled)} samples: outputs "
+            f"{brief(self.outputs)}, {int(self.spikes().sum()):,} spikes of {len(self.positive)} neuron "
+            f"layers, {silent} samples settled"
+        )
 
     @property
     def steps(self) -> int:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, GraphError, InputError, Node, Op
+from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.fields import filled
 from spikemorph.graph.interpret import shapes, walk
 from spikemorph.graph.saving import (
@@ -78,6 +79,8 @@ class DeployedNetwork:
     graph: Graph
     steps: int
 
+    __repr__ = brief_repr
+
     def __post_init__(self) -> None:
         Dynamics(self.steps)  # refuses what is out of range
         if odd := [n.name for n in self.graph.nodes if isinstance(n.op, Activation)]:
@@ -110,6 +113,8 @@ class Activity:
     spikes: Mapping[str, Tensor]
     accumulates: Mapping[str, Tensor]
     products: Mapping[str, Tensor]
+
+    __repr__ = brief_repr
 
 
 @torch.no_grad()

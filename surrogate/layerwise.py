@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import InputError
+from spikemorph.graph.brief import brief_repr
 
 from .gradients import Backward, PiecewiseLinear, Surrogate, through_time
 from .neuron import Train
@@ -112,6 +113,8 @@ class PerSample:
     """
 
     members: tuple[tuple[Backward, Tensor], ...]
+
+    __repr__ = brief_repr
 
     def gradients(self, train: Train, output: Tensor) -> tuple[Tensor, Tensor]:
         """As `Backward` says."""

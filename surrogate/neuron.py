@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import InputError
+from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.fields import Above, Between
 from spikemorph.graph.records import Record
 
@@ -89,6 +90,8 @@ class Train:
     membranes: Tensor
     threshold: Tensor
     dynamics: Dynamics
+
+    __repr__ = brief_repr
 
     @property
     def spikes(self) -> Tensor:

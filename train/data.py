@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.errors import InputError
 from spikemorph.graph.saving import content_hash
 
@@ -17,6 +18,8 @@ class DataTensors:
 
     x: Tensor  # (sample, ...), floating
     y: Tensor  # (sample,), int64
+
+    __repr__ = brief_repr
 
     def __post_init__(self) -> None:
         if len(self.x) == 0:
@@ -74,6 +77,8 @@ class MixedData(DataTensors):
 
     extra: DataTensors
     share: float
+
+    __repr__ = brief_repr
 
     def __post_init__(self) -> None:
         super().__post_init__()

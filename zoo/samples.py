@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.errors import InputError
 from spikemorph.graph.grid import UNIT, Interval
 
@@ -22,6 +23,8 @@ class Samples:
     licence: str = "unknown"
     source: str = "unknown"
     task: str | None = None  # what labels are said to mean (graph.tasks.Kind); else it is inferred
+
+    __repr__ = brief_repr
 
     def __post_init__(self) -> None:
         _check_inputs(self.name, self.x)

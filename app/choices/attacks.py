@@ -8,6 +8,7 @@ from spikemorph.graph import InputError
 from spikemorph.robust import Attack, Threat, attacks
 from spikemorph.robust.attacks.autoattack import standard
 
+ATTACKS = "fgsm,pgd=20,apgd-ce,apgd-dlr,square"  # unless others are asked for
 STANDARD = "standard"  # the cascade of AutoAttack at its reference settings
 _COUNTS = (
     "steps",

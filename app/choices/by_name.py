@@ -9,6 +9,7 @@ import torch
 from spikemorph.energy import PRICE_LISTS as _PRICES
 from spikemorph.energy import PriceList
 from spikemorph.graph import InputError
+from spikemorph.graph.errors import Repair, Setting
 from spikemorph.prune import Allocation, ErdosRenyi, Lamp, Ranked, Uniform
 from spikemorph.prune.methods import methods
 from spikemorph.quant import MSE, Max, Percentile, RateCoding
@@ -64,18 +65,18 @@ SCHEDULES = {"free": Schedule.FREE, "wait": Schedule.WAIT}
 
 def method(name: str) -> str:
     """The pruning method of that name."""
-    return _choice({known: known for known in METHODS}, name, "--method")
+    return _choice({known: known for known in METHODS}, name, "method")
 
 
 def allocation(name: str | None) -> Allocation | None:
     """The allocation of that name; None leaves it to the method."""
-    return None if name is None else _choice(ALLOCATIONS, name, "--allocation")
+    return None if name is None else _choice(ALLOCATIONS, name, "allocation")
 
 
 def norm(name: str) -> Norm:
     """The norm of a threat."""
     table: Mapping[str, Norm] = {"linf": "linf", "l2": "l2"}
-    return _choice(table, name, "--norm")
+    return _choice(table, name, "norm")
 
 
 def price_lists(text: str) -> tuple[PriceList, ...]:
@@ -88,31 +89,33 @@ def price_lists(text: str) -> tuple[PriceList, ...]:
     """
     if text == "all":
         return tuple(PRICE_LISTS.values())
-    found = {name: _choice(PRICE_LISTS, name, "--models") for name in text.split(",")}
+    found = {name: _choice(PRICE_LISTS, name, "models") for name in text.split(",")}
     if not any(price.in_band for price in found.values()):
         band = ", ".join(name for name, price in PRICE_LISTS.items() if price.in_band)
-        raise InputError(f"--models {text}: the verdict needs one of the band's too: {band}")
+        raise InputError(
+            f"the verdict needs one of the band's too: {band}", where=Setting("models", text)
+        )
     return tuple(found.values())
 
 
 def precision(name: str) -> Literal["32-true", "bf16-mixed"]:
     """The arithmetic of training."""
-    return _choice(PRECISIONS, name, "--precision")
+    return _choice(PRECISIONS, name, "precision")
 
 
 def objective(name: str) -> str:
     """The training objective of that name."""
-    return _choice({known: known for known in OBJECTIVES}, name, "--objective")
+    return _choice({known: known for known in OBJECTIVES}, name, "objective")
 
 
 def average(name: str) -> Averaging | None:
     """The average of weights of that name; None is for none."""
-    return _choice(AVERAGES, name, "--average")
+    return _choice(AVERAGES, name, "average")
 
 
 def eps_units(name: str) -> str:
     """What eps counts in: shares of the range of inputs, or the inputs' own units."""
-    return _choice({known: known for known in (SHARE, OWN)}, name, "--eps-units")
+    return _choice({known: known for known in (SHARE, OWN)}, name, "eps_units")
 
 
 def eps_of(text: str | float, kind: Norm = "linf", width: float = 1.0) -> float:
@@ -126,44 +129,49 @@ def eps_of(text: str | float, kind: Norm = "linf", width: float = 1.0) -> float:
         If it is no number, negative, or, for a pixel, the whole range of inputs.
     """
     top, slash, bottom = str(text).partition("/")
-    below = _number(bottom, "--eps") if slash else 1.0
+    below = _number(bottom, "eps") if slash else 1.0
     if below <= 0:
-        raise InputError(f"--eps {text}: divide by a number above 0: 8/255")
-    found = _number(top, "--eps") / below
+        raise InputError("divide by a number above 0: 8/255", where=Setting("eps", text))
+    found = _number(top, "eps") / below
     if not 0 <= found < math.inf:
-        raise InputError(f"--eps {text}: give a finite number of 0 or more, such as 8/255")
+        raise InputError(
+            "give a finite number of 0 or more, such as 8/255", where=Setting("eps", text)
+        )
     if found >= width and kind == "linf":
         inputs = "in 0..1" if width == 1 else f"{width:g} wide"
         raise InputError(
-            f"--eps {text}: inputs are {inputs}, and this is all of it; did you mean {text}/255? "
-            "Give it so"
+            f"inputs are {inputs}, and this is all of it",
+            Repair("eps", f"{text}/255", "did you mean {}?"),
+            where=Setting("eps", text),
         )
     return found / width
 
 
 def neuron(name: str) -> Neuron:
     """The neuron of that name."""
-    return _choice(NEURONS, name, "--neuron")()
+    return _choice(NEURONS, name, "neuron")()
 
 
 def coding(name: str) -> Coding:
     """The input coding of that name."""
-    return _choice(CODINGS, name, "--coding")()
+    return _choice(CODINGS, name, "coding")()
 
 
 def schedule(name: str) -> Schedule:
     """The schedule of that name."""
-    return _choice(SCHEDULES, name, "--schedule")
+    return _choice(SCHEDULES, name, "schedule")
 
 
 def calibrator(text: str) -> Calibrator:
     """``mse``, ``max``, ``percentile`` or ``percentile=99.9``."""
     name, _, number = text.partition("=")
     if name == "percentile":
-        return Percentile(_number(number or "99.9", "--calibrator") / 100)
+        return Percentile(_number(number or "99.9", "calibrator") / 100)
     table: Mapping[str, Calibrator] = {"mse": MSE(), "max": Max()}
     if text not in table:
-        raise InputError(f"--calibrator {text}: choose one of mse, max, percentile=99.9")
+        raise InputError(
+            "choose one of mse, max, percentile=99.9", where=Setting("calibrator", text)
+        )
     return table[text]
 
 
@@ -171,8 +179,10 @@ def rate_coding(text: str) -> RateCoding:
     """``layer=100`` (the largest activation), ``layer=99.9`` or ``channel=99.9``."""
     kind, _, number = text.partition("=")
     if kind not in ("layer", "channel"):
-        raise InputError(f"--rate-coded {text}: give layer=100, layer=99.9 or channel=99.9")
-    return RateCoding(_number(number, "--rate-coded") / 100, per_channel=kind == "channel")
+        raise InputError(
+            "give layer=100, layer=99.9 or channel=99.9", where=Setting("rate_coded", text)
+        )
+    return RateCoding(_number(number, "rate_coded") / 100, per_channel=kind == "channel")
 
 
 def exit_rule(text: str) -> ExitRule | None:
@@ -182,26 +192,28 @@ def exit_rule(text: str) -> ExitRule | None:
         return None
     if text == "silent":
         return ExitRule("silent")
-    if kind not in ("confidence", "conformal") or not 0 < _number(number, "--exit") < 1:
-        raise InputError(f"--exit {text}: give none, silent, confidence=0.9 or conformal=0.01")
+    if kind not in ("confidence", "conformal") or not 0 < _number(number, "exit_rule") < 1:
+        raise InputError(
+            "give none, silent, confidence=0.9 or conformal=0.01", where=Setting("exit_rule", text)
+        )
     return ExitRule(kind, float(number))
 
 
 def engine(name: str, network: SpikingNetwork, where: torch.device, steps: int) -> Engine:
     """The engine of that name, ready for a network."""
     if name not in ("auto", *engines):
-        raise InputError(f"--engine {name}: choose one of auto, {', '.join(engines)}")
+        raise InputError(f"choose one of auto, {', '.join(engines)}", where=Setting("engine", name))
     return engine_for(network, where, steps, name)
 
 
-def _choice(table: Mapping[str, Choice], name: str, option: str) -> Choice:
+def _choice(table: Mapping[str, Choice], name: str, setting: str) -> Choice:
     if name not in table:
-        raise InputError(f"{option} {name}: choose one of {', '.join(table)}")
+        raise InputError(f"choose one of {', '.join(table)}", where=Setting(setting, name))
     return table[name]
 
 
-def _number(text: str, option: str) -> float:
+def _number(text: str, setting: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise InputError(f"{option}: {text!r} is no number") from error
+        raise InputError(f"{text!r} is no number", where=Setting(setting)) from error

@@ -1,7 +1,13 @@
 """What a user chooses for a run, as frozen values: data, training, conversion, time, attacks."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar, cast
 
+from spikemorph.graph import InputError
+from spikemorph.graph.errors import Setting
+
+Choice = TypeVar("Choice")
 TRAIN = "train"  # the method that prunes nothing
 
 
@@ -68,6 +74,7 @@ class ConvertChoice:
     coding: str = "analog"
     calibrator: str = "mse"
     input_bits: int = 8
+    bias_correction: bool = True
 
 
 @dataclass(frozen=True)
@@ -123,3 +130,19 @@ class AttackChoice:
     in_time_gates: int = 20
     corruptions: bool = False
     transfer: bool = False
+
+
+def chosen_of(kind: type[Choice], choice: Mapping[str, Any], **more: Any) -> Choice:
+    """A choice from the arguments of a call, which it knows.
+
+    Raises
+    ------
+    InputError
+        Naming the first one that it does not know, with those that it knows.
+    """
+    known = [field.name for field in fields(cast(Any, kind))]
+    for name, value in choice.items():
+        if name not in known:
+            said = f"no such setting; known: {', '.join(known)}"
+            raise InputError(said, where=Setting(name, value))
+    return kind(**choice, **more)

@@ -13,13 +13,12 @@ from spikemorph.robust.gates.context import Companions
 from spikemorph.train.processes import Processes
 
 from ..choices import by_name
+from ..choices.attacks import ATTACKS
 from ..choices.settings import AttackChoice
 from ..measures.robustness import Where, attack_model, check_attack, eps_words
 from ..report.robust import gate_lines, robustness_lines, robustness_table
 from ..sources.subjects import open_subject
 from . import options
-
-_ATTACKS = "fgsm,pgd=20,apgd-ce,apgd-dlr,square"
 
 
 def attack(
@@ -33,7 +32,7 @@ def attack(
     eps: Annotated[str, typer.Option(help="How far, in shares of the inputs' range: 4/255,8/255")],
     attacks: Annotated[
         str, typer.Option(help="In this order; NAME=STEPS sets steps or queries; or standard.")
-    ] = _ATTACKS,
+    ] = ATTACKS,
     paths: Annotated[str, typer.Option(help="Gradient paths: all, paper, or names.")] = "all",
     norm: Annotated[str, typer.Option(help="linf or l2")] = "linf",
     eps_units: Annotated[

@@ -5,18 +5,17 @@ from typing import Annotated
 
 import typer
 
-from spikemorph.graph.grid import Grid
-from spikemorph.quant import Quantisation
-from spikemorph.spiking import save_network
-
 from ..choices import by_name
-from ..conversion import convert_graph, convert_rate_coded
+from ..choices.settings import ConvertChoice
+from ..conversion import conversion_settings
+from ..front.snn import SNN
 from ..measures.diagnosis import diagnose, warnings
 from ..report import curve_table, plain_certificate, summary_lines
 from ..sources import sampling
 from ..sources.tasks import task_for
 from . import options
 from .running import evaluated
+from .wording import worded
 
 OutOption = Annotated[Path, typer.Option("--out", help="Where to save the network (.safetensors).")]
 
@@ -55,38 +54,32 @@ def convert(
     device: options.DeviceOption = "cpu",
 ) -> None:
     """Import, fold, calibrate, quantise, choose neurons, certify, save; print what came out."""
-    settings = Quantisation(levels, weight_bits, by_name.calibrator(calibrator), bias_correction)
-    chosen = (by_name.neuron(neuron), by_name.coding(coding), by_name.schedule(schedule))
-    where = options.device(device)
+    how = ConvertChoice(
+        levels, weight_bits, neuron, schedule, coding, calibrator, input_bits, bias_correction
+    )
+    settings, where = conversion_settings(how)["quantisation"], options.device(device)
     options.can_be_written(out, json_file, model, weights, data, calibration)
     found = options.load(model, input_shape, weights, mean, std)
     found, granted = options.declared(found, input_range)
-    grid = Grid.over(found.entry.interval, input_bits)
     pair = sampling.split_data(data, calibration, seed, options.reader(task))
-    x = sampling.values(pair.calibration, found.entry)
-    if rate_coded is None:
-        result = convert_graph(
-            found.graph, x, grid=grid, quantisation=settings,
-            neuron=chosen[0], coding=chosen[1], schedule=chosen[2],
-        )  # fmt: skip
-    else:
-        rates = by_name.rate_coding(rate_coded)
-        result = convert_rate_coded(found.graph, x, grid=grid, rates=rates, neuron=chosen[0])
-    measured = evaluated(result, pair.test, found.name, where)
     plain = mean is None and std is None and model.startswith("zoo:")  # evaluate finds it again
-    notes = {"model": found.name, "source": model if plain else None}
-    notes["calibration"] = pair.calibration.name
-    save_network(out, result.network, result.notes(**notes))
-    asked, diagnosis = task_for(result.float_graph, pair.calibration), None
-    if (made := result.quantised) is not None:
-        diagnosis = diagnose(result.float_graph, made, settings, asked, pair.calibration.y)
-    said = warnings(measured, diagnosis, len(x), asked.classes)
+    snn = SNN.of(
+        found, pair.calibration, how, seed, source=model if plain else None, rate_coded=rate_coded
+    )
+    measured = evaluated(snn, pair.test, where)
+    snn.save(out)
+    made, shown = snn.made, pair.calibration
+    assert made is not None
+    asked, diagnosis = task_for(made.float_graph, shown), None
+    if made.quantised is not None:
+        diagnosis = diagnose(made.float_graph, made.quantised, settings, asked, shown.y)
+    said = [worded(w) for w in warnings(measured, diagnosis, len(shown), asked.classes)]
     told = {"diagnosis": None if diagnosis is None else diagnosis.to_dict(), "warnings": said}
     options.write_json(json_file, measured.to_dict() | told)
     options.show(curve_table(measured))
-    source = f"calibrated on {len(pair.calibration)} samples of {pair.calibration.name}"
-    if pair.calibration.name == pair.test.name:
+    source = f"calibrated on {len(shown)} samples of {shown.name}"
+    if shown.name == pair.test.name:
         source += f", tested on {len(pair.test)} others"
-    options.say(source, *summary_lines(measured), *plain_certificate(result.certificate))
+    options.say(source, *summary_lines(measured), *plain_certificate(snn.certificate))
     options.say(*granted, f"saved {out}")
     options.warn(*said)

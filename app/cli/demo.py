@@ -8,11 +8,9 @@ from typing import Annotated
 import typer
 
 from spikemorph.convert import load_certified
-from spikemorph.graph.grid import Grid
-from spikemorph.quant import Quantisation
-from spikemorph.spiking import save_network
 
-from ..conversion import convert_graph
+from ..choices.settings import ConvertChoice
+from ..front.snn import SNN
 from ..recipes.pipeline import ROBUST, run_recipe
 from ..recipes.recipe import recipe_of
 from ..report import certificate_table, curve_table, plain_certificate, summary_lines
@@ -52,21 +50,17 @@ def demo(
     where = options.device(device)
     model = load_graph(MODEL)
     pair = sampling.split_data(DATA, None, seed, options.read_data)
-    calibration, grid = (
-        sampling.values(pair.calibration, model.entry),
-        Grid.over(model.entry.interval),
-    )
-    result = convert_graph(model.graph, calibration, grid=grid, quantisation=Quantisation())
-    measured = evaluated(result, pair.test, model.name, where)
+    snn = SNN.of(model, pair.calibration, ConvertChoice(), seed, source=MODEL)
+    measured = evaluated(snn, pair.test, where)
     options.made_folder(out)
     saved = out / f"{model.name}.safetensors"
-    save_network(saved, result.network, result.notes(model=model.name, source=MODEL))
+    snn.save(saved)
     options.write_json(out / "evaluation.json", measured.to_dict())
     options.write_json(json_file, measured.to_dict())
-    options.show(certificate_table(result.certificate))
+    options.show(certificate_table(snn.certificate))
     options.say(*summary_lines(measured), f"saved {saved}")
     options.show(curve_table(measured))
-    options.say(*plain_certificate(result.certificate), "")
+    options.say(*plain_certificate(snn.certificate), "")
     _sparse(out, seed)
 
 

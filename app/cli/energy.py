@@ -5,15 +5,11 @@ from typing import Annotated
 
 import typer
 
-from spikemorph.convert.certificate import curve_steps
-from spikemorph.energy import estimate_energy
 from spikemorph.graph import InputError
 
 from ..choices import by_name
-from ..measures.comparison import dense_network
+from ..front.snn import load
 from ..report.costs import cost_lines, price_table
-from ..sources import sampling
-from ..sources.models import certified, network_file
 from . import options
 
 NoSeedOption = Annotated[
@@ -48,18 +44,12 @@ def estimate(
     """Count synaptic operations, spikes and updates exactly; price them; say what is stored."""
     options.device(device)
     options.can_be_written(None, json_file, network, data, dense)
-    lists = by_name.price_lists(models)
     if steps is not None and not 1 <= steps <= 100_000:
         raise InputError(f"--steps {steps}: give a whole number above zero, 100000 at most")
-    spiking, certificate, notes = certified(network)
-    other, own_steps = dense_network(None if dense is None else network_file(dense))
-    found = sampling.first(options.read_data(data, max(samples, 1), task), samples)
-    x = sampling.fitting(found, spiking.graph)
-    result = estimate_energy(
-        spiking, x, steps or max(curve_steps(certificate)), dense=other,
-        dense_steps=steps or own_steps, price_lists=lists,
-        model=str(notes.get("model", network.stem)), data=data,
-    )  # fmt: skip
+    by_name.price_lists(models)  # refused before anything is read
+    snn, other = load(network), None if dense is None else load(dense)
+    found = options.read_data(data, max(samples, 1), task)
+    result = snn.energy(found, samples=samples, steps=steps, models=models, dense=other)
     options.write_json(json_file, result.to_dict())
     options.show(price_table(result))
     options.say(*cost_lines(result))

@@ -6,17 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
-from spikemorph.convert import canonical, certify
-from spikemorph.convert.certificate import curve_steps
 from spikemorph.graph import InputError
 from spikemorph.surrogate.folded_network import DeployedNetwork
 from spikemorph.zoo import Samples
 
 from ..choices import by_name
-from ..measures.evaluation import evaluate
+from ..front.snn import load
 from ..report import curve_table, in_time_lines, in_time_table, plain_certificate, summary_lines
 from ..sources import sampling
-from ..sources.models import certified, load_graph, named_source, network_file
+from ..sources.models import network_file
 from ..sources.tasks import task_for
 from ..training.through_time import measure_in_time, open_in_time
 from . import options
@@ -55,28 +53,16 @@ def evaluate_network(
         _refuse_of_converted(network, given)
         _in_time(network, timed, options.read_data(data, task=task), wanted, json_file)
         return
-    spiking, certificate, notes = certified(network)
-    points = curve_steps(certificate) if wanted is None else list(wanted)
-    certificate = certify(spiking, max(points))
-    samples = options.read_data(data, task=task)
-    x, asked = sampling.fitting(samples, spiking.graph), task_for(spiking.graph, samples)
-    held = None
-    if calibration is not None:
-        drawn = sampling.drawn(options.read_data(calibration), seed)
-        held = sampling.values(drawn, spiking.entry)
-    source = model or named_source(notes, path)
-    floats = None
-    if source is not None:
-        floats = canonical(load_graph(source).declare(spiking.entry.interval).graph)
-    with options.progress(len(x), "evaluating") as watch:
-        result = evaluate(
-            spiking, by_name.engine(engine, spiking, where, max(points)), certificate, x, samples.y,
-            steps=points, names=(str(notes.get("model", network.stem)), data), float_graph=floats,
-            exit_rule=rule, exit_calibration=held, watch=watch, task=asked,
+    snn, samples = load(network), options.read_data(data, task=task)
+    held = None if calibration is None else options.read_data(calibration)
+    with options.progress(len(samples), "evaluating") as watch:
+        result = snn.evaluate(
+            samples, steps=wanted, engine=engine, exit_rule=exit_, calibration=held, float_model=model,
+            seed=seed, device=where, watch=watch,
         )  # fmt: skip
     options.write_json(json_file, result.to_dict())
     options.show(curve_table(result))
-    options.say(*summary_lines(result), *plain_certificate(certificate))
+    options.say(*summary_lines(result), *plain_certificate(result.certificate))
 
 
 def _refuse_of_converted(network: Path, given: Mapping[str, object]) -> None:

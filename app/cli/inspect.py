@@ -4,12 +4,9 @@ from typing import Annotated
 
 import typer
 
-from spikemorph.graph import UnsupportedError
-
-from ..measures.inspection import inspect_failure, inspect_graph
+from ..front.entry import inspect as inspect_model
 from ..report import inspection_table
 from ..report.formats import plural
-from ..sources.models import load_graph
 from . import options
 from .options import out as console
 
@@ -27,12 +24,9 @@ def inspect(
     """List every node and what becomes of it. Exit status 3 if a part cannot be converted."""
     options.device(device)
     options.can_be_written(None, json_file, model, weights)
-    try:
-        found = load_graph(model, input_shape=options.shape(input_shape), weights=weights)
-        options.pass_on(found)
-        result = inspect_graph(found.name, found.graph)
-    except UnsupportedError as error:
-        result = inspect_failure(model, error)
+    result = inspect_model(
+        model, input_shape=options.shape(input_shape), weights=weights, tell=options.tell
+    )
     options.write_json(json_file, result.to_dict())
     options.show(inspection_table(result))
     if not result.supported:

@@ -4,7 +4,7 @@ import glob
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +18,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from spikemorph.graph import InputError
+from spikemorph.graph.errors import Message
 from spikemorph.graph.saving import write_bytes
 from spikemorph.train.checkpoint import load_checkpoint
 from spikemorph.train.loop import EpochRecord
 from spikemorph.train.processes import Processes
 from spikemorph.zoo import Samples, load_data
 
-from ..sources.models import Model, load_graph, normalised, ranged
+from ..sources.models import Model, load_graph, ranged
+from .wording import worded
 
 
 def _named(path: Path | None) -> Path | None:
@@ -147,8 +149,7 @@ def load(
     """The model of that name, behind its normalisation where one is given; see `load_graph`."""
     found = load_graph(source, input_shape=shape(input_shape), weights=weights)
     pass_on(found)
-    wanted = normalisation(mean, std)
-    return found if wanted is None else replace(found, graph=normalised(found.graph, *wanted))
+    return found.behind(*(normalisation(mean, std) or (None, None)))
 
 
 def pass_on(found: Model) -> None:
@@ -165,7 +166,7 @@ def input_range(text: str | None) -> tuple[float, ...] | None:
 def declared(model: Model, text: str | None) -> tuple[Model, list[str]]:
     """The model with its input range declared, and what to say of it at the end; see `ranged`."""
     said: list[str] = []
-    return ranged(model, input_range(text), said.append), said
+    return ranged(model, input_range(text), lambda message: said.append(worded(message))), said
 
 
 def device(name: str) -> torch.device:
@@ -258,9 +259,9 @@ def clean_up(checkpoint: Path | None) -> None:
         leftover.unlink()
 
 
-def tell(line: str) -> None:
+def tell(said: str | Message) -> None:
     """Progress, beside the output."""
-    progress_console.print(line, highlight=False)
+    progress_console.print(worded(said), highlight=False)
 
 
 def is_follower() -> bool:
@@ -315,7 +316,7 @@ def progress(total: int, text: str) -> Iterator[Any]:
         yield lambda count: bar.advance(task, count)
 
 
-def parsed_steps(text: str) -> Iterable[int] | None:
+def parsed_steps(text: str) -> list[int] | None:
     """The numbers of ``1,2,4``; None for ``auto``.
 
     Raises

@@ -25,6 +25,7 @@ from . import (
     zoo,
 )
 from .shortage import shortage
+from .wording import worded
 
 # typer carries its own click or uses the installed one; either way this is the base of usage errors
 USAGE: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -69,7 +70,7 @@ def _options(
 
 def in_line(error: Exception) -> str:
     """What an error says in one line, without letters that a terminal obeys: files choose some."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(error))
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in worded(error))
 
 
 def main() -> int:

@@ -6,15 +6,12 @@ from typing import Annotated
 import typer
 
 from spikemorph.graph import InputError
-from spikemorph.graph.saving import save_graph
-from spikemorph.prune import PruneTask
 
 from ..choices import by_name
 from ..choices.settings import TrainingChoice
+from ..front.pruned import prune_samples
 from ..report import prune_lines, sparsity_table
 from ..training.extra import extra_of
-from ..training.prune import prune_model
-from ..training.settings import lesson_of
 from . import options, training
 
 OutOption = Annotated[Path, typer.Option("--out", help="Where to save the pruned model.")]
@@ -67,36 +64,32 @@ def prune(
 ) -> None:
     """Mask weights and fine-tune under the mask; print the sparsity of every layer."""
     where = options.device(device)
-    chosen, spread = by_name.method(method), by_name.allocation(allocation)
+    by_name.method(method), by_name.allocation(allocation)  # refused before anything is read
     options.can_be_written(out, json_file, model, weights, data, teacher, extra, labeller)
     training.refuse_test_data(data, extra)
     found = options.load(model, input_shape, weights, mean, std)
     granted: list[str] = []
     if data is not None or input_range is not None:
         found, granted = options.declared(found, input_range)
-    lesson, validation = None, None
     if data is None and (extra or labeller):
         raise InputError("--extra and --labeller go with --data: give training data")
-    if data is not None:
-        numbers = TrainingChoice(
-            epochs=epochs, batch=batch, rate=rate, decay=decay, smoothing=smoothing, shift=shift,
-            flip=flip, held_out=held_out, distil=distil, teacher=teacher, precision=precision,
-            objective=objective, eps=eps, attack_steps=attack_steps, beta=beta,
-            average=average, select=select,
-        )  # fmt: skip
-        train = options.read_data(data, task=task)
-        lesson, validation = lesson_of(
-            numbers, train, found, seed,
-            extra=extra_of(extra, extra_share, labeller, options.read_data, train),
-            checkpoint=checkpoint, device=where, tell=options.tell_epoch,
-        )  # fmt: skip
-    job = PruneTask(found.graph, sparsity, spread, lesson, seed, allow_empty)
-    graph, result = prune_model(found.name, chosen, job, validation)
+    numbers = TrainingChoice(
+        epochs=epochs, batch=batch, rate=rate, decay=decay, smoothing=smoothing, shift=shift,
+        flip=flip, held_out=held_out, distil=distil, teacher=teacher, precision=precision,
+        objective=objective, eps=eps, attack_steps=attack_steps, beta=beta,
+        average=average, select=select,
+    )  # fmt: skip
+    train = None if data is None else options.read_data(data, task=task)
+    pruned = prune_samples(
+        found, sparsity, train, numbers, method=method, allocation=allocation, seed=seed,
+        allow_empty=allow_empty, checkpoint=checkpoint, device=where, tell=options.tell_epoch,
+        extra=extra_of(extra, extra_share, labeller, options.read_data, train),
+    )  # fmt: skip
     if options.is_follower():
         return
-    save_graph(out, graph)
-    options.write_json(json_file, result.to_dict())
+    pruned.save(out)
+    options.write_json(json_file, pruned.result.to_dict())
     options.clean_up(checkpoint)
-    options.show(sparsity_table(result))
-    untrained = [] if lesson else ["not trained after pruning: give training data with --data"]
-    options.say(*prune_lines(result), *untrained, *granted, f"saved {out}")
+    options.show(sparsity_table(pruned.result))
+    untrained = [] if train else ["not trained after pruning: give training data with --data"]
+    options.say(*prune_lines(pruned.result), *untrained, *granted, f"saved {out}")

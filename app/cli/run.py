@@ -15,6 +15,7 @@ from ..recipes.recipe import read_recipe, with_seed
 from ..report.costs import comparison_table
 from ..report.robust import robust_networks_table
 from . import options
+from .wording import in_keys
 
 
 def run(
@@ -33,16 +34,19 @@ def run(
             f"run is one process, not {world}: share trainings (prune, finetune) and evaluations "
             "(attack --folder) with torchrun"
         )
-    found = with_seed(read_recipe(recipe), seed)
+    with in_keys():
+        found = with_seed(read_recipe(recipe), seed)
     folder = out or Path("runs") / found.name
     words = ["spikemorph", "run", str(recipe)]
     words += [] if out is None else ["--out", str(out)]
     words += [] if seed is None else ["--seed", str(seed)]
     words += [] if device == "cpu" else ["--device", device]
-    result = run_recipe(
-        found, folder, shlex.join(words), read=options.read_data, device=options.device(device),
-        tell=lambda line: options.progress_console.print(line, highlight=False, markup=False),
-    )  # fmt: skip
+    where = options.device(device)
+    with in_keys():
+        result = run_recipe(
+            found, folder, shlex.join(words), read=options.read_data, device=where,
+            tell=lambda line: options.progress_console.print(line, highlight=False, markup=False),
+        )  # fmt: skip
     plain = result.to_dict()
     options.show(comparison_table(result))
     if found.attack is not None:

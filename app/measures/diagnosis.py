@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, run
+from spikemorph.graph.errors import Message, Repair, Setting
 from spikemorph.graph.tasks import Task
 from spikemorph.layers.integer_pass import IntegerPass
 from spikemorph.quant import Max, Percentile, Quantisation
@@ -47,10 +48,10 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Repair:
-    """An option of `convert` that was tried on calibration samples, and what is kept with it."""
+class Tried:
+    """Settings of a conversion that were tried on calibration samples, and what is kept with them."""
 
-    option: str
+    settings: tuple[Setting, ...]
     kept: Kept
 
 
@@ -68,8 +69,8 @@ class Diagnosis:
         In running order.
     weakest : str
         The layer that adds most noise itself.
-    repair : Repair or None
-        The first option that brings the loss below `LOUD`, else the best that helps; None where none
+    repair : Tried or None
+        The first settings that bring the loss below `LOUD`, else the best that help; None where none
         was needed or none helped.
     """
 
@@ -77,7 +78,7 @@ class Diagnosis:
     kept: Kept
     layers: tuple[LayerLoss, ...]
     weakest: str
-    repair: Repair | None
+    repair: Tried | None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
@@ -112,31 +113,32 @@ def diagnose(
     return Diagnosis(len(judges.x), kept, layers, weakest, repair)
 
 
-def _repair(judges: "_Judges", found: Quantised, settings: Quantisation) -> Repair:
+def _repair(judges: "_Judges", found: Quantised, settings: Quantisation) -> Tried:
     tried = []
-    for option, changed in _options(settings):
+    for chosen, changed in _options(settings):
         other = quantised(judges.graph, found.samples, found.grid, changed)
-        tried.append(Repair(option, judges.kept(other)))
+        tried.append(Tried(chosen, judges.kept(other)))
         if tried[-1].kept.lost <= LOUD:
             return tried[-1]
     return min(tried, key=lambda repair: repair.kept.lost)
 
 
-def _options(settings: Quantisation) -> Iterator[tuple[str, Quantisation]]:
+def _options(settings: Quantisation) -> Iterator[tuple[tuple[Setting, ...], Quantisation]]:
     """What to try, from cheap to dear."""
     if not isinstance(settings.calibrator, Percentile):
-        yield "--calibrator percentile=99.9", replace(settings, calibrator=Percentile(0.999))
+        chosen = (Setting("calibrator", "percentile=99.9"),)
+        yield chosen, replace(settings, calibrator=Percentile(0.999))
     if not isinstance(settings.calibrator, Max):
-        yield "--calibrator max", replace(settings, calibrator=Max())
+        yield (Setting("calibrator", "max"),), replace(settings, calibrator=Max())
     bits, levels = [b for b in (8, 16) if b > settings.weight_bits], settings.levels
     finer = [n for n in (2 * levels, 4 * levels, 16 * levels) if n <= 1024]
     for number in finer:
-        yield f"--levels {number}", replace(settings, levels=number)
+        yield (Setting("levels", number),), replace(settings, levels=number)
     for number in bits:
-        yield f"--weight-bits {number}", replace(settings, weight_bits=number)
+        yield (Setting("weight_bits", number),), replace(settings, weight_bits=number)
     if finer and bits:
         both = replace(settings, levels=finer[-1], weight_bits=bits[-1])
-        yield f"--levels {finer[-1]} --weight-bits {bits[-1]}", both
+        yield (Setting("levels", finer[-1]), Setting("weight_bits", bits[-1])), both
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +165,7 @@ class _Judges:
 
 def warnings(
     measured: EvaluationResult, found: Diagnosis | None, calibrated: int, classes: int
-) -> list[str]:
+) -> list[Message]:
     """What a user must not overlook, a sentence each.
 
     `measured` is of the test samples, `found` of calibration samples, None for rate-coded networks;
@@ -171,41 +173,48 @@ def warnings(
     """
     lines = [*_guessing(measured, classes)]
     if calibrated < FEW:
-        lines.append(
-            f"{calibrated} calibration samples are few: channels may look silent or small by chance; "
-            f"give {FEW} or more"
+        few = (
+            f"{calibrated} calibration samples are few: channels may look silent or small by chance"
         )
+        lines.append(Message(f"{few}; give {FEW} or more"))
     if found is not None:
         lines.extend(_coarse(found))
         lines.extend(_losing(measured, found))
     return lines
 
 
-def _guessing(measured: EvaluationResult, classes: int) -> Iterator[str]:
+def _guessing(measured: EvaluationResult, classes: int) -> Iterator[Message]:
     share = measured.float_accuracy
     if share is None or classes < 2:
         return
     chance = 1 / classes
     reach = chance + SIGMAS * math.sqrt(chance * (1 - chance) / measured.n)
     if share / 100 <= reach:
-        yield (
+        said = (
             f"the float network itself is right on {share:.2f} % of the samples, and guessing among "
-            f"{classes} classes on {100 * chance:.2f} %: was a normalisation forgotten (--mean, --std, "
-            "--input-range), or is this another data set?"
+            f"{classes} classes on {100 * chance:.2f} %: is this another data set"
+        )
+        yield Message(
+            said,
+            (
+                Repair("mean", words="or was a normalisation forgotten: {}"),
+                Repair("std", words="{}"),
+                Repair("input_range", words="{}?"),
+            ),
         )
 
 
-def _coarse(found: Diagnosis) -> Iterator[str]:
+def _coarse(found: Diagnosis) -> Iterator[Message]:
     for layer in found.layers:
         heard = layer.channels - layer.silent
         if layer.coarse > heard / 2:
-            yield (
+            yield Message(
                 f"node {layer.node!r}: its step is wider than what {layer.coarse} of {heard} channels "
                 "ever reach: they send nothing; give more levels"
             )
 
 
-def _losing(measured: EvaluationResult, found: Diagnosis) -> Iterator[str]:
+def _losing(measured: EvaluationResult, found: Diagnosis) -> Iterator[Message]:
     tested = 0.0
     if measured.float_accuracy is not None and measured.integer_accuracy is not None:
         tested = measured.float_accuracy - measured.integer_accuracy
@@ -214,17 +223,23 @@ def _losing(measured: EvaluationResult, found: Diagnosis) -> Iterator[str]:
     (weak,) = [layer for layer in found.layers if layer.node == found.weakest]
     what = f"{tested:.2f} points on test samples" if tested > LOUD else _said(found.kept)
     where = f"most is lost at node {weak.node!r} ({weak.kind}, {weak.own_db:.1f} dB on its own)"
+    repairs: tuple[Repair, ...] = ()
+    said = f"the integer network loses {what}, which no certificate is about; {where}"
     if found.repair is not None:
         before, after = _said(found.kept), _said(found.repair.kept)
-        told = f"{found.repair.option} helps: {before}, then {after}"
-        advice = f"on {found.samples} calibration samples {told}"
+        advice = f"on {found.samples} calibration samples a change helps: {before}, then {after}"
+        first, *others = found.repair.settings
+        repairs = (
+            Repair(first.name, first.value),
+            *(Repair(one.name, one.value, "and {}") for one in others),
+        )
     elif found.kept.lost <= LOUD:
         advice = "calibration samples do not show it: are they like the test samples?"
     else:
         advice = (
-            "no option helped alone on calibration samples: train under quantisation (finetune)"
+            "no setting helped alone on calibration samples: train under quantisation (finetune)"
         )
-    yield f"the integer network loses {what}, which no certificate is about; {where}; {advice}"
+    yield Message(f"{said}; {advice}", repairs)
 
 
 def _said(kept: Kept) -> str:

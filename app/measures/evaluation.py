@@ -10,6 +10,8 @@ from torch import Tensor
 from spikemorph.convert import Certificate
 from spikemorph.graph import Graph, InputError, run
 from spikemorph.graph.batches import batch_size
+from spikemorph.graph.brief import brief_repr
+from spikemorph.graph.errors import Repair, Setting
 from spikemorph.graph.tasks import Kind, Task
 from spikemorph.layers.integer_pass import IntegerPass
 from spikemorph.spiking import SpikingNetwork
@@ -34,6 +36,8 @@ class Measured:
     integer_answers: Tensor  # (sample, *positions)
     outputs: Tensor  # (step, sample, *shape) float64
     counts: int  # outputs per sample
+
+    __repr__ = brief_repr
 
     def mismatches(self, step: int) -> int | None:
         """How many integers differ from the integer pass after a step."""
@@ -225,7 +229,11 @@ def _early(
         at = exit_steps(confidence(outputs), rule.value)
     else:
         if calibration is None:
-            raise InputError("--exit conformal needs --calibration DATA, apart from the test data")
+            raise InputError(
+                "samples are needed that are no test data",
+                Repair("calibration"),
+                where=Setting("exit_rule", rule.kind),
+            )
         at = exit_steps(
             confidence(outputs),
             conformal_threshold(_one_row(task.two_sided(calibration)), rule.value),

@@ -7,6 +7,8 @@ from typing import Any
 from spikemorph.convert import Certificate
 from spikemorph.graph.tasks import Distance, Kind
 
+MOST_ROWS = 20  # of a table that a value shows of itself
+
 
 @dataclass(frozen=True)
 class CurvePoint:
@@ -79,6 +81,19 @@ class EvaluationResult:
     task: str = Kind.CLASSES
     error: Errors | None = None
 
+    def __repr__(self) -> str:
+        last = self.curve[-1]
+        ran = f"{self.model} on {self.data}, {self.n} samples, {last.steps} steps"
+        if last.error is not None:
+            return f"{ran}: rmse {last.error.rmse:.4g} to the integer network's outputs"
+        named = (self.float_accuracy, self.integer_accuracy, last.accuracy)
+        shares = zip(("float", "integer", "spiking"), named, strict=True)
+        told = ", ".join(f"{name} {share:.2f} %" for name, share in shares if share is not None)
+        agree = (
+            f"agreement {last.agreement:.2f} %" if last.agreement is not None else "no agreement"
+        )
+        return f"{ran}: {told or agree}; {last.spikes_per_inference:,.1f} spikes an inference"
+
     def to_dict(self) -> dict[str, Any]:
         """The result as plain data; the certificate by its three main facts."""
         plain = asdict(self) | {"task": str(self.task)}
@@ -120,6 +135,16 @@ class Inspection:
     supported: bool
     parameters: int | None  # not known where the model could not be read whole
     unseen: int = 0  # nodes behind those that cannot be taken, which were not looked at
+
+    def __repr__(self) -> str:
+        odd = sum(not node.converts for node in self.nodes)
+        head = f"{self.model}: {f'{odd} nodes do not convert' if odd else 'every node converts'}"
+        shown = [node for node in self.nodes if not node.converts] if odd else self.nodes
+        rows = [(node.name, node.op, node.reason) for node in shown[:MOST_ROWS]]
+        wide = [max(len(row[k]) for row in rows) for k in (0, 1)] if rows else [0, 0]
+        lines = [f"  {name:{wide[0]}}  {op:{wide[1]}}  {reason}" for name, op, reason in rows]
+        left = len(shown) - len(rows)
+        return "\n".join([head, *lines, *([f"  and {left} more"] if left else [])])
 
     def to_dict(self) -> dict[str, Any]:
         """The inspection as plain data."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from spikemorph.graph import Input, InputError
+from spikemorph.graph.errors import Repair, Setting
 from spikemorph.robust import Attack, Threat
 from spikemorph.robust.attacks.transfer import transfer_from
 from spikemorph.robust.cascade.blocks import (
@@ -149,8 +150,9 @@ def check_distance(choice: AttackChoice, entry: Input) -> None:
     for text in choice.eps if choice.norm == "l2" else ():
         if by_name.eps_of(text, "l2", width) >= farthest:
             raise InputError(
-                f"--eps {text}: two images of {cells} values in 0..{width:g} are at most "
-                f"{farthest * width:.3g} apart; did you mean {text}/255? Give it so"
+                f"two images of {cells} values in 0..{width:g} are at most {farthest * width:.3g} apart",
+                Repair("eps", f"{text}/255", "did you mean {}?"),
+                where=Setting("eps", text),
             )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from spikemorph.graph import InputError
+from spikemorph.graph.errors import Repair
 from spikemorph.graph.saving import read_header, write_bytes
 from spikemorph.zoo import load_data
 
@@ -20,7 +21,7 @@ from ..provenance import provenance
 from ..report.html import write_report
 from ..report.index import Network, write_index
 from ..report.record import Report, read_run
-from ..sources.models import Model, load_graph, normalised, ranged
+from ..sources.models import Model, load_graph, ranged
 from ..sources.sampling import Read
 from ..sources.subjects import CPU
 from ..training.extra import extra_of
@@ -99,11 +100,10 @@ def _model(recipe: Recipe, tell: Tell = lambda _: None) -> Model:
     for remark in model.remarks:
         tell(remark)
     try:
-        if recipe.mean or recipe.std:
-            model = replace(model, graph=normalised(model.graph, recipe.mean, recipe.std))
-        return ranged(model, recipe.input_range or None, tell)
+        model = model.behind(recipe.mean or None, recipe.std or None)
+        return ranged(model, recipe.input_range or None, lambda said: tell(str(said)))
     except InputError as error:
-        raise InputError(f"recipe {recipe.name!r}: {error}".replace("--", "")) from error
+        raise error.under(f"recipe {recipe.name!r}") from error
 
 
 def _is_dense(bench: Bench) -> bool:
@@ -212,7 +212,7 @@ def _made(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"{folder}: cannot be made: {error.strerror}; choose another --out"
+            f"{folder}: cannot be made: {error.strerror}", Repair("out", words="choose another {}")
         ) from error
 
 

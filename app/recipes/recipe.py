@@ -95,7 +95,7 @@ class Recipe:
         return self.trained_eps(next(one for one in self.network if one.name == network.start))
 
 
-_TABLES = {
+TABLES = {
     "data": DataChoice,
     "training": TrainingChoice,
     "fine_tuning": TrainingChoice,
@@ -125,7 +125,7 @@ def read_recipe(path: Path) -> Recipe:
 def recipe_of(plain: Mapping[str, Any], where: str) -> Recipe:
     """A recipe from plain data; see `read_recipe`."""
     values = dict(plain)
-    for key, kind in _TABLES.items():
+    for key, kind in TABLES.items():
         if key in values:
             values[key] = filled(kind, _table(values[key], f"{where}: {key}"), f"{where}: {key}")
     networks = values.get("network", ())

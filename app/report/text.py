@@ -126,7 +126,9 @@ def _lines_of_numbers(result: EvaluationResult, errors: Errors) -> list[str]:
             f"{settled.mismatching_logits} mismatching outputs; {result.seconds:.1f} s"
         )
     if errors.integer_to_targets is None and errors.float_to_targets is None:
-        lines.append("no targets: outputs are compared as numbers (--task says otherwise)")
+        lines.append(
+            "no targets: outputs are compared as numbers, unless the task is said to be another"
+        )
     return lines
 
 

@@ -1,7 +1,7 @@
 """Find a model by what the user calls it: a file, a name in the zoo, or a factory in a module."""
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from spikemorph.convert import (
 )
 from spikemorph.convert.readers.state_dicts import read_state_dict
 from spikemorph.graph import Graph, Input, InputError, Node
+from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.containers import read_content
+from spikemorph.graph.errors import Message, Repair, Setting
 from spikemorph.graph.grid import UNIT, Interval
 from spikemorph.graph.saving import load_graph_file
 from spikemorph.layers.affine import ScaleShift
@@ -26,9 +28,12 @@ from spikemorph.spiking import SpikingNetwork
 from spikemorph.zoo import build_model, fetch_network, load_model_card, model_catalogue
 from spikemorph.zoo.derived import FLOAT, made_card, made_file, made_names
 
+Numbers = Sequence[float]
+INPUT_SHAPE = Repair("input_shape", (1, 3, 32, 32), "give {}, for example")
 FETCHED = {"onnx-mnist": (0.0, 255.0)}  # networks of others, and the range of their inputs
 
 
+_LEAST = 1e-30  # of a standard deviation: its reciprocal is a number
 _TRAINS = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)  # differ in training
 _FILES = (".onnx", ".pt2", ".safetensors")  # of models
 
@@ -40,6 +45,8 @@ class Model:
     name: str
     graph: Graph
     remarks: tuple[str, ...] = ()
+
+    __repr__ = brief_repr
 
     @property
     def entry(self) -> Input:
@@ -56,11 +63,51 @@ class Model:
         try:
             return replace(self, graph=self.graph.declare(interval))
         except InputError as error:
-            raise InputError(f"{self.name}: {error}") from error
+            raise error.under(self.name) from error
+
+    def behind(self, mean: Numbers | None, std: Numbers | None) -> "Model":
+        """The model behind ``(x - mean) / std``, where either is given; see `normalised`."""
+        if mean is None and std is None:
+            return self
+        means, deviations = (0.0,) if mean is None else mean, (1.0,) if std is None else std
+        many = max(len(means), len(deviations))
+        pair = (tuple(s) * many if len(s) == 1 else tuple(s) for s in (means, deviations))
+        return replace(self, graph=normalised(self.graph, *pair))
+
+
+def normalised(graph: Graph, mean: tuple[float, ...], std: tuple[float, ...]) -> Graph:
+    """The graph behind ``(x - mean) / std`` per channel, so that it reads raw inputs.
+
+    Their range is another than that of normalised inputs, so it is not declared.
+
+    Raises
+    ------
+    InputError
+        If the numbers do not fit the input's channels, or a deviation is not above zero.
+    """
+    shape = graph.entry.shape
+    if len(mean) != len(std) or len(mean) not in (1, shape[0]):
+        many = "1 number" if shape[0] == 1 else f"1 or {shape[0]} numbers"
+        repairs = Repair("mean"), Repair("std", words=f"{{}}: {many} each, for so many channels")
+        raise InputError(f"{len(mean)} means and {len(std)} deviations do not fit", *repairs)
+    if any(s < _LEAST for s in std):
+        raise InputError("deviations must be above zero", where=Setting("std", std))
+    wide = (-1, *[1] * (len(shape) - 1))
+    deviation = torch.tensor(std, dtype=torch.float64)
+    shift = -torch.tensor(mean, dtype=torch.float64) / deviation
+    scale = ScaleShift((1 / deviation).reshape(wide), shift.reshape(wide))
+    entry = Node(graph.inputs[0], Input(shape))
+    name = graph.fresh("normalisation")
+    nodes = [entry, Node(name, scale, (entry.name,))]
+    for node in graph.nodes:
+        if node.name != entry.name:
+            inputs = tuple(name if i == entry.name else i for i in node.inputs)
+            nodes.append(Node(node.name, node.op, inputs))
+    return graph.with_nodes(nodes)
 
 
 def ranged(
-    model: Model, given: tuple[float, ...] | None, tell: Callable[[str], None] = lambda _: None
+    model: Model, given: tuple[float, ...] | None, tell: Callable[[Message], None] = lambda _: None
 ) -> Model:
     """The model with a declared input range, to make a network of it, or to attack it.
 
@@ -76,9 +123,8 @@ def ranged(
             raise InputError(f"input range {given}: give two numbers, low and high")
         return model.declare(Interval.of(*given))
     if model.entry.domain is None:
-        tell(
-            f"{model.name}: inputs are taken to lie in {UNIT}; if not, say so: --input-range low,high"
-        )
+        low_high = Repair("input_range", words="if not, give their ends: {}")
+        tell(Message(f"inputs are taken to lie in {UNIT}", (low_high,), (model.name,)))
         return model.declare(UNIT)
     return model
 
@@ -119,8 +165,9 @@ def load_graph(
         return Model(path.stem, load_graph_file(path))
     if path.suffix in (".pt", ".pth", ".ckpt", ".bin", ".pkl"):
         raise InputError(
-            f"{path}: a checkpoint holds weights, not the network; give package.module:factory and "
-            "--weights FILE, or export the model to .onnx or .pt2"
+            f"{path}: a checkpoint holds weights, not the network; export the model to .onnx or .pt2, or "
+            "give package.module:factory",
+            Repair("weights", str(path), "and {}"),
         )
     if ":" in source:
         return _from_factory(source, input_shape, weights)
@@ -137,12 +184,17 @@ def _require_meaning(
     factory = ":" in source and not source.startswith("zoo:") and suffix not in _FILES
     if weights is not None and not factory:
         raise InputError(
-            f"{source}: has its own weights; --weights goes with package.module:factory"
+            f"{source}: has its own weights",
+            Repair("weights", words="leave {} out: it goes with package.module:factory"),
         )
     if input_shape is not None and not factory and suffix != ".onnx":
         raise InputError(
-            f"{source}: has its own input shape; --input-shape goes with package.module:factory and "
-            "with ONNX files of open sizes"
+            f"{source}: has its own input shape",
+            Repair(
+                "input_shape",
+                words="leave {} out: it goes with package.module:factory and with ONNX files of open "
+                "sizes",
+            ),
         )
 
 
@@ -155,7 +207,7 @@ def network_file(source: str | Path) -> Path:
         If the zoo has no spiking network of that name, or it is a model that was not converted.
     """
     name = str(source)
-    how = f"convert it first: spikemorph convert {name} --data DATA --out FILE"
+    how = "convert it first (spikemorph convert, or to_snn in Python)"
     if not name.startswith("zoo:"):
         path = Path(name)
         if path.is_dir():
@@ -195,7 +247,9 @@ def named_source(notes: Mapping[str, Any], path: Path) -> str | None:
     source = notes.get("source")
     if source is None or source in [f"zoo:{name}" for name in zoo_names()]:
         return source
-    raise InputError(f"{path}: source: {ascii(source)[:60]} is no network of the zoo; give --model")
+    raise InputError(
+        f"{path}: source: {ascii(source)[:60]} is no network of the zoo", Repair("float_model")
+    )
 
 
 def zoo_names() -> tuple[str, ...]:
@@ -235,7 +289,7 @@ def _from_zoo(name: str) -> Model:
 def _from_factory(source: str, input_shape: tuple[int, ...] | None, weights: Path | None) -> Model:
     place, _, attribute = source.partition(":")
     if input_shape is None:
-        raise InputError(f"{source}: give --input-shape, for example 1,3,32,32")
+        raise InputError(f"{source}: what samples it takes is not known", INPUT_SHAPE)
     try:
         factory = getattr(importlib.import_module(place), attribute)
     except (Exception, SystemExit) as error:  # a user's module does anything
@@ -257,10 +311,10 @@ def _from_factory(source: str, input_shape: tuple[int, ...] | None, weights: Pat
     if weights is not None:
         _load_weights(model, weights, source)
     graph = read_torch(model, torch.zeros(1, *input_shape[1:]))
-    return Model(attribute, graph, remarks=_remarks(source, model))
+    return Model(attribute, graph, remarks=remarks_on(source, model))
 
 
-def _remarks(source: str, model: nn.Module) -> tuple[str, ...]:
+def remarks_on(source: str, model: nn.Module) -> tuple[str, ...]:
     """That a model came in training mode, where that would change what it computes."""
     if not any(part.training and isinstance(part, _TRAINS) for part in model.modules()):
         return ()
@@ -289,36 +343,3 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     return read_content(path).tensors(path)
-
-
-_LEAST = 1e-30  # of a standard deviation: its reciprocal is a number
-
-
-def normalised(graph: Graph, mean: tuple[float, ...], std: tuple[float, ...]) -> Graph:
-    """The graph behind ``(x - mean) / std`` per channel, so that it reads raw inputs.
-
-    Their range is another than that of normalised inputs, so it is not declared.
-
-    Raises
-    ------
-    InputError
-        If the numbers do not fit the input's channels, or a deviation is not above zero.
-    """
-    shape = graph.entry.shape
-    if len(mean) != len(std) or len(mean) not in (1, shape[0]):
-        many = "1 number" if shape[0] == 1 else f"1 or {shape[0]} numbers"
-        raise InputError(f"--mean and --std need {many} each, for so many channels")
-    if any(s < _LEAST for s in std):
-        raise InputError(f"--std {std}: deviations must be above zero")
-    wide = (-1, *[1] * (len(shape) - 1))
-    deviation = torch.tensor(std, dtype=torch.float64)
-    shift = -torch.tensor(mean, dtype=torch.float64) / deviation
-    scale = ScaleShift((1 / deviation).reshape(wide), shift.reshape(wide))
-    entry = Node(graph.inputs[0], Input(shape))
-    name = graph.fresh("normalisation")
-    nodes = [entry, Node(name, scale, (entry.name,))]
-    for node in graph.nodes:
-        if node.name != entry.name:
-            inputs = tuple(name if i == entry.name else i for i in node.inputs)
-            nodes.append(Node(node.name, node.op, inputs))
-    return graph.with_nodes(nodes)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, Input, InputError
+from spikemorph.graph.brief import brief_repr
+from spikemorph.graph.errors import Repair, Setting
 from spikemorph.zoo import Samples, load_data
 from spikemorph.zoo.datasets import npz_part
 
@@ -92,6 +94,8 @@ class DataPair:
     calibration: Samples
     test: Samples
 
+    __repr__ = brief_repr
+
 
 CALIBRATION_SAMPLES = 2000
 
@@ -113,8 +117,8 @@ def split_data(data: str, calibration: str | None, seed: int, read: Read = load_
     tested, shown = read(test), read(calibration)  # what the user named comes first
     if (shown.name, shown.source) == (tested.name, tested.source):
         raise InputError(
-            f"--calibration {calibration}: the network would be tested on what it is calibrated on; give "
-            "other samples"
+            "the network would be tested on what it is calibrated on; give other samples",
+            where=Setting("calibration", calibration),
         )
     return DataPair(drawn(shown, seed), tested)
 
@@ -130,7 +134,7 @@ def drawn(samples: Samples, seed: int, most: int = CALIBRATION_SAMPLES) -> Sampl
 
 def _halves(samples: Samples, seed: int) -> DataPair:
     if len(samples) < 2:
-        raise InputError(f"{samples.name}: one sample cannot be split; give --calibration DATA")
+        raise InputError(f"{samples.name}: one sample cannot be split", Repair("calibration"))
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(samples), generator=generator)
     half = len(samples) // 2

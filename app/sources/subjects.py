@@ -8,9 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spikemorph.convert import load_certified
+from spikemorph.convert import Certificate, load_certified
 from spikemorph.convert.certificate import steps_of
 from spikemorph.graph import Graph, Input, InputError
+from spikemorph.graph.brief import brief_repr
+from spikemorph.graph.errors import Repair
 from spikemorph.graph.grid import UNIT, Interval
 from spikemorph.graph.interpret import shapes
 from spikemorph.graph.saving import file_kind, graph_hash, read_header
@@ -20,13 +22,14 @@ from spikemorph.robust import GradientPath, Target
 from spikemorph.robust.paths.exact import exact_target
 from spikemorph.robust.paths.through_time import spiking_target, training_path
 from spikemorph.robust.result import Subject
+from spikemorph.spiking import SpikingNetwork
 from spikemorph.surrogate import SpikingModule
 from spikemorph.surrogate.folded_network import KIND as DEPLOYED
 from spikemorph.surrogate.trained_file import KIND as TRAINED
 from spikemorph.surrogate.trained_file import load_trained
 from spikemorph.train import GraphModule
 
-from .models import load_graph, network_file, normalised, ranged
+from .models import load_graph, network_file, ranged
 from .tasks import without_sigmoid
 
 _Step = Callable[[Tensor], Tensor]
@@ -61,6 +64,8 @@ class Opened:
     graph: Graph
     trained: str | None = None
     other_steps: tuple[Target, ...] = ()
+
+    __repr__ = brief_repr
 
     @property
     def entry(self) -> Input:
@@ -106,12 +111,15 @@ def open_subject(
         for remark in model.remarks:
             tell(remark)
         if normalisation:
-            model = replace(model, graph=normalised(model.graph, *normalisation))
+            model = model.behind(*normalisation)
         return open_float(model.name, ranged(model, input_range).graph, device)
     if any(given is not None for given in (input_shape, weights, input_range, normalisation)):
+        names = ("input_range", "input_shape", "weights", "mean", "std")
         raise InputError(
-            f"{source}: is a spiking network, which knows its inputs and weights; leave "
-            "--input-range, --input-shape, --weights, --mean and --std out"
+            f"{source}: is a spiking network, which knows its inputs and weights",
+            Repair(names[0], words="leave {}"),
+            *(Repair(name, words="{}") for name in names[1:-1]),
+            Repair(names[-1], words="{} out"),
         )
     return open_file(path, device)
 
@@ -155,16 +163,34 @@ def open_file(path: Path, device: torch.device = CPU) -> Opened:
         facts = (read_header(path)["sha256"], module.graph, training_path(module))
         return Opened(target, subject, *facts, tuple(others))
     network, certificate, _ = load_certified(path)
+    return open_certified(path.stem, network, certificate, device, where=str(path))
+
+
+def open_certified(
+    name: str,
+    network: SpikingNetwork,
+    certificate: Certificate,
+    device: torch.device = CPU,
+    *,
+    where: str | None = None,
+) -> Opened:
+    """A certified network, to run on a device; `where` is what errors call it, if not by its name.
+
+    Raises
+    ------
+    InputError
+        If its certificate is not of level A.
+    """
     if certificate.level != "A":
         raise InputError(
-            f"{path}: its certificate is of level {certificate.level or 'none'}, so its spikes may "
-            "differ from the integer network, which attacks are judged by; convert it with a neuron and "
-            "as many steps as reach level A"
+            f"{where or name}: its certificate is of level {certificate.level or 'none'}, so its spikes "
+            "may differ from the integer network, which attacks are judged by; convert it with a neuron "
+            "and as many steps as reach level A"
         )
     weights, nonzero = weight_counts(network.graph)
     steps = steps_of(certificate)
-    subject = Subject(path.stem, "", EXACT, steps, weights, nonzero)
-    target = seen(on_device(exact_target(path.stem, network), device), network.graph)
+    subject = Subject(name, "", EXACT, steps, weights, nonzero)
+    target = seen(on_device(exact_target(name, network), device), network.graph)
     return Opened(target, subject, certificate.network_hash, network.graph)
 
 

@@ -3,6 +3,7 @@
 import time
 
 from spikemorph.graph import Graph, InputError
+from spikemorph.graph.errors import Repair
 from spikemorph.layers.masks import masks_of
 from spikemorph.layers.masks import sparsity as zeros_of
 from spikemorph.prune import PruneTask, layer_sparsities
@@ -28,7 +29,9 @@ def train_model(
         If a weight outside a mask is not zero after an epoch.
     """
     if task.lesson is None:
-        raise InputError(f"{name}: training learns from data: give training data (--data)")
+        raise InputError(
+            f"{name}: training learns from data", Repair("data", words="give training data: {}")
+        )
     began = time.perf_counter()
     graph = fresh(task.graph, task.generator()) if from_fresh else task.graph
     lesson = meant_for(task.lesson, "all weights, new ones" if from_fresh else "all weights")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from spikemorph.graph import InputError
+from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.tasks import Task
 from spikemorph.train import DataTensors
 from spikemorph.train.data import MixedData
@@ -23,6 +24,8 @@ class Extra:
 
     samples: Samples
     share: float
+
+    __repr__ = brief_repr
 
     def beside(self, train: DataTensors, model: Model, task: Task) -> MixedData:
         """What a model learns a task from, these samples mixed in.

@@ -34,6 +34,13 @@ class PruneResult:
         """The result as plain data."""
         return asdict(self) | {"layers": sparsity_rows(self.layers)}
 
+    def __repr__(self) -> str:
+        kept = f"{self.model} pruned by {self.method}: {100 * self.zeros:.2f} % of the weights are zero"
+        if self.validation_after is None:
+            return kept
+        sign = " rmse" if self.unit == "rmse" else " %"
+        return f"{kept}; held out {self.validation_before:.4g} -> {self.validation_after:.4g}{sign}"
+
 
 def sparsity_rows(layers: Sequence[LayerSparsity]) -> list[dict[str, Any]]:
     """Rows of layers as plain data."""

@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from spikemorph.graph import InputError
+from spikemorph.graph.errors import Repair
 from spikemorph.graph.grid import UNIT
 from spikemorph.graph.tasks import Kind, Task
 from spikemorph.prune import Lesson
@@ -158,7 +159,9 @@ def _objective(choice: TrainingChoice, model: Model, task: Task) -> Objective:
     if model.entry.interval != UNIT:
         raise InputError(
             f"objective {name}: eps counts in inputs of {UNIT}, and the model's are "
-            f"{model.entry.interval}; put the normalisation inside the model (--mean --std)"
+            f"{model.entry.interval}",
+            Repair("mean", words="put the normalisation inside the model: {}"),
+            Repair("std", words="{}"),
         )
     return adversarial(name, eps, choice)
 
@@ -174,7 +177,9 @@ def adversarial(name: str, eps: float, choice: TrainingChoice) -> Adversarial:
         If a number is outside its range, or is none of the objective's.
     """
     if not eps > 0:
-        raise InputError(f"objective {name}: say how strong the attack is: --eps 8/255")
+        raise InputError(
+            f"objective {name} attacks", Repair("eps", "8/255", "say how strongly: {}")
+        )
     if name in ("fast", "rfgsm") and choice.attack_steps not in (0, 1):
         raise InputError(f"objective {name} takes a single step: leave attack_steps out")
     if name in ("pgd", "fast") and choice.beta:

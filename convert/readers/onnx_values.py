@@ -121,7 +121,7 @@ def reshaped(
         out = evaluate(node, arrays, version)[0].shape
     except MISFITS as error:
         reason = f"its shape cannot be worked out ({first_line(error)})"
-        raise Refusal(reason, "check --input-shape") from error
+        raise Refusal(reason, "check the input shape") from error
     if not out or out[0] != batch:
         raise Refusal(
             f"it turns {arrays[0].shape} into {out}, which moves the batch axis",

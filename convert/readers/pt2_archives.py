@@ -18,6 +18,7 @@ import torch
 from torch._export.serde.serialize import deserialize_scalar_type
 
 from spikemorph.graph import InputError
+from spikemorph.graph.errors import Repair
 
 from . import strict_zip
 from .pt2_programs import OddProgramError, payloads, program
@@ -72,7 +73,8 @@ def _require_known(path: Path, found: Mapping[str, bytes]) -> None:
     if "data.pkl" in found:
         raise InputError(
             f"{path}: this is a pickled checkpoint, which is never loaded; give the code as "
-            "package.module:factory and the weights as safetensors with --weights"
+            "package.module:factory",
+            Repair("weights", words="and the weights as safetensors: {}"),
         )
     for name in found:
         if name not in (_MODEL, _SAMPLES, *_STORES) and not _BESIDE.fullmatch(name):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from spikemorph.graph import Graph, Input, InputError
 from spikemorph.graph.calls import Call, Edge, Refusal
+from spikemorph.graph.errors import Repair, Setting
 from spikemorph.graph.saving import graph_hash
 from spikemorph.graph.tables import reads_onnx
 
@@ -156,8 +157,8 @@ class _Reading:
             dims = self._settled(entry.name, dims, given)
         if len(dims) < 2 or None in dims[1:]:
             raise InputError(
-                f"{self.path}: input {entry.name!r} has sizes {dims} (None: open); "
-                "give --input-shape as batch and one sample's sizes"
+                f"{self.path}: input {entry.name!r} has sizes {dims} (None: open)",
+                Repair("input_shape", words="give {}: batch and one sample's sizes"),
             )
         return entry.name, dims
 
@@ -171,8 +172,9 @@ class _Reading:
         )
         if not fits or any(n < 1 for n in given):
             raise InputError(
-                f"{self.path}: --input-shape {given} does not fit input {name!r} of sizes {dims} "
-                "(None: open); give positive sizes that agree with the file"
+                f"{self.path}: input {name!r} has sizes {dims} (None: open); give positive sizes that "
+                "agree with them",
+                where=Setting("input_shape", given),
             )
         return [a or b for a, b in zip(dims, given, strict=True)] if dims else list(given)
 

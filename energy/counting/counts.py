@@ -179,6 +179,13 @@ class Counts:
             if table.sum(1).tolist() != [getattr(layer, name) for layer in self.layers]:
                 raise ValueError(f"{name}: the per-sample counts do not sum to the layers' totals")
 
+    def __repr__(self) -> str:
+        return (
+            f"Counts of {len(self.layers)} layers on {self.samples} samples, {self.steps} steps: an "
+            f"inference takes {self.per_inference('synops'):,.1f} synaptic operations and "
+            f"{self.per_inference('spikes_out'):,.1f} spikes"
+        )
+
     def total(self, name: str) -> int:
         """The sum of one count over all layers."""
         return sum(int(getattr(layer, name)) for layer in self.layers)

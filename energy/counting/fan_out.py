@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Op
+from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.tables import Table, on_integers
 from spikemorph.graph.traits import Fires, Moves, Pools, Shape, Weighted
 from spikemorph.layers.affine import ScaleShift
@@ -40,6 +41,8 @@ class Reach:
     adds: tuple[Tensor, ...] = ()
     scalings: tuple[Tensor, ...] = ()
     once: int = 0
+
+    __repr__ = brief_repr
 
 
 # (op, *shapes of one sample's inputs) -> Reach. Key: op class.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, Input, Node
+from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.interpret import require_rows, shapes
 from spikemorph.graph.tables import on_increments, on_integers, on_ranges
 from spikemorph.graph.traits import Pools, Weighted
@@ -39,6 +40,8 @@ class Site:
     still: LayerCounts
     reach: Reach
     analog: tuple[Tensor, ...]
+
+    __repr__ = brief_repr
 
 
 def sites(network: SpikingNetwork, steps: int) -> dict[str, Site]:

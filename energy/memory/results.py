@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
 
+from spikemorph.graph.brief import brief_repr
+
 _STATE_BITS = 16
 
 
@@ -57,6 +59,8 @@ class WeightMemory:
     bias_bits: int
     formats: Mapping[str, float]
     tied_to: str | None = None
+
+    __repr__ = brief_repr
 
     @property
     def weights(self) -> int:
@@ -155,6 +159,8 @@ class MemoryResult:
     scale_bits: int
     input_bits: int
     state_width: int = _STATE_BITS
+
+    __repr__ = brief_repr
 
     @property
     def weights_total(self) -> int:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import InputError
+from spikemorph.graph.brief import brief_repr
 
 from ..draws import Draws
 from ..target import Logits
@@ -106,6 +107,8 @@ class Ascent:
     model: Logits
     x: Tensor
     y: Tensor
+
+    __repr__ = brief_repr
 
     def start(self, draws: Draws) -> Tensor:
         """A random image on the border of the ball, then clipped to [0, 1].

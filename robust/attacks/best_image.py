@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from spikemorph.graph.brief import brief_repr
+
 from ..target import Logits
 from ..threat import require_unit_range, wide
 from .losses import margin, require_finite, require_labels, require_logits
@@ -33,6 +35,8 @@ class BestImages:
     margins: Tensor
     fooled: Tensor
     final: Tensor
+
+    __repr__ = brief_repr
 
     @classmethod
     def before(cls, model: Logits, x: Tensor, y: Tensor) -> tuple["BestImages", Tensor]:
@@ -105,6 +109,8 @@ class QuerySearch:
     margins: Tensor
     left: Tensor
     queries: Tensor
+
+    __repr__ = brief_repr
 
     @classmethod
     def before(cls, model: Logits, x: Tensor, y: Tensor) -> "QuerySearch":

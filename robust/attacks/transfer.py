@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from spikemorph.graph.brief import brief_repr
+
 from ..draws import Draws
 from ..target import Logits
 from ..threat import Threat
@@ -35,6 +37,8 @@ class Transfer:
     of: str = ""
 
     gradients = False  # of the network under attack
+
+    __repr__ = brief_repr
 
     @property
     def name(self) -> str:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import InputError
+from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.fields import TRUTHS, WHOLE, Between, Shape, filled
 from spikemorph.graph.plain import Plain
 from spikemorph.graph.saving import content_hash, read_file, write_bytes, write_file
@@ -68,6 +69,8 @@ class Evaluation:
     indices: Tensor | None = None
     block: int = BLOCK
     only_survivors: bool = True
+
+    __repr__ = brief_repr
 
     def __post_init__(self) -> None:
         members_of(self.target, self.attacks)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spikemorph.graph.brief import brief_repr
+
 from ..draws import Draws
 from ..threat import SLACK, Threat, wide
 
@@ -43,6 +45,8 @@ class Rows:
     member: Tensor
     judged: Tensor
 
+    __repr__ = brief_repr
+
     def some(self, chosen: Tensor, *, judged: bool) -> "Rows":
         """Some rows by mask, all to be stopped or none."""
         flags = torch.full_like(self.judged[chosen], judged)
@@ -61,6 +65,8 @@ class Counters:
     gradients: Tensor
     zero: Tensor
     broken_off: Tensor  # gradients that were not finite
+
+    __repr__ = brief_repr
 
     @classmethod
     def none(cls, members: int, like: Tensor) -> "Counters":

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import InputError
+from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.fields import filled
 from spikemorph.graph.plain import Plain
 
@@ -127,6 +128,8 @@ class WorstCase:
     broken_by: Tensor
     adversarial: Tensor
     members: tuple[MemberOutcome, ...]
+
+    __repr__ = brief_repr
 
     def __len__(self) -> int:
         return len(self.clean)

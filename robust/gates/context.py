@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import InputError
+from spikemorph.graph.brief import brief_repr
 
 from ..attacks.base import Attack
 from ..attacks.losses import require_logits
@@ -107,6 +108,8 @@ class Samples:
     y: Tensor
     indices: Tensor
 
+    __repr__ = brief_repr
+
     def rows(self, chosen: Tensor) -> "Samples":
         """Some of them, by index or mask."""
         return Samples(self.x[chosen], self.y[chosen], self.indices[chosen])
@@ -125,6 +128,8 @@ class Attacked:
 
     standing: Tensor
     images: Tensor
+
+    __repr__ = brief_repr
 
     @property
     def robust(self) -> float:
@@ -166,6 +171,8 @@ class GateContext:
     settings: GateSettings = field(default_factory=GateSettings)
     companions: Companions = field(default_factory=Companions)
     worst: tuple[WorstCase, ...] = ()
+
+    __repr__ = brief_repr
 
     @cached_property
     def logits(self) -> Tensor:

@@ -16,6 +16,7 @@ import torch.distributed as processes
 from torch import Tensor, nn
 
 from spikemorph.graph import InputError
+from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.fields import filled
 from spikemorph.train import DataTensors
 from spikemorph.train.averaging import Average, Averaging
@@ -64,6 +65,8 @@ class RobustSelection:
     patience: int = 0
     seed: int = 0
     batch: int = 256
+
+    __repr__ = brief_repr
 
     def __post_init__(self) -> None:
         require_unit_range(self.validation.x)

@@ -8,6 +8,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.errors import InputError
 from spikemorph.train import CrossEntropy, DataTensors, accuracy, fit, hold_out, initialised
 from spikemorph.train.loop import EpochRecord
@@ -24,6 +25,8 @@ class RecipeData:
     train: DataTensors
     validation: DataTensors
     test: DataTensors
+
+    __repr__ = brief_repr
 
 
 def recipe_data(recipe: Recipe, train: Samples, test: Samples) -> RecipeData:

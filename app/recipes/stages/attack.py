@@ -22,14 +22,14 @@ from spikemorph.robust.target import GradientPath, Target
 
 from ...choices import by_name
 from ...choices.settings import IN_TIME, AttackChoice
-from ...conversion import convert_graph
+from ...conversion import conversion_settings, convert_graph
 from ...measures.robustness import Where, attack_model, check_attack, check_distance
 from ...sources.sampling import CALIBRATION_SAMPLES, drawn, labels_of, values
 from ...sources.subjects import on_device, open_file, open_float, seen
 from ...sources.tasks import task_for
 from ...training.through_time import started
 from ..origins import Hashes
-from .bench import Bench, conversion_settings
+from .bench import Bench
 from .stage import Stage
 
 BLOCKS = "blocks"  # the folder of an attack's blocks, in a network's own

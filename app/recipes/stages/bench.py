@@ -13,12 +13,10 @@ from spikemorph.graph import Graph, InputError
 from spikemorph.graph.plain import read_plain
 from spikemorph.graph.saving import load_graph_file, write_bytes
 from spikemorph.prune import Lesson
-from spikemorph.quant import Quantisation
 from spikemorph.train import DataTensors
 from spikemorph.zoo import Samples
 
-from ...choices import by_name
-from ...choices.settings import ConvertChoice, TrainingChoice
+from ...choices.settings import TrainingChoice
 from ...sources.models import Model
 from ...sources.sampling import values
 from ...sources.subjects import CPU
@@ -72,9 +70,8 @@ def naming(bench: Bench) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        reason = str(error).removeprefix("--")  # names are no options here
-        raise InputError(
-            f"recipe {bench.recipe.name!r}, network {bench.network.name!r}: {reason}"
+        raise error.under(
+            f"recipe {bench.recipe.name!r}, network {bench.network.name!r}"
         ) from error
 
 
@@ -82,18 +79,6 @@ def clear(bench: Bench) -> None:
     """Remove what only a stopped training needed."""
     for leftover in bench.folder.glob(f"{CHECKPOINT}-*"):
         leftover.unlink()
-
-
-def conversion_settings(how: ConvertChoice) -> dict[str, Any]:
-    """The arguments of `convert_graph` that a recipe chooses."""
-    return {
-        "quantisation": Quantisation(
-            how.levels, how.weight_bits, by_name.calibrator(how.calibrator)
-        ),
-        "neuron": by_name.neuron(how.neuron),
-        "coding": by_name.coding(how.coding),
-        "schedule": by_name.schedule(how.schedule),
-    }
 
 
 def lesson_on(

@@ -1,6 +1,6 @@
 """Make a spiking network of a float one, by calibration or by training under quantisation."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from spikemorph.convert import canonical
@@ -11,12 +11,12 @@ from spikemorph.quant.learning_steps import refuse_unlearnable
 from spikemorph.spiking import save_network
 
 from ...choices.settings import LEARNED
-from ...conversion import convert_graph
+from ...conversion import conversion_settings, convert_model
 from ...measures.inspection import inspect_graph
 from ...sources.sampling import drawn, values
 from ...training.quantisation_aware import train_converted
 from ..origins import Hashes, training_by_content
-from .bench import Bench, conversion_settings, fine_tuning_lesson
+from .bench import Bench, fine_tuning_lesson
 from .stage import Stage
 
 _FEW = 8  # samples, where only their shape matters
@@ -25,14 +25,14 @@ _FEW = 8  # samples, where only their shape matters
 def convert(bench: Bench) -> None:
     """``network.safetensors``, ``model.json``, ``certificate.json``: the spiking network, proved."""
     graph = load_graph_file(bench.folder / "model.safetensors")
-    shown = values(drawn(bench.train, bench.recipe.seed), bench.model.entry)
-    grid = Grid.over(bench.model.entry.interval, bench.recipe.convert.input_bits)
-    how = conversion_settings(bench.recipe.convert)
+    how, seed = bench.recipe.convert, bench.recipe.seed
     if bench.network.road == LEARNED:
+        shown = values(drawn(bench.train, seed), bench.model.entry)
+        grid = Grid.over(bench.model.entry.interval, how.input_bits)
         lesson, _ = fine_tuning_lesson(bench, graph)
-        result = train_converted(graph, shown, lesson, grid=grid, **how)
+        result = train_converted(graph, shown, lesson, grid=grid, **conversion_settings(how))
     else:
-        result = convert_graph(graph, shown, grid=grid, **how)
+        result = convert_model(replace(bench.model, graph=graph), bench.train, how, seed)
     notes = {"model": bench.network.name, "source": None, "calibration": bench.train.name}
     save_network(bench.folder / "network.safetensors", result.network, result.notes(**notes))
     about = {"Made from": bench.recipe.model, "Calibrated on": bench.train.name}

@@ -1,10 +1,11 @@
 """Which stages a network goes through, in which order."""
 
 from ...choices.settings import IN_TIME
+from ...conversion import conversion_settings
 from ...sources.sampling import values
 from ...sources.tasks import task_for
 from .attack import attack_after
-from .bench import Bench, conversion_settings, naming
+from .bench import Bench, naming
 from .convert import CONVERT
 from .energy import ENERGY
 from .fine_tune import FINE_TUNE
