@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spikemorph import convert
 from spikemorph.convert import (
     Certificate,
     load_certified,
     read_onnx,
-    read_pt2,
     read_torch,
 )
 from spikemorph.convert.readers.state_dicts import read_state_dict
@@ -114,7 +114,7 @@ def load_graph(
     if path.suffix == ".onnx":
         return Model(path.stem, read_onnx(path, input_shape))
     if path.suffix == ".pt2":
-        return Model(path.stem, read_pt2(path))
+        return Model(path.stem, convert.read_pt2(path))
     if path.suffix == ".safetensors":
         return Model(path.stem, load_graph_file(path))
     if path.suffix in (".pt", ".pth", ".ckpt", ".bin", ".pkl"):
