@@ -1,4 +1,4 @@
-"""Bounds of what reading a model may compute: its constants, by which operators, and one sample at every node."""
+"""Bounds of what reading a model may compute: its constants, and one sample at every node."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
