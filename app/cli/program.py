@@ -37,7 +37,12 @@ class _Late(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands.update({name: TyperCommand(name, help=_sentence(name)) for name in COMMANDS})
+        self.commands.update({name: TyperCommand(name) for name in COMMANDS})
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        for name, command in self.commands.items():
+            command.help = command.help or _sentence(name)
+        return list(self.commands)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, found, rest = super().resolve_command(ctx, args)
