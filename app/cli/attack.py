@@ -105,7 +105,7 @@ def attack(
     )
     found = options.read_data(data, samples, task)
     place = folder or _own_folder(model)
-    with meter("attack") as watch:
+    with meter() as watch:
         result = attack_model(
             opened, found, choice, seed, companions=others, sources=sources,
             where=Where(place, processes, options.tell, block, folder is not None, watch),

@@ -15,10 +15,10 @@ _SURE = 5.0  # seconds of work before what is left is told
 
 
 @contextmanager
-def meter(subject: str) -> Iterator[Callable[[Progress], None]]:
+def meter() -> Iterator[Callable[[Progress], None]]:
     """Yields what to call with a `Progress`."""
     if not progress_console.is_terminal:
-        yield _Lines(subject)
+        yield _Lines()
         return
     text = "{task.description}"
     columns = (
@@ -28,11 +28,11 @@ def meter(subject: str) -> Iterator[Callable[[Progress], None]]:
         TextColumn("{task.fields[left]}"),
     )
     with Bar(*columns, console=progress_console, transient=True) as bar:
-        task, clock = bar.add_task(subject, total=1.0, left=""), _Clock()
+        task, clock = bar.add_task("", total=1.0, left="", visible=False), _Clock()
 
         def show(at: Progress) -> None:
-            words = f"{subject}: {at.doing}"
-            bar.update(task, completed=at.share, description=words, left=clock.left(at))
+            left = clock.left(at)
+            bar.update(task, completed=at.share, description=at.doing, left=left, visible=True)
 
         yield show
 
@@ -57,8 +57,8 @@ class _Clock:
 class _Lines:
     """The same for a log file: a line where something else begins, and every half minute."""
 
-    def __init__(self, subject: str) -> None:
-        self.subject, self.clock, self.last = subject, _Clock(), -_SELDOM
+    def __init__(self) -> None:
+        self.clock, self.last = _Clock(), -_SELDOM
 
     def __call__(self, at: Progress) -> None:
         fresh = at.doing != self.clock.doing
@@ -66,7 +66,7 @@ class _Lines:
         now = time.monotonic()
         if fresh or now - self.last >= _SELDOM:
             self.last = now
-            said = f"{self.subject}: {at.doing}, {100 * at.share:.0f} % done"
+            said = f"{at.doing}: {100 * at.share:.0f} % done"
             tell(", ".join([said, *([left] if left else [])]))
 
 

@@ -260,7 +260,7 @@ def clean_up(checkpoint: Path | None) -> None:
 
 def tell(line: str) -> None:
     """Progress, beside the output."""
-    progress_console.print(line, highlight=False)
+    progress_console.print(line, highlight=False, markup=False)
 
 
 def is_follower() -> bool:

@@ -15,6 +15,7 @@ from ..recipes.recipe import read_recipe, with_seed
 from ..report.costs import comparison_table
 from ..report.robust import robust_networks_table
 from . import options
+from .meter import meter
 
 
 def run(
@@ -39,10 +40,11 @@ def run(
     words += [] if out is None else ["--out", str(out)]
     words += [] if seed is None else ["--seed", str(seed)]
     words += [] if device == "cpu" else ["--device", device]
-    result = run_recipe(
-        found, folder, shlex.join(words), read=options.read_data, device=options.device(device),
-        tell=lambda line: options.progress_console.print(line, highlight=False, markup=False),
-    )  # fmt: skip
+    with meter() as watch:
+        result = run_recipe(
+            found, folder, shlex.join(words), read=options.read_data, device=options.device(device),
+            tell=options.tell, watch=watch,
+        )  # fmt: skip
     plain = result.to_dict()
     options.show(comparison_table(result))
     if found.attack is not None:

@@ -26,7 +26,7 @@ from ..training.extra import extra_of
 from .origins import Hashes, origins
 from .recipe import Recipe
 from .stages.attack import table_row
-from .stages.bench import STAMPS, Bench, Tell, clear, read_part, stamps_of
+from .stages.bench import STAMPS, Bench, Tell, Watch, clear, read_part, stamps_of
 from .stages.order import ALL, check, is_attacked, stages_of
 from .stages.stage import Stage
 
@@ -47,12 +47,14 @@ def run_recipe(
     read: Read = load_data,
     tell: Tell = lambda _: None,
     device: torch.device = CPU,
+    watch: Watch = lambda _: None,
 ) -> Comparison:
     """Make, prove, measure and report every network of a recipe.
 
     Every network gets a folder in `out`, with a report of its own; ``comparison.json`` sets them side
     by side. Un-pruned networks are made first. A stage whose files are there, made with the same
-    settings, is not done again; a training that was stopped goes on.
+    settings, is not done again; a training that was stopped goes on. `watch` is told how far attacks
+    are.
 
     Raises
     ------
@@ -67,7 +69,17 @@ def run_recipe(
     extra = extra_of(recipe.data.extra, recipe.data.extra_share, recipe.data.labeller, read, train)
     hashes = origins(recipe, model, train, test, extra)
     first = Bench(
-        recipe, recipe.network[0], model, train, test, out, None, tell, extra=extra, device=device
+        recipe,
+        recipe.network[0],
+        model,
+        train,
+        test,
+        out,
+        None,
+        tell,
+        extra=extra,
+        device=device,
+        watch=watch,
     )
     benches = {n.name: replace(first, network=n, folder=out / n.name) for n in recipe.network}
     for bench in benches.values():
