@@ -103,7 +103,7 @@ def attack(
         other_steps=opened.other_steps,
         trained=opened.trained,
     )
-    found = options.read_data(data, samples, task)
+    found = options.read_data(data, samples, task, opened.entry)
     place = folder or _own_folder(model)
     with meter() as watch:
         result = attack_model(

@@ -62,7 +62,7 @@ def convert(
     found = options.load(model, input_shape, weights, mean, std)
     found, granted = options.declared(found, input_range)
     grid = Grid.over(found.entry.interval, input_bits)
-    pair = sampling.split_data(data, calibration, seed, options.reader(task))
+    pair = sampling.split_data(data, calibration, seed, options.reader(task, found.entry))
     x = sampling.values(pair.calibration, found.entry)
     if rate_coded is None:
         result = convert_graph(

@@ -53,7 +53,7 @@ def estimate(
         raise InputError(f"--steps {steps}: give a whole number above zero, 100000 at most")
     spiking, certificate, notes = certified(network)
     other, own_steps = dense_network(None if dense is None else network_file(dense))
-    found = sampling.first(options.read_data(data, max(samples, 1), task), samples)
+    found = sampling.first(options.read_data(data, max(samples, 1), task, spiking.entry), samples)
     x = sampling.fitting(found, spiking.graph)
     result = estimate_energy(
         spiking, x, steps or max(curve_steps(certificate)), dense=other,

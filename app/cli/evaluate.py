@@ -53,16 +53,23 @@ def evaluate_network(
         given = {"--exit": rule, "--calibration": calibration, "--model": model}
         given["--engine"] = None if engine == "auto" else engine
         _refuse_of_converted(network, given)
-        _in_time(network, timed, options.read_data(data, task=task), wanted, json_file)
+        _in_time(
+            network,
+            timed,
+            options.read_data(data, task=task, entry=timed[0].graph.entry),
+            wanted,
+            json_file,
+        )
         return
     spiking, certificate, notes = certified(network)
     points = curve_steps(certificate) if wanted is None else list(wanted)
     certificate = certify(spiking, max(points))
-    samples = options.read_data(data, task=task)
+    samples = options.read_data(data, task=task, entry=spiking.entry)
     x, asked = sampling.fitting(samples, spiking.graph), task_for(spiking.graph, samples)
     held = None
     if calibration is not None:
-        drawn = sampling.drawn(options.read_data(calibration), seed)
+        sampling.refuse_test_data(calibration)
+        drawn = sampling.drawn(options.read_data(calibration, entry=spiking.entry), seed)
         held = sampling.values(drawn, spiking.entry)
     source = model or named_source(notes, path)
     floats = None

@@ -12,6 +12,7 @@ from spikemorph.prune import PruneTask
 from ..choices import by_name
 from ..choices.settings import TrainingChoice
 from ..report import prune_lines, sparsity_table
+from ..sources import sampling
 from ..training.extra import extra_of
 from ..training.prune import prune_model
 from ..training.settings import lesson_of
@@ -69,7 +70,7 @@ def prune(
     where = options.device(device)
     chosen, spread = by_name.method(method), by_name.allocation(allocation)
     options.can_be_written(out, json_file, model, weights, data, teacher, extra, labeller)
-    training.refuse_test_data(data, extra)
+    sampling.refuse_test_data(data, extra)
     found = options.load(model, input_shape, weights, mean, std)
     granted: list[str] = []
     if data is not None or input_range is not None:
@@ -84,7 +85,7 @@ def prune(
             objective=objective, eps=eps, attack_steps=attack_steps, beta=beta,
             average=average, select=select,
         )  # fmt: skip
-        train = options.read_data(data, task=task)
+        train = options.read_data(data, task=task, entry=found.entry)
         lesson, validation = lesson_of(
             numbers, train, found, seed,
             extra=extra_of(extra, extra_share, labeller, options.read_data, train),

@@ -20,7 +20,7 @@ from ..provenance import provenance
 from ..report.html import write_report
 from ..report.record import Report, read_run
 from ..sources.models import Model, load_graph, normalised, ranged
-from ..sources.sampling import Read
+from ..sources.sampling import Read, refuse_test_data, refuse_unfit
 from ..sources.subjects import CPU
 from ..training.extra import extra_of
 from .origins import Hashes, origins
@@ -63,6 +63,9 @@ def run_recipe(
         If a file of an earlier run is damaged.
     """
     model = _model(recipe, tell)
+    with _of_recipe(recipe):
+        refuse_test_data(recipe.data.train, recipe.data.extra)
+        refuse_unfit(model.entry, recipe.data.train, recipe.data.test, recipe.data.extra)
     train, test = (
         replace(read(name), task=recipe.data.task) for name in (recipe.data.train, recipe.data.test)
     )
@@ -111,13 +114,21 @@ def run_recipe(
 def _model(recipe: Recipe, tell: Tell = lambda _: None) -> Model:
     """The recipe's model, behind its normalisation where it gives one, its input range declared."""
     shape = (1, *recipe.input_shape) if recipe.input_shape else None
-    model = load_graph(recipe.model, input_shape=shape)
+    weights = None if recipe.weights is None else Path(recipe.weights)
+    model = load_graph(recipe.model, input_shape=shape, weights=weights)
     for remark in model.remarks:
         tell(remark)
-    try:
+    with _of_recipe(recipe):
         if recipe.mean or recipe.std:
             model = replace(model, graph=normalised(model.graph, recipe.mean, recipe.std))
         return ranged(model, recipe.input_range or None, tell)
+
+
+@contextmanager
+def _of_recipe(recipe: Recipe) -> Iterator[None]:
+    """Say of which recipe an error is; its keys are no options."""
+    try:
+        yield
     except InputError as error:
         raise InputError(f"recipe {recipe.name!r}: {error}".replace("--", "")) from error
 

@@ -20,7 +20,7 @@ from spikemorph.graph.calls import Call, Edge
 from spikemorph.graph.tables import reads_torch
 
 from .assembly import MISFITS, Assembly, Unknown, first_line
-from .budget import FOLDABLE, Budget, TooLargeError, bounded_constants
+from .budget import FOLDABLE, Budget, TooLargeError, bounded_constants, require_few
 
 
 def read_torch(model: nn.Module, example: Tensor) -> Graph:
@@ -82,6 +82,7 @@ def quietly() -> Iterator[None]:
 
 def read_program(program: ExportedProgram, where: str) -> Graph:
     """Read an exported program; see `read_torch`."""
+    require_few(len(program.graph.nodes), where)
     if not all(_harmless(node) for node in program.graph.nodes):
         try:
             with quietly():
