@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from spikemorph.graph import Graph, GraphError, InputError
@@ -16,6 +15,7 @@ from spikemorph.graph.tasks import Task
 from spikemorph.layers.masks import broken_masks, mask_hash, masks_of, weight_of, weighted_nodes
 from spikemorph.train import CrossEntropy, DataTensors, Objective, TrainSettings
 from spikemorph.train.companion import Ending
+from spikemorph.train.fabric import Fabric
 from spikemorph.train.loop import Augment, EpochRecord
 
 from .allocation import Allocation

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from spikemorph.graph import Graph, InputError, Node
@@ -16,6 +15,7 @@ from spikemorph.layers.activation import Activation
 from spikemorph.layers.ladder import along_channels
 from spikemorph.layers.masks import weighted_nodes
 from spikemorph.train import DataTensors, Objective, TrainSettings, fit
+from spikemorph.train.fabric import Fabric
 from spikemorph.train.loop import Augment, EpochRecord
 
 from .correction import CORRECTION_SAMPLES, correct_biases

@@ -76,9 +76,13 @@ class EvaluationSettings:
         return tuple(Threat(self.norm, eps) for eps in self.eps)
 
 
-def in_memory(evaluation: Evaluation) -> WorstCase:
-    """Block after block; nothing is kept on disk."""
-    return merge([evaluation.run(number) for number in range(evaluation.blocks)])
+def in_memory(evaluation: Evaluation, watch: Callable[[float], None] = lambda _: None) -> WorstCase:
+    """Block after block; nothing is kept on disk. `watch` is told how many are done."""
+    found: list[WorstCase] = []
+    for number in range(evaluation.blocks):
+        found.append(evaluation.run(number, lambda share: watch(len(found) + share)))
+        watch(len(found))
+    return merge(found)
 
 
 def in_folder(folder: Path, processes: Processes | None = None) -> Measure:
@@ -104,12 +108,14 @@ def evaluate_robustness(
     *,
     companions: Companions | None = None,
     measure: Measure = in_memory,
+    watch_gates: Callable[[float], None] = lambda _: None,
 ) -> RobustnessResult:
     """Clean accuracy, the worst case of every sample at every eps, paths, curves, and gates.
 
     A sample that broke at a smaller eps is broken at a larger one, as its image is allowed there
     too. Without any gradient path only attacks without gradients are run; a gate says so. The
     command, versions and corruptions are entered by the caller (`dataclasses.replace`).
+    `watch_gates` is told how many gates are done.
 
     Raises
     ------
@@ -142,7 +148,7 @@ def evaluate_robustness(
         companions,
         tuple(outcomes),
     )
-    checked = run_gates(context)
+    checked = run_gates(context, watch_gates)
     sweeps = context.usable and context.asks("gradients", "surrogates")
     return RobustnessResult(
         *facts,

@@ -37,7 +37,16 @@ INNER = {  # inner room -> the inner rooms and loose files of its folder that it
     "app/recipes": {
         *("choices", "conversion", "measures", "provenance", "report", "sources", "training"),
     },
-    "app/cli": {"choices", "conversion", "measures", "recipes", "report", "sources", "training"},
+    "app/cli": {
+        "choices",
+        "conversion",
+        "measures",
+        "recipes",
+        "report",
+        "sources",
+        "start",
+        "training",
+    },
     "convert/readers": set[str](),
     "energy/counting": set[str](),
     "energy/memory": set[str](),

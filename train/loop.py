@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from lightning_fabric import Fabric
 from torch import Generator, Tensor, nn
 from torch.optim import SGD
 
@@ -21,6 +20,7 @@ from .averaging import Average
 from .checkpoint import RUN, State, alike, is_begun, load_checkpoint, momenta, save_checkpoint
 from .companion import Companion, Companions, Moment, kept_modules
 from .data import DataTensors
+from .fabric import Fabric, make_fabric
 from .objectives import CrossEntropy, Objective
 from .settings import TrainSettings
 
@@ -281,7 +281,7 @@ def fit(
     same batches and take a share of each.
     """
     begun = is_begun(checkpoint)
-    fabric = fabric or Fabric(accelerator="cpu", devices=1)
+    fabric = fabric or make_fabric()
     plugged = _Plugged(objective or CrossEntropy(), augment, project, companion)
     run = _begin(model, train, settings, plugged, fabric)
     records, ended = run.restore(checkpoint) if checkpoint and begun else ([], False)

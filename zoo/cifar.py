@@ -89,7 +89,7 @@ CIFAR10 = DataSet(
     citation="A. Krizhevsky: Learning Multiple Layers of Features from Tiny Images, 2009",
     splits={
         "train": Split(50000, partial(_read_strips, _TRAIN, "train_labels.json")),
-        "test": Split(10000, partial(_read_strips, _TEST, "test_labels.json")),
+        "test": Split(10000, partial(_read_strips, _TEST, "test_labels.json"), tests=True),
     },
     download=Download(
         name="cifar10",

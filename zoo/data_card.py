@@ -16,6 +16,7 @@ class Split:
     count: int
     read: Callable[[Path], tuple[Tensor, Tensor]]  # samples and labels
     shipped: bool = False  # comes with the installation: the folder is not looked at
+    tests: bool = False  # networks are tested on it: nothing may be learnt from it
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,20 @@ def npz_part(spec: str) -> tuple[Path, int | None] | None:
     return Path(found[1]), None if found[2] is None else int(found[2])
 
 
+def card_of(spec: str) -> tuple[DataSet, Split] | None:
+    """The data set and the split that a name stands for; None for a file or a folder.
+
+    Raises
+    ------
+    InputError
+        If there is no such data set or split.
+    """
+    if npz_part(spec) is not None or (spec and Path(spec).is_dir()):
+        return None
+    entry, name, _ = _parse(spec)
+    return entry, entry.splits[name]
+
+
 def load_data(
     spec: str,
     *,

@@ -57,6 +57,6 @@ DIGITS = DataSet(
     citation="E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits, UCI, 1998",
     splits={
         "train": Split(1437, partial(_read_split, "train"), shipped=True),
-        "test": Split(360, partial(_read_split, "test"), shipped=True),
+        "test": Split(360, partial(_read_split, "test"), shipped=True, tests=True),
     },
 )

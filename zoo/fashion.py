@@ -58,8 +58,8 @@ FASHION_MNIST = DataSet(
     citation="H. Xiao, K. Rasul, R. Vollgraf: Fashion-MNIST, arXiv:1708.07747, 2017",
     splits={
         "train": Split(60000, partial(read_idx_pair, *_TRAIN)),
-        "test": Split(10000, partial(read_idx_pair, *_TEST)),
-        "sample": Split(500, _read_sample, shipped=True),
+        "test": Split(10000, partial(read_idx_pair, *_TEST), tests=True),
+        "sample": Split(500, _read_sample, shipped=True, tests=True),
     },
     download=Download(
         name="fashion-mnist",

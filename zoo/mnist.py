@@ -25,7 +25,7 @@ MNIST = DataSet(
     citation="Y. LeCun, L. Bottou, Y. Bengio, P. Haffner: Gradient-Based Learning, 1998",
     splits={
         "train": Split(60000, partial(read_idx_pair, *_TRAIN)),
-        "test": Split(10000, partial(read_idx_pair, *_TEST)),
+        "test": Split(10000, partial(read_idx_pair, *_TEST), tests=True),
     },
     download=Download(
         name="mnist",

@@ -1,5 +1,6 @@
 """``spikemorph attack``: how robust a network is, attacked as hard as asked, with sanity gates."""
 
+import re
 import shlex
 import sys
 from dataclasses import replace
@@ -19,6 +20,7 @@ from ..measures.robustness import Where, attack_model, check_attack, eps_words
 from ..report.robust import gate_lines, robustness_lines, robustness_table
 from ..sources.subjects import open_subject
 from . import options
+from .meter import meter
 
 
 def attack(
@@ -52,7 +54,10 @@ def attack(
     corruptions: Annotated[bool, typer.Option(help="Also the 15 common corruptions.")] = False,
     folder: Annotated[
         Path | None,
-        typer.Option(help="Keeps finished blocks: to go on when stopped, and for torchrun."),
+        typer.Option(
+            help="Keeps finished blocks, for torchrun; default: runs/attack-NAME until all is done, "
+            "where the same command goes on when it was stopped."
+        ),
     ] = None,
     block: Annotated[
         int | None,
@@ -97,13 +102,26 @@ def attack(
         other_steps=opened.other_steps,
         trained=opened.trained,
     )
-    result = attack_model(
-        opened, options.read_data(data, samples, task), choice, seed, companions=others, sources=sources,
-        where=Where(folder, processes, options.tell, block),
-        command=shlex.join(["spikemorph", *sys.argv[1:]]),
-    ).to_dict()  # fmt: skip
+    found = options.read_data(data, samples, task, opened.entry)
+    place = folder or _own_folder(model)
+    with meter() as watch:
+        result = attack_model(
+            opened, found, choice, seed, companions=others, sources=sources,
+            where=Where(place, processes, options.tell, block, folder is not None, watch),
+            command=shlex.join(["spikemorph", *sys.argv[1:]]),
+        ).to_dict()  # fmt: skip
     if processes.rank:
         return
     options.write_json(json_file, result)
     options.show(robustness_table(result))
     options.say(eps_words(choice, opened.entry), *robustness_lines(result), *gate_lines(result))
+
+
+def _own_folder(model: str) -> Path:
+    """Where blocks of an attack on what the user calls so are kept until all is done; says it."""
+    name = re.sub(r"[^\w.-]+", "-", Path(model).stem)
+    folder = Path("runs") / f"attack-{name}"
+    options.tell(
+        f"finished blocks are kept in {folder}; if stopped, the same command goes on there"
+    )
+    return folder

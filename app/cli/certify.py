@@ -39,7 +39,7 @@ def certify_network(
     differing = None
     if data is not None:
         steps = certificate.steps_used or 32
-        x = sampling.fitting(options.read_data(data, task=task), spiking.graph)
+        x = sampling.fitting(options.read_data(data, task=task, entry=spiking.entry), spiking.graph)
         with options.progress(len(x), "comparing") as watch:
             found = measure(spiking, by_name.engine(engine, spiking, where, steps), x, steps, watch)
         differing = found.mismatches(steps)

@@ -61,7 +61,7 @@ def convert(
     options.can_be_written(out, json_file, model, weights, data, calibration)
     found = options.load(model, input_shape, weights, mean, std)
     found, granted = options.declared(found, input_range)
-    pair = sampling.split_data(data, calibration, seed, options.reader(task))
+    pair = sampling.split_data(data, calibration, seed, options.reader(task, found.entry))
     plain = mean is None and std is None and model.startswith("zoo:")  # evaluate finds it again
     snn = SNN.of(
         found, pair.calibration, how, seed, source=model if plain else None, rate_coded=rate_coded

@@ -48,7 +48,7 @@ def estimate(
         raise InputError(f"--steps {steps}: give a whole number above zero, 100000 at most")
     by_name.price_lists(models)  # refused before anything is read
     snn, other = load(network), None if dense is None else load(dense)
-    found = options.read_data(data, max(samples, 1), task)
+    found = options.read_data(data, max(samples, 1), task, snn.network.entry)
     result = snn.energy(found, samples=samples, steps=steps, models=models, dense=other)
     options.write_json(json_file, result.to_dict())
     options.show(price_table(result))

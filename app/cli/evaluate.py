@@ -51,10 +51,20 @@ def evaluate_network(
         given = {"--exit": rule, "--calibration": calibration, "--model": model}
         given["--engine"] = None if engine == "auto" else engine
         _refuse_of_converted(network, given)
-        _in_time(network, timed, options.read_data(data, task=task), wanted, json_file)
+        _in_time(
+            network,
+            timed,
+            options.read_data(data, task=task, entry=timed[0].graph.entry),
+            wanted,
+            json_file,
+        )
         return
-    snn, samples = load(network), options.read_data(data, task=task)
-    held = None if calibration is None else options.read_data(calibration)
+    snn = load(network)
+    samples = options.read_data(data, task=task, entry=snn.network.entry)
+    held = None
+    if calibration is not None:
+        sampling.refuse_test_data(calibration)
+        held = options.read_data(calibration, entry=snn.network.entry)
     with options.progress(len(samples), "evaluating") as watch:
         result = snn.evaluate(
             samples, steps=wanted, engine=engine, exit_rule=exit_, calibration=held, float_model=model,

@@ -111,7 +111,7 @@ def finetune(
     if road not in _ROADS:
         raise InputError(f"--road {road}: choose one of {', '.join(_ROADS)}")
     _refuse_of_other_roads(context, road)
-    training.refuse_test_data(data, extra)
+    sampling.refuse_test_data(data, extra)
     options.can_be_written(out, json_file, model, weights, data, teacher, extra, labeller)
     found = options.load(model, input_shape, weights, mean, std)
     found, granted = options.declared(found, input_range)
@@ -121,7 +121,7 @@ def finetune(
         objective=objective, eps=eps, attack_steps=attack_steps, beta=beta, average=average,
         select=select,
     )  # fmt: skip
-    train = options.read_data(data, task=task)
+    train = options.read_data(data, task=task, entry=found.entry)
     lesson, validation = lesson_of(
         numbers, train, found, seed,
         extra=extra_of(extra, extra_share, labeller, options.read_data, train),

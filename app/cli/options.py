@@ -17,7 +17,7 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from spikemorph.graph import InputError
+from spikemorph.graph import Input, InputError
 from spikemorph.graph.errors import Message
 from spikemorph.graph.saving import write_bytes
 from spikemorph.train.checkpoint import load_checkpoint
@@ -26,6 +26,7 @@ from spikemorph.train.processes import Processes
 from spikemorph.zoo import Samples, load_data
 
 from ..sources.models import Model, load_graph, ranged
+from ..sources.sampling import refuse_unfit
 from .wording import worded
 
 
@@ -261,7 +262,7 @@ def clean_up(checkpoint: Path | None) -> None:
 
 def tell(said: str | Message) -> None:
     """Progress, beside the output."""
-    progress_console.print(worded(said), highlight=False)
+    progress_console.print(worded(said), highlight=False, markup=False)
 
 
 def is_follower() -> bool:
@@ -275,18 +276,23 @@ def tell_epoch(record: EpochRecord) -> None:
         tell(f"epoch {record.epoch}: loss {record.loss:.4f} ({record.seconds:.1f} s)")
 
 
-def read_data(spec: str, most: int | None = None, task: str | None = None) -> Samples:
+def read_data(
+    spec: str, most: int | None = None, task: str | None = None, entry: Input | None = None
+) -> Samples:
     """Samples, of which the first `most` are looked at; meanwhile says what is fetched.
 
-    `task` is what the user says their labels mean.
+    `task` is what the user says their labels mean. Those that a network with this `entry` does not
+    take are refused before they are fetched.
     """
+    if entry is not None:
+        refuse_unfit(entry, spec)
     with waiting() as say_what:
         return replace(load_data(spec, most=most, tell=say_what), task=task)
 
 
-def reader(task: str | None) -> Callable[[str], Samples]:
-    """Reads samples whose labels mean what the user says."""
-    return lambda spec: read_data(spec, task=task)
+def reader(task: str | None, entry: Input) -> Callable[[str], Samples]:
+    """Reads samples for a network; what their labels mean the user says."""
+    return lambda spec: read_data(spec, task=task, entry=entry)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from ..choices import by_name
 from ..choices.settings import TrainingChoice
 from ..front.pruned import prune_samples
 from ..report import prune_lines, sparsity_table
+from ..sources import sampling
 from ..training.extra import extra_of
 from . import options, training
 
@@ -66,7 +67,7 @@ def prune(
     where = options.device(device)
     by_name.method(method), by_name.allocation(allocation)  # refused before anything is read
     options.can_be_written(out, json_file, model, weights, data, teacher, extra, labeller)
-    training.refuse_test_data(data, extra)
+    sampling.refuse_test_data(data, extra)
     found = options.load(model, input_shape, weights, mean, std)
     granted: list[str] = []
     if data is not None or input_range is not None:
@@ -79,7 +80,7 @@ def prune(
         objective=objective, eps=eps, attack_steps=attack_steps, beta=beta,
         average=average, select=select,
     )  # fmt: skip
-    train = None if data is None else options.read_data(data, task=task)
+    train = None if data is None else options.read_data(data, task=task, entry=found.entry)
     pruned = prune_samples(
         found, sparsity, train, numbers, method=method, allocation=allocation, seed=seed,
         allow_empty=allow_empty, checkpoint=checkpoint, device=where, tell=options.tell_epoch,

@@ -15,6 +15,7 @@ from ..recipes.recipe import read_recipe, with_seed
 from ..report.costs import comparison_table
 from ..report.robust import robust_networks_table
 from . import options
+from .meter import meter
 from .wording import in_keys
 
 
@@ -42,10 +43,10 @@ def run(
     words += [] if seed is None else ["--seed", str(seed)]
     words += [] if device == "cpu" else ["--device", device]
     where = options.device(device)
-    with in_keys():
+    with in_keys(), meter() as watch:
         result = run_recipe(
             found, folder, shlex.join(words), read=options.read_data, device=where,
-            tell=lambda line: options.progress_console.print(line, highlight=False, markup=False),
+            tell=options.tell, watch=watch,
         )  # fmt: skip
     plain = result.to_dict()
     options.show(comparison_table(result))

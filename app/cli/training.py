@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-from spikemorph.graph import InputError
-
 from ..choices import by_name
 
 _TRAINING, _ATTACKER, _DATA = "Training", "Training under attack", "Data to train on"
@@ -97,20 +95,3 @@ Labeller = Annotated[
         help="The network that gives extra data labels, if it has none.", rich_help_panel=_DATA
     ),
 ]
-
-
-def refuse_test_data(*names: str | None) -> None:
-    """Refuse to learn from what networks are tested on.
-
-    Raises
-    ------
-    InputError
-        Naming the split.
-    """
-    for name in names:
-        if name is not None and not Path(name).exists():
-            plain, _, rest = name.partition(":")
-            if rest.partition(":")[0] == "test":
-                raise InputError(
-                    f"{name}: networks are tested on this split, never trained; give {plain}:train"
-                )

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -15,14 +15,16 @@ from spikemorph.robust.attacks.transfer import transfer_from
 from spikemorph.robust.cascade.blocks import (
     Evaluation,
     evaluate_blocks,
+    forget_blocks,
     merge_blocks,
     missing_blocks,
 )
 from spikemorph.robust.cascade.outcome import WorstCase
 from spikemorph.robust.cascade.worst_case import BLOCK
 from spikemorph.robust.corruptions.accuracy import corruption_accuracy
-from spikemorph.robust.evaluate import EvaluationSettings, Measure, evaluate_robustness, in_memory
+from spikemorph.robust.evaluate import EvaluationSettings, evaluate_robustness, in_memory
 from spikemorph.robust.gates.context import Companions, GateSettings, Samples
+from spikemorph.robust.gates.gate import gates
 from spikemorph.robust.paths.by_name import choose_paths
 from spikemorph.robust.result import RobustnessResult
 from spikemorph.train.processes import Processes
@@ -43,19 +45,30 @@ MANY_CLASSES = 1000  # enough for every attack, where a network's own number is 
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far something is: what is done, the share that is there, and what was there at the start."""
+
+    doing: str
+    share: float
+    before: float = 0.0
+
+
+@dataclass(frozen=True)
 class Where:
     """Where an evaluation is kept while it runs, and who takes part.
 
     `folder` holds finished blocks, so that a stopped run goes on; None keeps nothing. Processes that
     share it do a part of the blocks each, and end with the same result; who waits long says for what.
     `block` is the number of samples that a stop loses at most; None takes 100, or as many as leave every
-    process one block.
+    process one block. Without `keep` the blocks go when all is done. `watch` is told how far it is.
     """
 
     folder: Path | None = None
     processes: Processes = _ONE
     tell: Callable[[str], None] = lambda _: None
     block: int | None = None
+    keep: bool = True
+    watch: Callable[[Progress], None] = lambda _: None
 
     def block_of(self, samples: int) -> int:
         """Samples of one block, where there are so many in all."""
@@ -94,6 +107,7 @@ def attack_model(
     corrupted = None
     if choice.corruptions:  # first, as not all images can be corrupted
         corrupted = corruption_accuracy(lambda x: target.logits(x).argmax(1), x, y, seed)
+    measure = _Measured(where, len(choice.eps))
     result = evaluate_robustness(
         target,
         _with_transfer(attack_plan(choice.attacks, classes), sources),
@@ -101,8 +115,10 @@ def attack_model(
         replace(_settings(choice, seed, opened.entry), block=where.block_of(len(x))),
         replace(opened.subject, data=data.name, network=opened.identity),
         companions=companions,
-        measure=_measure(where),
+        measure=measure,
+        watch_gates=lambda done: where.watch(Progress("gates", done / len(gates))),
     )
+    measure.forget()
     made = provenance(command, {"attack": seed}, {"network": opened.identity})
     return replace(result, corruptions=corrupted, reproduce=made.to_dict())
 
@@ -185,19 +201,39 @@ def _settings(choice: AttackChoice, seed: int, entry: Input) -> EvaluationSettin
     return EvaluationSettings(eps, norm, seed, gates)
 
 
-def _measure(where: Where) -> Measure:
-    """In memory, or in blocks on disk: then this process waits for those of the others."""
-    folder, processes = where.folder, where.processes
-    if folder is None:
-        return in_memory
+@dataclass(eq=False)
+class _Measured:
+    """Evaluates in memory, or in blocks on disk that processes share; tells how far it is."""
 
-    def measure(evaluation: Evaluation) -> WorstCase:
-        evaluate_blocks(evaluation, folder, processes)
+    where: Where
+    count: int  # of evaluations, one for every eps
+    done: list[Evaluation] = field(default_factory=list)
+    before: int = 0  # blocks that were there
+
+    def __call__(self, evaluation: Evaluation) -> WorstCase:
+        folder, processes = self.where.folder, self.where.processes
+        own = range(processes.rank, evaluation.blocks, processes.world)
+        if folder is not None:
+            self.before += len(set(own) - set(missing_blocks(evaluation, folder)))
+        earlier, total = len(self.done) * len(own), max(1, self.count * len(own))
+
+        def told(blocks: float) -> None:
+            share, before = (earlier + blocks) / total, self.before / total
+            self.where.watch(Progress("attacks", share, before))
+
+        self.done.append(evaluation)
+        if folder is None:
+            return in_memory(evaluation, told)
+        evaluate_blocks(evaluation, folder, processes, told)
         if processes.world > 1:
-            _await_others(evaluation, folder, where.tell)
+            _await_others(evaluation, folder, self.where.tell)
         return merge_blocks(evaluation, folder)
 
-    return measure
+    def forget(self) -> None:
+        """Remove what only a stopped evaluation needed."""
+        if self.where.folder is not None and not self.where.keep:
+            for evaluation in self.done:
+                forget_blocks(evaluation, self.where.folder)
 
 
 def _await_others(evaluation: Evaluation, folder: Path, tell: Callable[[str], None]) -> None:

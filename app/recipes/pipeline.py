@@ -22,13 +22,13 @@ from ..report.html import write_report
 from ..report.index import Network, write_index
 from ..report.record import Report, read_run
 from ..sources.models import Model, load_graph, ranged
-from ..sources.sampling import Read
+from ..sources.sampling import Read, refuse_test_data, refuse_unfit
 from ..sources.subjects import CPU
 from ..training.extra import extra_of
 from .origins import Hashes, origins
 from .recipe import Recipe
 from .stages.attack import table_row
-from .stages.bench import STAMPS, Bench, Tell, clear, read_part, stamps_of
+from .stages.bench import STAMPS, Bench, Tell, Watch, clear, read_part, stamps_of
 from .stages.order import ALL, check, is_attacked, stages_of
 from .stages.stage import Stage
 
@@ -44,12 +44,14 @@ def run_recipe(
     read: Read = load_data,
     tell: Tell = lambda _: None,
     device: torch.device = CPU,
+    watch: Watch = lambda _: None,
 ) -> Comparison:
     """Make, prove, measure and report every network of a recipe.
 
     Every network gets a folder in `out`, with a report of its own; ``index.html`` leads to them, and
     ``comparison.json`` sets them side by side. Un-pruned networks are made first. A stage whose
     files are there, made with the same settings, is not done again; a stopped training goes on.
+    `watch` is told how far attacks are.
 
     Raises
     ------
@@ -58,13 +60,26 @@ def run_recipe(
         If a file of an earlier run is damaged.
     """
     model = _model(recipe, tell)
+    with _of_recipe(recipe):
+        refuse_test_data(recipe.data.train, recipe.data.extra)
+        refuse_unfit(model.entry, recipe.data.train, recipe.data.test, recipe.data.extra)
     train, test = (
         replace(read(name), task=recipe.data.task) for name in (recipe.data.train, recipe.data.test)
     )
     extra = extra_of(recipe.data.extra, recipe.data.extra_share, recipe.data.labeller, read, train)
     hashes = origins(recipe, model, train, test, extra)
     first = Bench(
-        recipe, recipe.network[0], model, train, test, out, None, tell, extra=extra, device=device
+        recipe,
+        recipe.network[0],
+        model,
+        train,
+        test,
+        out,
+        None,
+        tell,
+        extra=extra,
+        device=device,
+        watch=watch,
     )
     benches = {n.name: replace(first, network=n, folder=out / n.name) for n in recipe.network}
     for bench in benches.values():
@@ -96,12 +111,20 @@ def run_recipe(
 def _model(recipe: Recipe, tell: Tell = lambda _: None) -> Model:
     """The recipe's model, behind its normalisation where it gives one, its input range declared."""
     shape = (1, *recipe.input_shape) if recipe.input_shape else None
-    model = load_graph(recipe.model, input_shape=shape)
+    weights = None if recipe.weights is None else Path(recipe.weights)
+    model = load_graph(recipe.model, input_shape=shape, weights=weights)
     for remark in model.remarks:
         tell(remark)
-    try:
+    with _of_recipe(recipe):
         model = model.behind(recipe.mean or None, recipe.std or None)
         return ranged(model, recipe.input_range or None, lambda said: tell(str(said)))
+
+
+@contextmanager
+def _of_recipe(recipe: Recipe) -> Iterator[None]:
+    """Say of which recipe an error is."""
+    try:
+        yield
     except InputError as error:
         raise error.under(f"recipe {recipe.name!r}") from error
 

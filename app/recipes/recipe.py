@@ -48,9 +48,10 @@ class NetworkChoice:
 class Recipe:
     """One model, several networks made of it; see ``recipes/``.
 
-    `input_shape` is one sample's, for a model that is a factory. `mean` and `std` put a normalisation
-    into the model, so that it takes what attacks see: pixels in [0, 1]. `input_range` declares what
-    its inputs are, low and high, where that is not known of the model.
+    `input_shape` is one sample's, for a model that is a factory, and `weights` the file of its weights.
+    `mean` and `std` put a normalisation into the model, so that it takes what attacks see: pixels in
+    [0, 1]. `input_range` declares what its inputs are, low and high, where the model
+    does not tell.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Recipe:
     data: DataChoice
     network: tuple[NetworkChoice, ...]
     input_shape: tuple[int, ...] = ()
+    weights: str | None = None
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     input_range: tuple[float, ...] = ()
@@ -73,7 +75,8 @@ class Recipe:
     def untrained(self) -> bool:
         """Whether the model is an architecture alone: a factory's, and no network has its weights."""
         first = [network for network in self.network if network.start is None]
-        return bool(self.input_shape) and all(network.fresh for network in first)
+        architecture = bool(self.input_shape) and self.weights is None
+        return architecture and all(network.fresh for network in first)
 
     def training_of(self, network: NetworkChoice) -> TrainingChoice:
         """The recipe's training with what the network changes."""

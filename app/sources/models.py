@@ -1,7 +1,9 @@
 """Find a model by what the user calls it: a file, a name in the zoo, or a factory in a module."""
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spikemorph import convert
 from spikemorph.convert import (
     Certificate,
     load_certified,
     read_onnx,
-    read_pt2,
     read_torch,
 )
-from spikemorph.convert.readers.state_dicts import read_state_dict
+from spikemorph.convert.readers.state_dicts import fitted, read_state_dict
 from spikemorph.graph import Graph, Input, InputError, Node
 from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.containers import read_content
@@ -160,7 +162,7 @@ def load_graph(
     if path.suffix == ".onnx":
         return Model(path.stem, read_onnx(path, input_shape))
     if path.suffix == ".pt2":
-        return Model(path.stem, read_pt2(path))
+        return Model(path.stem, convert.read_pt2(path))
     if path.suffix == ".safetensors":
         return Model(path.stem, load_graph_file(path))
     if path.suffix in (".pt", ".pth", ".ckpt", ".bin", ".pkl"):
@@ -290,28 +292,46 @@ def _from_factory(source: str, input_shape: tuple[int, ...] | None, weights: Pat
     place, _, attribute = source.partition(":")
     if input_shape is None:
         raise InputError(f"{source}: what samples it takes is not known", INPUT_SHAPE)
-    try:
-        factory = getattr(importlib.import_module(place), attribute)
-    except (Exception, SystemExit) as error:  # a user's module does anything
-        raise InputError(
-            f"{source}: cannot be imported ({type(error).__name__}: {error}); modules are looked for in "
-            "PYTHONPATH"
-        ) from error
-    with torch.random.fork_rng(devices=[]):  # the same first weights every time
-        torch.default_generator.manual_seed(0)
-        try:
-            model = factory() if callable(factory) else factory
-        except (Exception, SystemExit) as error:
-            raise InputError(
-                f"{source}: the factory fails ({type(error).__name__}: {error}); it is called "
-                "without arguments"
-            ) from error
+    with _beside():
+        model = _called(source, place, attribute)
     if not isinstance(model, nn.Module):
         raise InputError(f"{source}: gave a {type(model).__name__}, not a torch nn.Module")
     if weights is not None:
         _load_weights(model, weights, source)
     graph = read_torch(model, torch.zeros(1, *input_shape[1:]))
     return Model(attribute, graph, remarks=remarks_on(source, model))
+
+
+def _called(source: str, place: str, attribute: str) -> Any:
+    """What a user's factory makes, with the same first weights every time."""
+    try:
+        factory = getattr(importlib.import_module(place), attribute)
+    except (Exception, SystemExit) as error:  # a user's module does anything
+        raise InputError(
+            f"{source}: cannot be imported ({type(error).__name__}: {error}); modules are looked for in "
+            "the current folder, then in PYTHONPATH"
+        ) from error
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        try:
+            return factory() if callable(factory) else factory
+        except (Exception, SystemExit) as error:
+            raise InputError(
+                f"{source}: the factory fails ({type(error).__name__}: {error}); it is called "
+                "without arguments"
+            ) from error
+
+
+@contextmanager
+def _beside() -> Iterator[None]:
+    """With modules of the current folder, as Python itself has them when it runs a file there."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # the module may change the path, too
+            sys.path.remove(here)
 
 
 def remarks_on(source: str, model: nn.Module) -> tuple[str, ...]:
@@ -324,7 +344,7 @@ def remarks_on(source: str, model: nn.Module) -> tuple[str, ...]:
 def _load_weights(model: nn.Module, weights: Path, source: str) -> None:
     state = read_weights(weights)
     try:
-        model.load_state_dict(state)
+        model.load_state_dict(fitted(state, model.state_dict()))
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()[1:3]]
         raise InputError(f"{weights}: does not fit {source}: {' '.join(lines)}") from error

@@ -12,7 +12,7 @@ from spikemorph.graph import Graph, Input, InputError
 from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.errors import Repair, Setting
 from spikemorph.zoo import Samples, load_data
-from spikemorph.zoo.datasets import npz_part
+from spikemorph.zoo.datasets import card_of, npz_part
 
 from .tasks import task_for
 
@@ -30,13 +30,45 @@ def values(samples: Samples, entry: Input) -> Tensor:
     InputError
         If their shape is not the network's, they lie outside its range, or that is not declared.
     """
-    found = tuple(samples.x.shape[1:])
+    _require_shape(samples.name, tuple(samples.x.shape[1:]), entry)
+    return samples.values(entry.interval, entry.slack)
+
+
+def refuse_unfit(entry: Input, *specs: str | None) -> None:
+    """Refuse named data that a network does not take, before any of it is fetched.
+
+    Raises
+    ------
+    InputError
+        If the shape of its samples is another, or there is no such data.
+    """
+    for spec in specs:
+        if spec is not None and (card := card_of(spec)) is not None:
+            _require_shape(spec, card[0].shape, entry)
+
+
+def refuse_test_data(*specs: str | None) -> None:
+    """Refuse to learn from what networks are tested on.
+
+    Raises
+    ------
+    InputError
+        Naming the data, or if there is no such data.
+    """
+    for spec in specs:
+        if spec is not None and (card := card_of(spec)) is not None and card[1].tests:
+            raise InputError(
+                f"{spec}: networks are tested on this split, and never trained or calibrated on it; "
+                f"give {card[0].name}:train"
+            )
+
+
+def _require_shape(name: str, found: tuple[int, ...], entry: Input) -> None:
     if found != entry.shape:
         raise InputError(
-            f"{samples.name}: samples have shape {found}, the model takes {entry.shape}; "
+            f"{name}: samples have shape {found}, the model takes {entry.shape}; "
             f"{_repair(found, entry.shape)}"
         )
-    return samples.values(entry.interval, entry.slack)
 
 
 def _repair(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
@@ -107,6 +139,7 @@ def split_data(data: str, calibration: str | None, seed: int, read: Read = load_
     folder is cut in halves. At most 2000 calibration samples are drawn, by the seed.
     """
     test = data
+    refuse_test_data(calibration)
     if calibration is None:
         name, colon, rest = data.partition(":")
         part = rest.partition(":")[0]

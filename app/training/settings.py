@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from spikemorph.graph import InputError
@@ -35,6 +34,7 @@ from spikemorph.train import (
     hold_out,
 )
 from spikemorph.train.companion import Ending
+from spikemorph.train.fabric import Fabric, make_fabric
 from spikemorph.train.loop import EpochRecord
 from spikemorph.train.objectives import Distillation, TaskLoss, TwoSided, TwoSidedModule
 from spikemorph.train.processes import Processes
@@ -115,9 +115,9 @@ def _fabric(device: torch.device, precision: Literal["32-true", "bf16-mixed"]) -
     """One process, or those that torchrun started, on all its machines."""
     world = Processes.from_environment().world
     if world == 1:
-        return Fabric(accelerator=device.type, devices=1, precision=precision)
+        return make_fabric(accelerator=device.type, devices=1, precision=precision)
     here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
-    fabric = Fabric(
+    fabric = make_fabric(
         accelerator=device.type, devices=here, num_nodes=world // here, strategy="ddp",
         precision=precision,
     )  # fmt: skip

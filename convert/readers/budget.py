@@ -10,7 +10,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
+from spikemorph.graph import InputError
+
 SAMPLE = 2**26  # elements of one sample at one node: 256 MiB in single precision
+NODES = 2**14  # of one network: several times those of the largest that are published
 WORK = 2**36  # multiplications or comparisons of one sample in one node
 _FREE = 2**26  # elements of constants that any file may compute: half a GiB at most
 _PER_BYTE = 16  # and more for each byte of the file
@@ -36,6 +39,20 @@ class Budget:
                 f"size may compute ({self.left} are left); store the constant, or remove it"
             )
         self.left -= amount
+
+
+def require_few(count: int, where: str) -> None:
+    """Refuse a network of more nodes than are read.
+
+    Raises
+    ------
+    InputError
+        With both numbers.
+    """
+    if count > NODES:
+        raise InputError(
+            f"{where}: has {count} nodes, {NODES} are read at most; simplify it, or export a part of it"
+        )
 
 
 def require_sample(shape: tuple[int, ...], what: str) -> None:
@@ -148,3 +165,26 @@ _STEPS: Mapping[Any, Callable[..., int]] = {
 }
 # Operators whose output's size depends on values, and is never above that of what they read.
 _NO_LARGER = {aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.is_nonzero}
+
+# The operators that are computed on constants: they make tensors of tensors, and nothing else. A file
+# decides what is called, so that the list is of what may be, not of what may not: among torch's
+# operators are some that open files, and some that write into their arguments without saying so.
+_CREATED = """
+    arange empty eye full full_like linspace new_full new_ones new_zeros ones ones_like scalar_tensor
+    zeros zeros_like tril triu
+"""
+_MOVED = """
+    _reshape_alias _to_copy _unsafe_view alias broadcast_tensors cat chunk clone contiguous detach
+    detach_ diagonal expand expand_as flatten flip gather index index_select lift_fresh_copy movedim
+    narrow permute repeat repeat_interleave reshape roll select slice split split_with_sizes squeeze
+    stack t to transpose type_as unbind unflatten unsqueeze view view_as pad constant_pad_nd
+"""
+_COMPUTED = """
+    abs add addmm amax amin bitwise_and bitwise_not bitwise_or bmm ceil clamp clamp_max clamp_min cos
+    cumsum div dot einsum eq exp expm1 floor floor_divide fmod ge gt inverse le log log1p logical_and
+    logical_not logical_or lt matmul maximum mean minimum mm mul mv ne neg outer pow prod reciprocal
+    relu remainder round rsqrt rsub sigmoid sign sin softmax softplus sqrt square std sub sum tanh
+    true_divide trunc var where linalg_norm linalg_vector_norm norm _weight_norm linear max min argmax
+    argmin
+"""
+FOLDABLE = frozenset(f"{_CREATED} {_MOVED} {_COMPUTED}".split())

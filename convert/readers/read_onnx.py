@@ -15,7 +15,7 @@ from spikemorph.graph.tables import reads_onnx
 
 from . import onnx_values
 from .assembly import Assembly, Unknown
-from .budget import Budget, TooLargeError
+from .budget import Budget, TooLargeError, require_few
 from .onnx_files import load
 
 OLDEST = 7  # operator set; older files spell broadcasting in another way
@@ -74,6 +74,7 @@ class _Reading:
         given: tuple[int, ...] | None,
         open_batch: int,
     ) -> None:
+        require_few(len(model.graph.node), str(path))
         self.path, self.model = path, model
         self.version = self._operator_set()
         self.stored = self._stored()

@@ -1,4 +1,4 @@
-"""Read a torch module, or a program exported by torch.export, into a float graph."""
+"""Read a torch module, by the program that torch.export makes of it, into a float graph."""
 
 import copy
 import io
@@ -7,7 +7,6 @@ import operator
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,15 +14,13 @@ from torch import Tensor, fx, nn
 from torch._ops import OpOverload
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
-from torch.export.pt2_archive._package import load_pt2
 
 from spikemorph.graph import Graph, Input, InputError
 from spikemorph.graph.calls import Call, Edge
 from spikemorph.graph.tables import reads_torch
 
 from .assembly import MISFITS, Assembly, Unknown, first_line
-from .budget import Budget, TooLargeError, bounded_constants
-from .pt2_archives import FOLDABLE, plain_archive
+from .budget import FOLDABLE, Budget, TooLargeError, bounded_constants, require_few
 
 
 def read_torch(model: nn.Module, example: Tensor) -> Graph:
@@ -56,7 +53,7 @@ def read_torch(model: nn.Module, example: Tensor) -> Graph:
     try:
         # The batch stays open, so that a network that computes with it is seen.
         frozen = copy.deepcopy(model).eval()
-        with _quietly():
+        with quietly():
             program = torch.export.export(frozen, (pair,), dynamic_shapes=({0: Dim.AUTO},))
     except Exception as error:  # the exporter raises many kinds, all of them about the model
         raise InputError(
@@ -67,7 +64,7 @@ def read_torch(model: nn.Module, example: Tensor) -> Graph:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without what torch logs and warns of while it traces: what matters is in the error."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -83,31 +80,12 @@ def _quietly() -> Iterator[None]:
         logging.disable(before)
 
 
-def read_pt2(path: Path) -> Graph:
-    """Read a file written by torch.export.save, without unpickling anything.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, damaged, holds pickled objects, or is no exported program.
-    UnsupportedError
-        Naming every call that cannot be taken.
-    """
-    archive = plain_archive(path)
-    try:
-        with _quietly():
-            program = load_pt2(archive).exported_programs["model"]
-    except Exception as error:  # the loader raises many kinds, all of them about the file
-        reason = first_line(error)
-        raise InputError(f"{path}: not a readable exported program: {reason}") from error
-    return read_program(program, str(path))
-
-
 def read_program(program: ExportedProgram, where: str) -> Graph:
     """Read an exported program; see `read_torch`."""
+    require_few(len(program.graph.nodes), where)
     if not all(_harmless(node) for node in program.graph.nodes):
         try:
-            with _quietly():
+            with quietly():
                 program = program.run_decompositions({})  # changes in place become values
         except Exception as error:  # of many kinds, all of them about the program
             reason = f"its changes in place cannot be taken out: {first_line(error)}"

@@ -8,8 +8,9 @@ them. A shared folder is all that machines need: they run the same command.
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,6 +33,7 @@ from .outcome import MemberOutcome, WorstCase, merge
 from .worst_case import BLOCK, members_of, worst_case
 
 _KIND = "evaluation block"
+_IDENTITY = "identity.json"
 REVISION = 2  # raised when attacks, paths or the cascade find something else than before
 
 
@@ -108,8 +110,14 @@ class Evaluation:
         text = json.dumps(self.identity, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def run(self, number: int) -> WorstCase:
-        """One block."""
+    def run(self, number: int, watch: Callable[[float], None] | None = None) -> WorstCase:
+        """One block; `watch` is told what share of it is done, members being weighed by cost."""
+        costs = [member.cost for member in members_of(self.target, self.attacks)]
+
+        def told(done: int, total: int) -> None:
+            if watch is not None and done < total:
+                watch(sum(costs[:done]) / sum(costs))
+
         rows = self.rows(number)
         draws = Draws.of(self.seed, self._indices[rows])
         return worst_case(
@@ -120,6 +128,7 @@ class Evaluation:
             draws,
             block=self.block,
             only_survivors=self.only_survivors,
+            watch=told,
         )
 
     def rows(self, number: int) -> slice:
@@ -137,12 +146,12 @@ def evaluate_blocks(
     evaluation: Evaluation,
     folder: Path,
     processes: Processes | None = None,
-    watch: Callable[[int, int], None] | None = None,
+    watch: Callable[[float], None] = lambda _: None,
 ) -> tuple[int, ...]:
     """Do this process's blocks that are not there yet; the numbers of those that were done.
 
-    Blocks rank, rank + world, rank + 2 world ... are this process's. `watch` is told, after each,
-    how many of them are there and how many there are to be.
+    Blocks rank, rank + world, rank + 2 world ... are this process's. `watch` is told
+    how many of them are there, with fractions while one is done.
 
     Raises
     ------
@@ -158,14 +167,29 @@ def evaluate_blocks(
     place = _made(evaluation, folder)
     own = range(processes.rank, evaluation.blocks, processes.world)
     done = []
-    for count, number in enumerate(own, 1):
+    for count, number in enumerate(own):
         path = _block_path(place, number)
         if not path.exists():
-            _write(path, evaluation, number, evaluation.run(number))
+            found = evaluation.run(number, partial(_further, watch, count))
+            _write(path, evaluation, number, found)
             done.append(number)
-        if watch is not None:
-            watch(count, len(own))
+        watch(count + 1)
     return tuple(done)
+
+
+def _further(watch: Callable[[float], None], count: int, share: float) -> None:
+    watch(count + share)
+
+
+def forget_blocks(evaluation: Evaluation, folder: Path) -> None:
+    """Remove the blocks of one evaluation, and the folder where it holds no other."""
+    place = folder / evaluation.key
+    for number in range(evaluation.blocks):
+        _block_path(place, number).unlink(missing_ok=True)
+    (place / _IDENTITY).unlink(missing_ok=True)
+    for emptied in (place, folder):
+        with suppress(OSError):  # something else lies there
+            emptied.rmdir()
 
 
 def missing_blocks(evaluation: Evaluation, folder: Path) -> tuple[int, ...]:
@@ -207,7 +231,7 @@ def _made(evaluation: Evaluation, folder: Path) -> Path:
             f"{place}: cannot be made: {error.strerror}; choose another folder"
         ) from error
     text = json.dumps(evaluation.identity, sort_keys=True, indent=1) + "\n"
-    write_bytes(place / "identity.json", text.encode())
+    write_bytes(place / _IDENTITY, text.encode())
     return place
 
 

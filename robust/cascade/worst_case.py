@@ -104,6 +104,14 @@ class Member:
         """Whether its queries show what the network itself says."""
         return self.path is None or self.path.exact
 
+    @property
+    def cost(self) -> int:
+        """Forward passes on a sample that stands, about; one with a gradient is worth three."""
+        setting = partial(getattr, self.attack)
+        tries = setting("steps", None) or setting("queries", None) or setting("draws", 1)
+        again = setting("restarts", None) or setting("targets", None) or 1
+        return int(tries * again * (1 if self.path is None else 3))
+
     def outcome(self, attacked: int, broken: int, seconds: float) -> MemberOutcome:
         """What it did, without counts of its queries."""
         setting = partial(getattr, self.attack)  # not all attacks have all of these

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as processes
-from lightning_fabric import is_wrapped
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from spikemorph.graph import InputError
+from spikemorph.train.fabric import bare
 
 from ..attacks.base import input_gradient
 from ..draws import Draws
@@ -77,17 +77,6 @@ class Ascent:
             gradient, _, _ = input_gradient(network, image, loss)
             image = self.threat.project(image + self.step_size * gradient.sign(), x)
         return image
-
-
-def bare(model: nn.Module) -> nn.Module:
-    """The network without what Fabric wraps around it.
-
-    Gradients in the input pass Fabric's own backward by, which a wrapped network would refuse, and
-    need no exchange between processes. The loop's arithmetic (bf16) surrounds the objective already.
-    """
-    inner = model.module if is_wrapped(model) else model
-    assert isinstance(inner, nn.Module)
-    return inner
 
 
 @contextmanager

@@ -12,10 +12,11 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from spikemorph.graph import InputError
+from spikemorph.train.fabric import bare
 
 from ..draws import Draws
 from ..target import Logits
-from .inner_attack import Ascent, bare, cross_entropies, divergences, under_attack
+from .inner_attack import Ascent, cross_entropies, divergences, under_attack
 
 _NEAR = 1e-3  # standard deviation of the first step, where the divergence has no gradient yet
 

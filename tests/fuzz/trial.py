@@ -8,7 +8,7 @@ from random import Random
 
 import torch
 
-from spikemorph.cli.program import in_line
+from spikemorph.cli.failures import in_line
 from spikemorph.graph import SpikemorphError
 
 from .commands import call

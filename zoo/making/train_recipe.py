@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.errors import InputError
 from spikemorph.train import CrossEntropy, DataTensors, accuracy, fit, hold_out, initialised
+from spikemorph.train.fabric import make_fabric
 from spikemorph.train.loop import EpochRecord
 
 from ..architectures import ARCHITECTURES
@@ -61,7 +61,7 @@ def train_recipe(
         augment=recipe.augment,
         checkpoint=checkpoint,
         on_epoch=on_epoch,
-        fabric=Fabric(accelerator="cpu", devices=1, precision=recipe.precision),
+        fabric=make_fabric(precision=recipe.precision),
     )
     return model, records
 

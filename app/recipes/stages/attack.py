@@ -23,13 +23,13 @@ from spikemorph.robust.target import GradientPath, Target
 from ...choices import by_name
 from ...choices.settings import IN_TIME, AttackChoice
 from ...conversion import conversion_settings, convert_graph
-from ...measures.robustness import Where, attack_model, check_attack, check_distance
+from ...measures.robustness import Progress, Where, attack_model, check_attack, check_distance
 from ...sources.sampling import CALIBRATION_SAMPLES, drawn, labels_of, values
 from ...sources.subjects import on_device, open_file, open_float, seen
 from ...sources.tasks import task_for
 from ...training.through_time import started
 from ..origins import Hashes
-from .bench import Bench
+from .bench import Bench, Watch
 from .stage import Stage
 
 BLOCKS = "blocks"  # the folder of an attack's blocks, in a network's own
@@ -52,7 +52,7 @@ def attack(bench: Bench) -> None:
     companions = Companions(
         undefended(bench), (twin.target,), other_steps=subject.other_steps, trained=subject.trained
     )
-    where, seed = Where(bench.folder / BLOCKS), bench.recipe.seed
+    where, seed = Where(bench.folder / BLOCKS, watch=_of(bench)), bench.recipe.seed
     timed = replace(
         choice,
         attacks=choice.in_time,
@@ -69,6 +69,15 @@ def attack(bench: Bench) -> None:
     bench.write(
         "robustness_ann", attack_model(twin, bench.test, plain, seed, where=where).to_dict()
     )
+
+
+def _of(bench: Bench) -> Watch:
+    """Tells how far the attack is, and on which network."""
+
+    def watch(at: Progress) -> None:
+        bench.watch(replace(at, doing=f"{bench.network.name}: {at.doing}"))
+
+    return watch
 
 
 def undefended(bench: Bench) -> Target | None:

@@ -17,6 +17,7 @@ from spikemorph.train import DataTensors
 from spikemorph.zoo import Samples
 
 from ...choices.settings import TrainingChoice
+from ...measures.robustness import Progress
 from ...sources.models import Model
 from ...sources.sampling import values
 from ...sources.subjects import CPU
@@ -25,6 +26,7 @@ from ...training.settings import lesson_of
 from ..recipe import NetworkChoice, Recipe
 
 Tell = Callable[[str], None]
+Watch = Callable[[Progress], None]
 CHECKPOINT = "checkpoint"
 STAMPS = "stages.json"
 
@@ -45,6 +47,7 @@ class Bench:
     extra: Extra | None = None  # samples that trainings have a share of
     stamp: str = ""  # the hash of all that the stage at work depends on
     device: torch.device = CPU  # of trainings and attacks; what is stored is on the CPU
+    watch: Watch = lambda _: None  # told how far a long stage is
 
     @property
     def source(self) -> Graph:
