@@ -26,8 +26,9 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import spikemorph
-from spikemorph import convert_graph, load_graph, to_spiking
+from spikemorph import convert_graph, load_graph
 from spikemorph.conversion import convert_rate_coded
+from spikemorph.convert import to_spiking
 from spikemorph.energy import Counts, count
 from spikemorph.graph import Graph, Input, Node
 from spikemorph.graph.grid import Grid

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from spikemorph import to_spiking
+from spikemorph.convert import to_spiking
 from spikemorph.energy import Widths, count
 from spikemorph.energy.prices.chips import LOIHI_SANAFE
 from spikemorph.energy.prices.workload import Spikes, SpikingColumn

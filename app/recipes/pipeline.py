@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -69,18 +69,9 @@ def run_recipe(
     extra = extra_of(recipe.data.extra, recipe.data.extra_share, recipe.data.labeller, read, train)
     hashes = origins(recipe, model, train, test, extra)
     first = Bench(
-        recipe,
-        recipe.network[0],
-        model,
-        train,
-        test,
-        out,
-        None,
-        tell,
-        extra=extra,
-        device=device,
+        recipe, recipe.network[0], model, train, test, out, None, tell, extra=extra, device=device,
         watch=watch,
-    )
+    )  # fmt: skip
     benches = {n.name: replace(first, network=n, folder=out / n.name) for n in recipe.network}
     for bench in benches.values():
         check(bench)
@@ -92,6 +83,14 @@ def run_recipe(
         _through(begun, hashes)
         if dense is None and _is_dense(bench):
             dense = bench.folder
+    return _finished(first, benches, command, hashes)
+
+
+def _finished(
+    first: Bench, benches: Mapping[str, Bench], command: str, hashes: Hashes
+) -> Comparison:
+    """What is made of all networks together, once each of them is there."""
+    recipe, test, out = first.recipe, first.test, first.folder
     rows = [_row(bench) for bench in benches.values()]
     shown = min(recipe.measure.spiking or len(test), len(test))
     result = side_by_side(test.name, rows, shown)

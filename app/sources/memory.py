@@ -17,7 +17,8 @@ from spikemorph.graph import Graph, InputError
 from spikemorph.graph.errors import Repair, Setting
 from spikemorph.zoo import Samples, load_data
 
-from .models import INPUT_SHAPE, Model, load_graph, remarks_on
+from .factories import remarks_on
+from .models import INPUT_SHAPE, Model, load_graph
 
 Keys = tuple[str, str]  # of samples and of labels, in batches that are dicts
 _X, _Y = ("x", "image", "images"), ("y", "label", "labels")  # what these keys are mostly called

@@ -1,15 +1,11 @@
 """Find a model by what the user calls it: a file, a name in the zoo, or a factory in a module."""
 
-import importlib
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from spikemorph import convert
 from spikemorph.convert import (
@@ -18,10 +14,8 @@ from spikemorph.convert import (
     read_onnx,
     read_torch,
 )
-from spikemorph.convert.readers.state_dicts import fitted, read_state_dict
 from spikemorph.graph import Graph, Input, InputError, Node
 from spikemorph.graph.brief import brief_repr
-from spikemorph.graph.containers import read_content
 from spikemorph.graph.errors import Message, Repair, Setting
 from spikemorph.graph.grid import UNIT, Interval
 from spikemorph.graph.saving import load_graph_file
@@ -30,13 +24,14 @@ from spikemorph.spiking import SpikingNetwork
 from spikemorph.zoo import build_model, fetch_network, load_model_card, model_catalogue
 from spikemorph.zoo.derived import FLOAT, made_card, made_file, made_names
 
+from .factories import module_of, remarks_on
+
 Numbers = Sequence[float]
 INPUT_SHAPE = Repair("input_shape", (1, 3, 32, 32), "give {}, for example")
 FETCHED = {"onnx-mnist": (0.0, 255.0)}  # networks of others, and the range of their inputs
 
 
 _LEAST = 1e-30  # of a standard deviation: its reciprocal is a number
-_TRAINS = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)  # differ in training
 _FILES = (".onnx", ".pt2", ".safetensors")  # of models
 
 
@@ -289,77 +284,8 @@ def _from_zoo(name: str) -> Model:
 
 
 def _from_factory(source: str, input_shape: tuple[int, ...] | None, weights: Path | None) -> Model:
-    place, _, attribute = source.partition(":")
     if input_shape is None:
         raise InputError(f"{source}: what samples it takes is not known", INPUT_SHAPE)
-    with _beside():
-        model = _called(source, place, attribute)
-    if not isinstance(model, nn.Module):
-        raise InputError(f"{source}: gave a {type(model).__name__}, not a torch nn.Module")
-    if weights is not None:
-        _load_weights(model, weights, source)
+    model = module_of(source, weights)
     graph = read_torch(model, torch.zeros(1, *input_shape[1:]))
-    return Model(attribute, graph, remarks=remarks_on(source, model))
-
-
-def _called(source: str, place: str, attribute: str) -> Any:
-    """What a user's factory makes, with the same first weights every time."""
-    try:
-        factory = getattr(importlib.import_module(place), attribute)
-    except (Exception, SystemExit) as error:  # a user's module does anything
-        raise InputError(
-            f"{source}: cannot be imported ({type(error).__name__}: {error}); modules are looked for in "
-            "the current folder, then in PYTHONPATH"
-        ) from error
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        try:
-            return factory() if callable(factory) else factory
-        except (Exception, SystemExit) as error:
-            raise InputError(
-                f"{source}: the factory fails ({type(error).__name__}: {error}); it is called "
-                "without arguments"
-            ) from error
-
-
-@contextmanager
-def _beside() -> Iterator[None]:
-    """With modules of the current folder, as Python itself has them when it runs a file there."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        with suppress(ValueError):  # the module may change the path, too
-            sys.path.remove(here)
-
-
-def remarks_on(source: str, model: nn.Module) -> tuple[str, ...]:
-    """That a model came in training mode, where that would change what it computes."""
-    if not any(part.training and isinstance(part, _TRAINS) for part in model.modules()):
-        return ()
-    return (f"{source}: in training mode; read in evaluation mode",)
-
-
-def _load_weights(model: nn.Module, weights: Path, source: str) -> None:
-    state = read_weights(weights)
-    try:
-        model.load_state_dict(fitted(state, model.state_dict()))
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()[1:3]]
-        raise InputError(f"{weights}: does not fit {source}: {' '.join(lines)}") from error
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state dict from safetensors, or from a torch file that holds nothing but tensors.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, damaged, or would run code when loaded.
-    """
-    if path.suffix != ".safetensors":
-        return read_state_dict(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    return read_content(path).tensors(path)
+    return Model(source.partition(":")[2], graph, remarks=remarks_on(source, model))

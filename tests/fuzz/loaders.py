@@ -12,6 +12,7 @@ from safetensors.torch import save
 from spikemorph.recipes.recipe import read_recipe
 from spikemorph.recipes.stages.bench import Bench
 from spikemorph.recipes.stages.order import check
+from spikemorph.sources import factories
 from spikemorph.sources import models as found_models
 from spikemorph.sources.models import load_graph
 from spikemorph.zoo import cards, derived, load_data
@@ -71,7 +72,7 @@ def _read_weights(folder: Path) -> object:
     """As ``--weights`` does, without tracing the module anew."""
     module = torch.nn.ModuleDict({"a": torch.nn.Linear(4, 3)})
     (path,) = folder.glob("w.*")
-    return found_models._load_weights(module, path, "module")
+    return factories.load_weights(module, path, "module")
 
 
 @cache

@@ -18,7 +18,7 @@ from spikemorph.graph import InputError
 from spikemorph.graph.containers import content_of, read_content
 from spikemorph.graph.packing import pack, unpack
 from spikemorph.graph.plain import DEEPEST, read_plain
-from spikemorph.sources.models import read_weights
+from spikemorph.sources.factories import read_weights
 
 Run = Callable[..., tuple[int, str, str]]
 GOOD = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}

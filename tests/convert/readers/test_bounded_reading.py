@@ -19,7 +19,7 @@ from spikemorph.convert.readers.budget import SAMPLE
 from spikemorph.graph import InputError, UnsupportedError
 from spikemorph.graph.grid import Grid
 from spikemorph.quant import Quantisation
-from spikemorph.sources import models
+from spikemorph.sources import factories
 
 node = helper.make_node
 Run = Callable[..., tuple[int, str, str]]
@@ -312,7 +312,7 @@ def weights_file(tmp_path: Path) -> Path:
 def test_a_state_dict_is_read(weights_file: Path) -> None:
     module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     torch.save(module.state_dict(), weights_file)
-    found = models.read_weights(weights_file)
+    found = factories.read_weights(weights_file)
     assert found.keys() == module.state_dict().keys()
     assert all(torch.equal(found[key], value) for key, value in module.state_dict().items())
 
@@ -328,7 +328,7 @@ def test_a_state_dict_of_anything_else_is_refused(
 ) -> None:
     torch.save(state, weights_file, _use_new_zipfile_serialization=not old)
     with pytest.raises(InputError) as caught:
-        models.read_weights(weights_file)
+        factories.read_weights(weights_file)
     assert str(weights_file) in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -338,7 +338,7 @@ def test_noise_is_no_state_dict(name: str, tmp_path: Path) -> None:
     for length in (0, 1, 8, 9, 64, 4096):
         (tmp_path / name).write_bytes(draw.bytes(length))
         with pytest.raises(InputError, match=name):
-            models.read_weights(tmp_path / name)
+            factories.read_weights(tmp_path / name)
 
 
 FACTORY = """
