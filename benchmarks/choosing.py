@@ -1,7 +1,7 @@
-"""What each choice of a conversion costs and gives, one at a time around the defaults, as Markdown tables.
+"""What each choice of a conversion costs and gives, one at a time around the defaults, as tables.
 
-Scales are calibrated on training images; "train %" is measured on other training images, for a choice to be
-made by; test images are looked at once, at the end of a row, and choose nothing.
+Scales are calibrated on training images; "train %" is measured on other training images, for a choice
+to be made by; test images are looked at once, at the end of a row, and choose nothing.
 """
 
 import json
@@ -176,7 +176,8 @@ def tables(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
             some = [c for c in choices() if c.topic == topic and f"{name} {topic} {c.name}" in rows]
             if some:
                 head = [topic, *heads[some[0].integers_only]]
-                yield f"\n{name}, float {number(rows[name]['float'])} % (train {number(rows[name]['train'])} %)\n"
+                floats = f"{number(rows[name]['float'])} % (train {number(rows[name]['train'])} %)"
+                yield f"\n{name}, float {floats}\n"
                 yield f"| {' | '.join(head)} |"
                 yield "|---" * len(head) + "|"
                 for choice in some:
