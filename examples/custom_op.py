@@ -37,7 +37,9 @@ def read_roll(call: Call) -> Roll:
     """`torch.roll` along one axis."""
     shifts, axes = call.option("shifts"), call.option("dims", ())
     if len(axes) != 1 or axes[0] % (len(call.edge.shape) + 1) == 0:
-        raise Refusal("it rolls several axes, or the samples", "roll one axis of positions or channels")
+        raise Refusal(
+            "it rolls several axes, or the samples", "roll one axis of positions or channels"
+        )
     return Roll(int(shifts[0]), int(axes[0]) % (len(call.edge.shape) + 1))
 
 

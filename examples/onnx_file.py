@@ -1,6 +1,6 @@
 """An ONNX file, from whatever trained it, becomes a spiking network.
 
-    python examples/onnx_file.py
+python examples/onnx_file.py
 """
 
 import torch

@@ -1,6 +1,6 @@
-"""A torch model of your own becomes a spiking network: converted, measured, attacked, saved, stepped through.
+"""A torch model of your own becomes a spiking network: measured, attacked, saved, stepped through.
 
-    python examples/own_torch_model.py
+python examples/own_torch_model.py
 """
 
 from digits_net import digits, trained

@@ -1,6 +1,6 @@
 """A torch model of your own loses nine tenths of its weights, then becomes a spiking network.
 
-    python examples/sparse_model.py
+python examples/sparse_model.py
 """
 
 from digits_net import digits, trained
