@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import typer
 
@@ -52,7 +51,11 @@ def blocks(document: str, language: str) -> list[str]:
 def commands(document: str) -> Iterator[list[str]]:
     """Every `spikemorph` command that a document shows, in words: indented, fenced, or within a line."""
     text = (ROOT / document).read_text().replace("\\\n", " ")
-    for line in re.findall(r"^[ $]*(?:\w+=\S+ )*(spikemorph .*)$", text, re.MULTILINE):
+    fenced = "\n".join(re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+    indented = "\n".join(re.findall(r"^ {4,}.*$", text, re.MULTILINE))
+    for line in re.findall(
+        r"^[ $]*(?:\w+=\S+ )*(spikemorph .*)$", f"{fenced}\n{indented}", re.MULTILINE
+    ):
         yield line.partition(" #")[0].split()
     for line in re.findall(r"`(spikemorph [^`]*)`", text):
         yield line.split()
@@ -63,8 +66,7 @@ def files_named(document: str) -> Iterator[str]:
     folders = "|".join(sorted(path.name for path in ROOT.iterdir() if path.is_dir()))
     text = re.sub(r"https?://\S+", "", (ROOT / document).read_text())
     endings = r"(?:py|toml|md|svg|png|sh|cfg)\b"
-    for found in re.findall(rf"(?<![\w./-])((?:[\w-]+/)+[\w.-]+\.{endings})", text):
-        yield found
+    yield from re.findall(rf"(?<![\w./-])((?:[\w-]+/)+[\w.-]+\.{endings})", text)
     yield from re.findall(rf"(?<![\w./-])((?:{folders})/(?:[\w-]+/)*)(?=[\s`.,;:)])", text)
 
 
@@ -90,18 +92,15 @@ def test_there_is_something_to_check() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_commands_and_their_options_exist(document: str) -> None:
-    root = typer.main.get_command(program)
-    assert isinstance(root, click.Group)
+    root: Any = typer.main.get_command(program)
+    here = root.make_context("spikemorph", ["help"], resilient_parsing=True)
     for words in commands(document):
-        command: click.Command | None = root
-        for word in words[1:]:
-            if not isinstance(command, click.Group) or word.startswith("-"):
-                break
-            command = command.get_command(click.Context(command), word)
-            assert command is not None, f"{document}: {' '.join(words)}: no command {word}"
-        assert command is not None
-        known = {"--help", "-h", "--version"}
-        known |= {opt for p in command.params for opt in (*p.opts, *p.secondary_opts)}
+        known = {"--help", "--version"}
+        if not words[1].startswith("-"):
+            _, command, rest = root.resolve_command(here, words[1:])  # refuses what is none
+            if hasattr(command, "commands"):
+                command = command.commands[rest[0]]
+            known |= {opt for p in command.params for opt in (*p.opts, *p.secondary_opts)}
         named = {word.partition("=")[0].rstrip(").,`") for word in words if word.startswith("--")}
         assert named <= known, f"{document}: {' '.join(words)}: no option {named - known}"
 
