@@ -10,7 +10,7 @@ INPUTS ?= 3000
 SEED ?= 0
 FOLDER ?= build/fuzz
 
-.PHONY: demo test check fuzz clean
+.PHONY: demo test check fuzz docs clean
 
 demo: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/spikemorph demo --out demo
@@ -20,6 +20,9 @@ test: $(VENV)/.installed-test
 
 fuzz: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz --inputs $(INPUTS) --seed $(SEED) --folder $(FOLDER)
+
+docs: $(VENV)/.installed
+	$(BIN)/python docs/api.py build/docs/api.html
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """The rows that sparse_networks.py made, as a Markdown table and a picture.
 
-python benchmarks/sparse_plot.py runs/fashion_vgg --svg docs/sparse_fashion_vgg.svg
+python benchmarks/sparse_plot.py runs/fashion_vgg --svg docs/pictures/sparse_fashion_vgg.svg
 """
 
 import json

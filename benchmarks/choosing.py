@@ -1,0 +1,214 @@
+"""What each choice of a conversion costs and gives, one at a time around the defaults, as tables.
+
+Scales are calibrated on training images; "train %" is measured on other training images, for a choice
+to be made by; test images are looked at once, at the end of a row, and choose nothing.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import Tensor
+
+from spikemorph import convert_graph, evaluate, load_graph
+from spikemorph.choices import by_name
+from spikemorph.convert import certify
+from spikemorph.energy import estimate_energy
+from spikemorph.graph import run
+from spikemorph.graph.grid import Grid
+from spikemorph.quant import MSE, Max, Percentile, Quantisation
+from spikemorph.quant.calibrators import Calibrator
+from spikemorph.spiking.integer_pass import IntegerPass
+from spikemorph.zoo import load_data
+
+SPIKES, SYNOPS = 200, 20  # test images that the spikes are run on, and operations counted on
+LONG = 64  # steps of a network that no certificate says the end of
+SUBJECTS = {  # network: data, range of inputs, training images to calibrate on, images to measure on
+    "digits_cnn": ("digits", (0.0, 1.0), 1000, 360),
+    "onnx-mnist": ("mnist", (0.0, 255.0), 1000, 2000),
+    "fashion_resnet": ("fashion-mnist", (0.0, 1.0), 1000, 1000),
+}
+CALIBRATORS: dict[str, Calibrator] = {
+    "mse": MSE(), "max": Max(), "percentile=99.9": Percentile(0.999), "percentile=99": Percentile(0.99),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One row: the options of ``convert`` that differ from the defaults, in the topic's table."""
+
+    topic: str
+    name: str
+    quantisation: Quantisation = field(default_factory=Quantisation)
+    neuron: str = "pow2"
+    schedule: str = "free"
+    coding: str = "analog"
+
+    @property
+    def integers_only(self) -> bool:
+        """Whether only the integer network is another one, so that its accuracy is the row."""
+        return self.topic in ("levels", "weight bits", "calibrator", "bias correction")
+
+
+def choices() -> Iterator[Choice]:
+    """All rows, topic by topic."""
+    plain = Quantisation()
+    for levels in (2, 4, 8, 16, 32, 64, 256):
+        yield Choice("levels", str(levels), replace(plain, levels=levels))
+    for bits in (2, 3, 4, 5, 6, 8, 16):
+        yield Choice("weight bits", str(bits), replace(plain, weight_bits=bits))
+    for levels in (4, 16):
+        for name, calibrator in CALIBRATORS.items():
+            how = replace(plain, levels=levels, calibrator=calibrator)
+            yield Choice("calibrator", f"{name}, {levels} levels", how)
+    for bits in (4, 8):
+        for on in (True, False):
+            how = replace(plain, weight_bits=bits, bias_correction=on)
+            yield Choice("bias correction", f"{'on' if on else 'off'}, {bits} bits", how)
+    for name in by_name.NEURONS:
+        yield Choice("neuron and schedule", f"{name}, free", plain, neuron=name)
+    for name in ("pow2", "st-bif", "if", "few-spikes"):
+        yield Choice("neuron and schedule", f"{name}, wait", plain, neuron=name, schedule="wait")
+    for name in by_name.CODINGS:
+        yield Choice("coding", name, plain, coding=name)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained network with images to calibrate, to choose and to test on."""
+
+    graph: Any
+    grid: Grid
+    shown: Tensor
+    chosen_on: tuple[Tensor, Tensor]
+    tested_on: tuple[Tensor, Tensor]
+
+
+def subject(name: str) -> Subject:
+    """The network of that name, and its images; training images in an order drawn once."""
+    data, (low, high), calibrated, measured = SUBJECTS[name]
+    train, test = load_data(f"{data}:train"), load_data(f"{data}:test:{measured}")
+    assert train.y is not None
+    assert test.y is not None
+    order = torch.randperm(len(train.y), generator=torch.Generator().manual_seed(0))
+    order = order[: calibrated + measured]
+    width = high - low
+    x, y = train.values()[order] * width + low, train.y[order]
+    rest = (x[calibrated:], y[calibrated:])
+    model, grid = load_graph(f"zoo:{name}"), Grid.of(low, high)
+    return Subject(model.graph, grid, x[:calibrated], rest, (test.values() * width + low, test.y))
+
+
+def share(outputs: Tensor, y: Tensor) -> float:
+    """The share of outputs whose largest is the label's, in %."""
+    return 100 * float((outputs.argmax(1) == y).double().mean())
+
+
+@torch.no_grad()
+def measured(on: Subject, choice: Choice) -> dict[str, Any]:
+    """One row: accuracy of the integer network, what is proved, and what the spikes do."""
+    made = convert_graph(
+        on.graph, on.shown, grid=on.grid, quantisation=choice.quantisation,
+        neuron=by_name.neuron(choice.neuron), schedule=by_name.schedule(choice.schedule),
+        coding=by_name.coding(choice.coding),
+    )  # fmt: skip
+    network, last = made.network, made.certificate.steps_required or LONG
+    row: dict[str, Any] = {
+        "level": made.certificate.level,
+        "steps": made.certificate.steps_required,
+    }
+    if choice.integers_only:
+        whole = IntegerPass(network)
+        row["train"] = share(whole.outputs(on.chosen_on[0]), on.chosen_on[1])
+        row["test"] = share(whole.outputs(on.tested_on[0]), on.tested_on[1])
+    x, y = (part[:SPIKES] for part in on.tested_on)
+    at = sorted({1, 2, 4, 8, 16, 32, last} & set(range(1, last + 1)))
+    engine = by_name.engine("auto", network, torch.device("cpu"), last)
+    found = evaluate(network, engine, certify(network, last), x, y, steps=at)
+    row |= {
+        "curve": {point.steps: point.accuracy for point in found.curve},
+        "agreement": found.curve[-1].agreement,
+        "off": found.settled.mismatching_logits,
+        "settled": found.settled.steps_mean,
+        "latest": found.settled.steps_max,
+        "spikes": found.curve[-1].spikes_per_inference,
+    }
+    if not choice.integers_only:
+        counted = estimate_energy(network, x[:SYNOPS], last)
+        row["synops"] = float(counted.counts.synops) / SYNOPS
+    return row
+
+
+def number(value: float | None, places: int = 2) -> str:
+    """A number for a table."""
+    return "-" if value is None else f"{value:,.{places}f}"
+
+
+def integer_cells(row: dict[str, Any]) -> list[str]:
+    """What a row about the integer network shows."""
+    return [number(row["train"]), number(row["test"]), str(row["steps"]), number(row["settled"]),
+            number(row["spikes"], 0)]  # fmt: skip
+
+
+def spike_cells(row: dict[str, Any]) -> list[str]:
+    """What a row about time shows."""
+    curve = row["curve"]
+    early = [number(curve.get(str(step)), 1) for step in (1, 4, 16)]
+    end = number(list(curve.values())[-1], 1)
+    proved = "-" if row["level"] is None else f"{row['level']}, {row['steps']}"
+    return [proved, *early, end, number(row["agreement"], 1), str(row["off"]),
+            number(row["spikes"], 0), number(row["synops"], 0)]  # fmt: skip
+
+
+def tables(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Markdown: a table a network and topic."""
+    heads = {
+        True: ["train %", "test %", "steps proved", "settled after, mean", "spikes"],
+        False: ["proved", "T=1 %", "T=4 %", "T=16 %", "end %", "agrees %", "logits off",
+                "spikes", "synops"],
+    }  # fmt: skip
+    for topic in dict.fromkeys(choice.topic for choice in choices()):
+        for name in SUBJECTS:
+            some = [c for c in choices() if c.topic == topic and f"{name} {topic} {c.name}" in rows]
+            if some:
+                head = [topic, *heads[some[0].integers_only]]
+                floats = f"{number(rows[name]['float'])} % (train {number(rows[name]['train'])} %)"
+                yield f"\n{name}, float {floats}\n"
+                yield f"| {' | '.join(head)} |"
+                yield "|---" * len(head) + "|"
+                for choice in some:
+                    row = rows[f"{name} {topic} {choice.name}"]
+                    cells = integer_cells(row) if choice.integers_only else spike_cells(row)
+                    yield f"| {' | '.join([choice.name, *cells])} |"
+
+
+def main(
+    json_file: Annotated[Path, typer.Option("--json", help="Rows, kept from run to run.")],
+    networks: Annotated[str, typer.Option(help="Which, with commas.")] = ",".join(SUBJECTS),
+) -> None:
+    """Measure what is missing, and print the tables."""
+    rows: dict[str, Any] = json.loads(json_file.read_text()) if json_file.exists() else {}
+    for name in networks.split(","):
+        missing = [c for c in choices() if f"{name} {c.topic} {c.name}" not in rows]
+        if not missing:
+            continue
+        on = subject(name)
+        with torch.no_grad():
+            test, train = (
+                share(torch.cat([run(on.graph, part) for part in x.split(100)]), y)
+                for x, y in (on.tested_on, on.chosen_on)
+            )
+        rows[name] = {"float": test, "train": train}
+        for choice in missing:
+            rows[f"{name} {choice.topic} {choice.name}"] = measured(on, choice)
+            json_file.write_text(json.dumps(rows, indent=1) + "\n")
+    rows = json.loads(json_file.read_text())  # as they are kept: keys are text
+    print("\n".join(tables(rows)))
+
+
+if __name__ == "__main__":
+    typer.run(main)
