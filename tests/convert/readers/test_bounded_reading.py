@@ -20,6 +20,7 @@ from spikemorph.graph import InputError, UnsupportedError
 from spikemorph.graph.grid import Grid
 from spikemorph.quant import Quantisation
 from spikemorph.sources import factories
+from spikemorph.sources.models import load_graph
 
 node = helper.make_node
 Run = Callable[..., tuple[int, str, str]]
@@ -360,7 +361,7 @@ def test_a_model_in_training_mode_is_switched_and_that_is_said(
     assert spikemorph("inspect", "own_factory:ready", "--input-shape", "1,3")[2] == ""
     module = __import__("own_factory").kept
     before = {key: value.clone() for key, value in module.state_dict().items()}
-    models.load_graph("own_factory:again", input_shape=(1, 3))
+    load_graph("own_factory:again", input_shape=(1, 3))
     assert all(part.training for part in module.modules())
     assert all(torch.equal(before[key], value) for key, value in module.state_dict().items())
 
