@@ -1,6 +1,5 @@
 """How each format is forged: bytes in, bytes out."""
 
-import io
 import json
 import tomllib
 from dataclasses import replace
@@ -9,6 +8,10 @@ from typing import Any
 
 import onnx
 import torch
+from safetensors.torch import save
+
+from spikemorph.graph.containers import content_of
+from spikemorph.train.checkpoint import _STATE, _plain, _state
 
 from .protos import forge, messages
 from .stores import other_tensor
@@ -160,8 +163,9 @@ def with_other_member(data: bytes, rng: Random) -> bytes:
 
 
 def with_other_state(data: bytes, rng: Random) -> bytes:
-    """A file of torch.save with another value somewhere."""
-    state = torch.load(io.BytesIO(data), weights_only=True)
+    """A training's checkpoint with another value somewhere."""
+    content = content_of(data, "checkpoint")
+    state = _state(json.loads(content.texts[_STATE]), content.tensors("checkpoint"))
     spots = places(state)
     holder, key = rng.choice(spots)
     if isinstance(holder[key], torch.Tensor) and rng.random() < 0.8:
@@ -176,9 +180,9 @@ def with_other_state(data: bytes, rng: Random) -> bytes:
             holder.update({**changed, **kept})
         else:
             holder[key] = changed
-    out = io.BytesIO()
-    torch.save(state, out)
-    return out.getvalue()
+    tensors: dict[str, torch.Tensor] = {}
+    text = json.dumps(_plain(state, tensors))
+    return save(tensors, metadata={_STATE: text})
 
 
 def _items(holder: Any) -> Any:

@@ -296,7 +296,7 @@ _ROWS = (
     ),
     Loader(
         "checkpoint", _one("ck", stopped=seeds.checkpoint),
-        (*_ZIP, *(changes.with_other_state,) * 3), (seeds.FINETUNE,), 4,
+        (stores.with_header, *(changes.with_other_state,) * 3), (seeds.FINETUNE,), 4,
         _beside("graph.safetensors", "x.npz"),
     ),
 )  # fmt: skip

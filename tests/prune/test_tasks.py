@@ -71,7 +71,7 @@ def test_an_unknown_method_is_refused_with_the_known(graph: Graph) -> None:
 
 @pytest.mark.parametrize("name", NEED_DATA)
 def test_a_method_that_learns_needs_data(graph: Graph, name: str) -> None:
-    with pytest.raises(InputError, match=f"method {name} learns from data: give training data"):
+    with pytest.raises(InputError, match=f"method {name} learns from data"):
         prune_graph(name, PruneTask(graph, 0.5))
 
 

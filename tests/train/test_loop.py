@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from lightning_fabric import Fabric
+from safetensors.torch import save
 from torch import Generator, Tensor, nn
 
 from spikemorph.graph.errors import InputError
@@ -21,7 +22,7 @@ from spikemorph.train import (
     initialised,
 )
 from spikemorph.train.averaging import Average, Ema, Swa
-from spikemorph.train.checkpoint import load_checkpoint
+from spikemorph.train.checkpoint import load_checkpoint, save_checkpoint
 from spikemorph.train.loop import DivergenceError, EpochRecord
 from spikemorph.train.objectives import Distillation
 
@@ -268,6 +269,43 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
     torch.save({"identity": {}, "model": print}, path)
     with pytest.raises(InputError, match="cannot be read"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '["tuple", ["tensor", "7"]]', '["tensor", "0", "0"]', '["table", ["a"]]', '["table", [1.5, 2]]',
+        '["set"]', "[]", '{"identity": {}}', '["float", "1"]', '["list", {"a": 1}]', "null", "7",
+    ],
+)  # fmt: skip
+def test_a_state_of_another_form_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.checkpoint"
+    path.write_bytes(save({"0": torch.zeros(2)}, metadata={"state": text}))
+    with pytest.raises(InputError, match=r"run\.checkpoint: .*delete it to start over"):
+        load_checkpoint(path)
+
+
+def test_a_checkpoint_gives_back_what_was_saved(tmp_path: Path) -> None:
+    """Kinds, keys that are numbers, numbers that are none; views and tied tensors as they read."""
+    whole = torch.arange(6.0).reshape(2, 3)
+    state = {
+        "identity": {"a": (1, [2.5, None, True]), "b": math.inf},
+        "model": {"w": whole.T, "same": whole, "empty": torch.zeros(0, dtype=torch.int64)},
+        "optimizer": {"state": {0: {"momentum_buffer": None}}, "x": []},
+    }
+    save_checkpoint(state, tmp_path / "run")
+    found = load_checkpoint(tmp_path / "run")
+    tensors = found.pop("model")
+    assert {k: v.dtype for k, v in tensors.items()} == {
+        k: v.dtype for k, v in state["model"].items()
+    }
+    assert all(torch.equal(tensors[name], value) for name, value in state.pop("model").items())
+    assert found == state and type(found["identity"]["a"]) is tuple
+    save_checkpoint({"identity": {}, "scores": [math.nan]}, tmp_path / "run")
+    assert math.isnan(load_checkpoint(tmp_path / "run")["scores"][0])
+    with pytest.raises(TypeError, match="no set"):
+        save_checkpoint({"identity": {1}}, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_checkpoint_without_a_folder_is_refused_before_any_work(tmp_path: Path) -> None:
