@@ -51,6 +51,7 @@ class Weighted(Op, abstract=True):
     weights are kept (`layers.masks`).
     """
 
+    # What each op has as fields of its own, in its own order.
     weight: Tensor
     bias: Tensor | None
     mask: Tensor | None

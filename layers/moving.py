@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Refusal
-from spikemorph.graph.stages import CANONICAL, INTEGER, PREPARED, Seat
+from spikemorph.graph.stages import CANONICAL, FLOAT, INTEGER, PREPARED, Seat
 from spikemorph.graph.tables import (
     hands_scale_on,
     on_increments,
@@ -51,8 +51,15 @@ def _on_ranges(op: Moves, *sources: Range) -> Range:
     return Range(low, high, max(whole.load for whole in wholes))
 
 
+@FLOAT(Weighted)
+def _has_features(op: Weighted, seat: Seat) -> None:
+    if not all(seat.shapes):
+        raise Refusal("it reads single numbers, without an axis of features", "check the model")
+
+
 @CANONICAL(Weighted)
 def _opened(op: Weighted, seat: Seat) -> None:
+    _has_features(op, seat)
     if type(op) in opens and opens[type(op)](op, *seat.shapes) is not None:
         raise Refusal("it is applied at positions", "bring the graph to canonical form")
 
@@ -60,6 +67,7 @@ def _opened(op: Weighted, seat: Seat) -> None:
 @INTEGER(Weighted)
 def _features_first(op: Weighted, seat: Seat) -> None:
     """Ladders and scales look for channels on axis 1."""
+    _has_features(op, seat)
     (shape,) = seat.shapes
     if op.reads % len(shape) != 0:
         reason = (

@@ -102,6 +102,13 @@ def test_prepared_graphs_are_ready_to_be_rounded(
     assert problem.node == node and words in problem.reason
 
 
+@pytest.mark.parametrize("stage", [FLOAT, CANONICAL, PREPARED], ids=lambda stage: stage.name)
+def test_samples_without_an_axis_have_no_features(stage: Stage, chain: Build) -> None:
+    """A file may say so; torch would take the samples for features."""
+    (problem,) = problems(chain((), Linear(torch.eye(2), None)), stage)
+    assert problem.node == "n0" and "without an axis" in problem.reason
+
+
 def test_canonical_graphs_have_no_linear_layer_over_positions(chain: Build) -> None:
     graph = chain((2, 4), EYE, ReLU())
     (problem,) = problems(graph, CANONICAL)
