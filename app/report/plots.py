@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from . import formats
 
-LETTER = 7.0  # mean width of a letter, in pixels, at the size of labels
+LETTER = 7.7  # width of a digit in the widest usual typeface, in pixels, at the size of labels
 COLOURS = 6
 TICKS = 5  # of an axis, about
 

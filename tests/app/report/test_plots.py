@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikemorph.report.plots import SAMPLES, Scale, round_ends, shortened, stroke, symbol, words
+from spikemorph.report.plots import (
+    LETTER,
+    SAMPLES,
+    Scale,
+    round_ends,
+    shortened,
+    stroke,
+    symbol,
+    words,
+)
 from spikemorph.report.plots_bars import Bar, Bars, Ratios, bars, ratios
 from spikemorph.report.plots_curves import Curves, Series, curves
 from spikemorph.report.plots_spikes import HeatRow, RasterRow, heat, raster, share_bar
@@ -69,7 +78,7 @@ def test_values_on_axes_are_round_apart_and_inside_the_picture(width: int, doubl
     below = [t for t in ticks if "middle" in (t.get("class") or "")]
     spans = []
     for tick in ticks:
-        x, wide = float(tick.get("x", "nan")), 7.0 * len(tick.text or "")
+        x, wide = float(tick.get("x", "nan")), LETTER * len(tick.text or "")
         start = x - wide / 2 if tick in below else x - wide
         assert start >= 0 and start + wide <= width, tick.text
         spans += [(start, start + wide)] if tick in below else []
