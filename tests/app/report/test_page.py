@@ -16,7 +16,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
-from spikemorph import convert_graph, evaluate, load_graph
+from spikemorph import convert_graph, load_graph
 from spikemorph.choices.settings import AttackChoice
 from spikemorph.convert.certificate import curve_steps
 from spikemorph.energy.estimate import estimate_energy
@@ -26,6 +26,7 @@ from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.masks import mask_hash, with_masks
 from spikemorph.measures.activity import activity
+from spikemorph.measures.evaluation import evaluate
 from spikemorph.measures.inspection import inspect_graph
 from spikemorph.measures.robustness import attack_model
 from spikemorph.provenance import provenance
