@@ -1,10 +1,17 @@
-"""Parts of a run in short: what a test cares about, and the rest at rest."""
+"""Reports in short: parts of a run with what a test cares about, pages as their readers have them."""
 
+import re
 from collections.abc import Mapping
+from html import unescape
 from typing import Any
 
 from spikemorph.report.record import PARTS
 from spikemorph.report.shapes import Items, Kind, ListOf, MapOf, Maybe, Shape
+
+
+def words_of(page: str) -> str:
+    """A page's text, as a reader has it: without tags, nothing escaped."""
+    return unescape(re.sub(r"<[^>]*>", "", page))
 
 
 def complete(part: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from .page.sentence import sentence
 from .page.summary import key_figures, title
 from .record import PARTS, Report
 from .sections import SECTIONS, Section, sections_of
-from .templates import Page, Shown, rendered
+from .templates import Missing, Page, Shown, rendered
 
 
 def render_report(report: Report, sections: tuple[Section, ...] = SECTIONS) -> str:
@@ -24,17 +24,15 @@ def render_report(report: Report, sections: tuple[Section, ...] = SECTIONS) -> s
         What the page shows, in order.
     """
     parts = report.parts
-    shown = tuple(_shown(report, section) for section in sections_of(parts, sections))
+    wanted = sections_of(parts, sections)
+    shown = tuple(Shown(s.key, s.title, tuple(s.blocks(parts))) for s in wanted if s.part in parts)
+    missing = tuple(
+        Missing(s.key, s.title, f"{s.part}.json", s.made_by) for s in wanted if s.part not in parts
+    )
     figures = tuple(key_figures(parts))
-    return rendered(Page("spikemorph report", title(parts), sentence(parts), figures, shown))
-
-
-def _shown(report: Report, section: Section) -> Shown:
-    """A section with what is in it; no blocks where the run lacks the part."""
-    if section.part in report.parts:
-        return Shown(section.key, section.title, tuple(section.blocks(report.parts)))
-    missing = f"{section.title.lower()} (from {section.part}.json)"
-    return Shown(section.key, section.title, (), missing, section.made_by)
+    return rendered(
+        Page("spikemorph report", title(parts), sentence(parts), figures, shown, missing)
+    )
 
 
 def write_report(report: Report, path: Path) -> None:

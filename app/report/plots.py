@@ -13,9 +13,10 @@ from markupsafe import Markup
 
 from . import formats
 
-LETTER = 7.0  # mean width of a letter, in pixels, at the size of labels
+LETTER = 7.7  # width of a digit in the widest usual typeface, in pixels, at the size of labels
 COLOURS = 6
 TICKS = 5  # of an axis, about
+FLAT = 1e-9  # values that differ by less, of 1 or of themselves, are drawn as one
 
 
 def drawing(width: float, height: float, label: str, parts: Iterable[Markup]) -> Markup:
@@ -166,8 +167,8 @@ def round_ends(
         if first < last:
             return first, last
         return _round_factor(0.9 * first, up=False), _round_factor(1.1 * last, up=True)
-    if bottom == top:
-        air = abs(top) * 0.01 or 0.5
+    if top - bottom <= FLAT * max(abs(bottom), abs(top), 1.0):
+        air = max(abs(top) * 0.01, 0.5 if abs(top) < FLAT else 0.0)
         bottom, top = (bottom, top + air) if bottom == low else (bottom - air, top)
     for _ in range(3):  # wider ends may ask for a wider step, at most a few times
         step = _step(top - bottom, TICKS)

@@ -19,13 +19,21 @@ _TEMPLATES = ("page.html", "blocks.html")
 
 @dataclass(frozen=True)
 class Shown:
-    """A section of a page; without blocks, `missing` says what it would show and `made_by` how."""
+    """A section of a page."""
 
     key: str
     title: str
     blocks: tuple[Block, ...]
-    missing: str = ""
-    made_by: str = ""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A section that a page lacks: the file that it is made of, and the command that makes it."""
+
+    key: str
+    title: str
+    file: str
+    made_by: str
 
 
 @dataclass(frozen=True)
@@ -37,9 +45,11 @@ class Page:
     kind, title, sentence : str
         What the page is, of what, and what happened.
     figures : tuple of KeyFigure
-        The numbers that decide.
+        The numbers that decide; those without a value are not shown.
     sections : tuple of Shown
         All else, in order.
+    missing : tuple of Missing
+        What stands at the end as not there.
     """
 
     kind: str
@@ -47,6 +57,7 @@ class Page:
     sentence: str
     figures: tuple[KeyFigure, ...]
     sections: tuple[Shown, ...]
+    missing: tuple[Missing, ...] = ()
 
 
 def rendered(page: Page) -> str:

@@ -23,7 +23,7 @@ def certificate(parts: Mapping[str, Plain]) -> list[Block]:
     blocks.append(Facts(_facts(part)))
     if part["layers"]:
         blocks.append(_table(part["layers"]))
-    if part.get("masks"):
+    if part["masks"]:
         blocks.append(_masks(part["masks"]))
     return blocks
 

@@ -40,7 +40,7 @@ def forms(parts: Mapping[str, Plain]) -> list[Block]:
         "One network in every form it can take: the float ANN, the quantised ANN (dense or with the same "
         "mask, with and without skipping zeros), and the spiking network, dense and sparse."
     )
-    if part.get("dense_source"):
+    if part["dense_source"]:
         text += f" Dense SNN: {part['dense_source']}."
     ann, spiking = (
         [form for form in FORMS if form.startswith("snn") == spikes] for spikes in (False, True)
@@ -91,14 +91,14 @@ def comparison(parts: Mapping[str, Plain]) -> list[Block]:
     if not networks:
         return [Prose("No network was compared.")]
     rows = [_row(networks, *measure) for measure in _MEASURES]
-    lists = dict.fromkeys(name for network in networks for name in network.get("energy") or {})
+    lists = dict.fromkeys(name for network in networks for name in network["energy"])
     rows += [_energies(networks, name) for name in lists]
     table = Table(
         f"Measured on {_where(part)}; the best of a row is set in bold",
         ("<Measure", *(network["name"] for network in networks)),
         tuple(row for row in rows if row is not None),
     )
-    placed = [n for n in networks if n.get("synops") and n.get("accuracy") is not None]
+    placed = [n for n in networks if n["synops"] and n["accuracy"] is not None]
     return [_scatter(placed), table] if len(placed) > 1 else [table]
 
 
@@ -106,8 +106,8 @@ def extremes(part: Plain) -> str:
     """Which network is right most often, and which needs the fewest operations, in one sentence."""
     networks = part["networks"]
     text = f"{formats.plural(len(networks), 'network')} on {_where(part)}"
-    right = [n for n in networks if n.get("accuracy") is not None]
-    counted = [n for n in networks if n.get("synops") is not None]
+    right = [n for n in networks if n["accuracy"] is not None]
+    counted = [n for n in networks if n["synops"] is not None]
     found = []
     if right:
         best = max(right, key=lambda n: n["accuracy"])
@@ -122,7 +122,7 @@ def extremes(part: Plain) -> str:
 
 
 def _where(part: Plain) -> str:
-    return f"{part['data']}, {formats.plural(part['n'], 'sample')}" if "n" in part else part["data"]
+    return f"{part['data']}, {formats.plural(part['n'], 'sample')}"
 
 
 def _row(
@@ -136,7 +136,7 @@ def _row(
 
 
 def _energies(networks: list[Plain], name: str) -> tuple[str | Cell, ...] | None:
-    found = [(network.get("energy") or {}).get(name) for network in networks]
+    found = [network["energy"].get(name) for network in networks]
     return _cells(f"Energy, {name}", found, formats.energy, min)
 
 

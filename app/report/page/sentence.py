@@ -28,7 +28,7 @@ def sentence(parts: Parts) -> str:
         return extremes(parts["comparison"])
     if "model" in parts:
         return _convertible(parts["model"])
-    return "Nothing was measured in this run yet; every section says how to make what it shows."
+    return "Nothing was measured in this run yet; the list below says how it is done."
 
 
 def _subject(parts: Parts) -> str:

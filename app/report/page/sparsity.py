@@ -37,11 +37,11 @@ def sparsity(parts: Mapping[str, Plain]) -> list[Block]:
 
 
 def _masked(layers: list[Plain]) -> str:
-    """How many weights the masks keep, where that is known and is not all."""
-    kept = [layer["kept"] for layer in layers if "kept" in layer]
-    if len(kept) < len(layers) or sum(kept) == sum(layer["weights"] for layer in layers):
+    """How many weights the masks keep, where that is not all."""
+    kept = sum(layer["kept"] for layer in layers)
+    if kept == sum(layer["weights"] for layer in layers):
         return ""
-    return f" Its masks keep {formats.count(sum(kept))}."
+    return f" Its masks keep {formats.count(kept)}."
 
 
 def drawn_of(layers: list[Plain]) -> str:
@@ -73,7 +73,7 @@ def _table(layers: list[Plain], weights: int, left: int) -> Table:
         (
             layer["node"], formats.count(layer["weights"]), formats.count(layer["nonzero"]),
             formats.percent(100 - _density(layer)),
-            Cell(formats.short_hash(layer.get("mask_hash")), "code"),
+            Cell(formats.short_hash(layer["mask_hash"]), "code"),
         )
         for layer in layers
     )  # fmt: skip

@@ -138,8 +138,8 @@ def _sparsity(parts: Parts) -> KeyFigure:
 
 
 def _synops(parts: Parts) -> KeyFigure:
-    counts = parts.get("energy", {}).get("counts") or {}
-    total, samples = counts.get("totals", {}).get("synops"), counts.get("samples")
+    counts: Plain = parts["energy"]["counts"] if "energy" in parts else {"totals": {}, "samples": 0}
+    total, samples = counts["totals"].get("synops"), counts["samples"]
     if total is None or not samples:
         return KeyFigure("Synaptic operations", None, target="energy")
     return KeyFigure(
@@ -151,8 +151,7 @@ def _stored(parts: Parts) -> KeyFigure:
     part = parts.get("energy", {}).get("memory")
     if part is None:
         return KeyFigure("Stored size", None, target="memory")
-    dense = part.get("dense_fp32_bits")
-    note = f"dense float32 {formats.size(dense)}" if dense else ""
+    note = f"dense float32 {formats.size(part['dense_fp32_bits'])}"
     return KeyFigure("Stored size", formats.size(part["storage_bits"]), note, target="memory")
 
 

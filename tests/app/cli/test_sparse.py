@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from completing import words_of
 from helpers import refused
 from torch import nn
 
@@ -172,7 +173,7 @@ def test_a_report_of_a_part_says_what_is_missing(
     for part in ("model", "certificate", "evaluation", "activity", "sparsity", "reproduce"):
         assert part in said
     assert "energy" not in said
-    page = (tmp_path / "report.html").read_text()
+    page = words_of((tmp_path / "report.html").read_text())
     assert "spikemorph certify NETWORK" in page  # the command that makes the part
     assert shown.rstrip().endswith(f"saved {tmp_path / 'report.html'}")
     refused(spikemorph("report", tmp_path / "none"), "none", "no part of a run")

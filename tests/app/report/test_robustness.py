@@ -7,7 +7,7 @@ from html import unescape
 from typing import Any
 
 import pytest
-from completing import complete
+from completing import complete, words_of
 from PIL import Image
 
 from spikemorph.graph import InputError
@@ -341,7 +341,7 @@ def test_the_head_of_the_page_never_shows_robust_accuracy_without_its_flags() ->
 
 def test_a_run_without_a_twin_lacks_nothing() -> None:
     assert {"robustness", TWIN}.isdisjoint(missing_parts(Report({"robustness": PART})))
-    page = unescape(render_report(Report({})))
+    page = words_of(render_report(Report({})))
     assert "spikemorph attack NETWORK --data DATA --eps 8/255 --json RUN/robustness.json" in page
 
 

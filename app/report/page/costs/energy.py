@@ -37,7 +37,7 @@ _DRAWN = (MASKED, "integer_dense", ANN, DENSE_SPIKING)  # baselines that the plo
 def energy(parts: Mapping[str, Plain]) -> list[Block]:
     """The verdict; each price list's ratio; all prices; layers; break-even; what it rests on."""
     part = parts["energy"]
-    bands = part.get("bands") or [band for band in [part["band"]] if band]
+    bands = part["bands"] or [band for band in [part["band"]] if band]
     blocks: list[Block] = [_headline(part), Prose(_caveat(part))]
     if any(band.get("ratios") for band in bands):
         blocks.append(_figure(bands))
@@ -61,7 +61,7 @@ def _verdict(part: Plain) -> str:
     band = part["band"]
     against = called(band["against"])
     low, middle, high = (formats.factor(band[key]) for key in ("min", "median", "max"))
-    count = len(band.get("ratios") or ()) or sum(p.get("in_band", False) for p in part["prices"])
+    count = len(band.get("ratios") or ()) or sum(p["in_band"] for p in part["prices"])
     lists = f"all {count} price lists" if count else "all price lists of the band"
     start = {
         "lower": f"Lower energy under {lists}",
@@ -129,7 +129,7 @@ def _bands(bands: list[Plain]) -> Table:
 def _prices(part: Plain) -> Table:
     rows: list[tuple[str | Cell, ...]] = []
     for price in part["prices"]:
-        found = [price.get(form) for form in SHORT]
+        found = [price[form] for form in SHORT]
         cells = [Cell(formats.energy(value), "" if value is not None else "dim") for value in found]
         rows.append((price["name"], *cells, _basis(price)))
     return Table(
@@ -148,8 +148,8 @@ def _meanings(part: Plain) -> list[Block]:
     """What each price list prices, and what must be said beside it."""
     rows = tuple(
         (
-            price["name"], price.get("title") or formats.NONE,
-            "yes" if price.get("in_band") else "no", price.get("note") or formats.NONE,
+            price["name"], price["title"] or formats.NONE, "yes" if price["in_band"] else "no",
+            price["note"] or formats.NONE,
         )
         for price in part["prices"]
     )  # fmt: skip

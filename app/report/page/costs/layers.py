@@ -15,10 +15,10 @@ _COLUMNS = 7  # price lists beside each other: as many as a sheet of paper holds
 
 def layers(part: Plain) -> list[Block]:
     """The spiking network's energy by layer and by purpose."""
-    priced = [price for price in part["prices"] if (price.get("layers") or {}).get(SPIKING)]
+    priced = [price for price in part["prices"] if price["layers"].get(SPIKING)]
     if not priced:
         return []
-    order = [layer["node"] for layer in part["counts"].get("layers") or ()]
+    order = [layer["node"] for layer in part["counts"]["layers"]]
     tables = tuple(_table(priced[k : k + _COLUMNS], order) for k in range(0, len(priced), _COLUMNS))
     return [_figure(_fullest(priced)), Fold("Energy per layer under every price list", tables)]
 
@@ -27,7 +27,7 @@ def _fullest(priced: list[Plain]) -> Plain:
     """The price list that tells most purposes apart, of the band if it can be."""
 
     def told_apart(price: Plain) -> tuple[bool, int]:
-        return bool(price.get("in_band")), len(_purposes(price["layers"][SPIKING]))
+        return price["in_band"], len(_purposes(price["layers"][SPIKING]))
 
     return max(priced, key=told_apart)
 
@@ -49,9 +49,7 @@ def _figure(price: Plain) -> Figure:
     plot = Bars(f"Energy per layer under {price['name']}", f"{unit} per inference", scaled)
     title = f"Energy per layer under {price['name']}, by what it is spent on"
     keys = tuple(key.replace("_", " ") for key in used)
-    return Figure(
-        title, lambda width: bars(plot, width), price.get("title") or "", keys, keyed_by="bar"
-    )
+    return Figure(title, lambda width: bars(plot, width), price["title"], keys, keyed_by="bar")
 
 
 def _unit(most: float) -> tuple[str, float]:
@@ -114,7 +112,7 @@ COUNTED: Mapping[
 def counted(part: Plain) -> list[Block]:
     """Synaptic operations and the other counts, per inference."""
     counts = part["counts"]
-    rows, samples = counts.get("layers") or [], counts.get("samples")
+    rows, samples = counts["layers"], counts["samples"]
     if not rows or not samples:
         return []
     names = {key: (label, samples if mean else 1) for key, (label, mean) in COUNTED.items()}
@@ -144,7 +142,6 @@ def _bits(part: Plain) -> list[Table]:
         "ns_ace_dense": "Dense SNN, products of spikes (NS-ACE)",
         "ns_ace_masked": "Sparse SNN, products of spikes (NS-ACE)",
     }
-    bits = part.get("bits") or {}
-    rows = tuple((names.get(key, key), formats.count(value)) for key, value in bits.items())
+    rows = tuple((names.get(key, key), formats.count(value)) for key, value in part["bits"].items())
     headings = ("<Form", "Bit operations")
     return [Table("Bit operations of one inference", headings, rows)] if rows else []

@@ -1,5 +1,7 @@
 """Part of the section on energy: break-even spike rates, whether a chip holds it, price constants."""
 
+import math
+
 from ... import formats
 from ...blocks import Block, Figure, Fold, Prose, Table
 from ...plots_curves import Curves, Series, curves
@@ -11,10 +13,10 @@ _FURTHEST, _SAMPLES = 4.0, 24  # multiples of the measured rate that are drawn, 
 
 def break_even(part: Plain) -> list[Block]:
     """At which spike rate the spiking network would cost what the baseline does."""
-    found = part.get("break_even") or []
+    found = part["break_even"]
     if not found:
         return []
-    rate = part["counts"].get("spike_rate")
+    rate = part["counts"]["spike_rate"]
     drawn = [point for point in found if point["baseline_uj"] > 0]
     figures = [_figure(drawn, rate)] if rate and drawn else []
     return [*figures, _table(found, part)]
@@ -48,7 +50,7 @@ def _line(point: Plain, rate: float) -> tuple[tuple[float, float, str], ...]:
             f"{point['model']}: {formats.factor(ratio)} of the baseline at "
             f"{formats.significant(scale * rate)} spikes per neuron and step"
         )
-        if ratio > 0:
+        if 0 < ratio < math.inf:
             places.append((scale * rate, ratio, title))
     return tuple(places)
 
@@ -64,8 +66,8 @@ def _table(found: list[Plain], part: Plain) -> Table:
     )  # fmt: skip
     counts = part["counts"]
     measured = (
-        "Measured", formats.significant(counts.get("spike_rate")),
-        formats.significant(counts.get("spikes_per_synapse")), formats.factor(1.0), "",
+        "Measured", formats.significant(counts["spike_rate"]),
+        formats.significant(counts["spikes_per_synapse"]), formats.factor(1.0), "",
     )  # fmt: skip
     return Table(
         f"Break-even against {called(found[0]['against'])}",
@@ -73,7 +75,7 @@ def _table(found: list[Plain], part: Plain) -> Table:
          "Energy without any spike"),
         rows,
         measured,
-        _remarks(found, part.get("literature") or []),
+        _remarks(found, part["literature"]),
     )  # fmt: skip
 
 
@@ -101,9 +103,7 @@ def _range(line: Plain) -> str:
 
 def chip(part: Plain) -> list[Block]:
     """Whether a chip's published limits let the network in."""
-    fit = part.get("fit")
-    if not fit:
-        return []
+    fit = part["fit"]
     cores = f"{formats.count(fit['cores_used'])} of {formats.count(fit['cores_available'])} cores"
     word = "fits on one" if fit["fits"] else "does not fit on one"
     problems = " ".join(f"{text}." for text in fit.get("problems") or ())
@@ -128,7 +128,7 @@ def constants(part: Plain) -> list[Block]:
     """Every constant that prices rest on, once, with its source and the lists that use it."""
     users: dict[tuple[str, ...], list[str]] = {}
     for price in part["prices"]:
-        for constant in price.get("constants") or ():
+        for constant in price["constants"]:
             users.setdefault(_constant(constant), []).append(price["name"])
     if not users:
         return []

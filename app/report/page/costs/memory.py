@@ -27,12 +27,10 @@ def memory(parts: Mapping[str, Plain]) -> list[Block]:
     part = parts["energy"].get("memory")
     if part is None:
         return []
-    blocks: list[Block] = [Prose(_factors(part), "lead"), _figure(part)]
-    if part.get("model_bits") is not None:
-        blocks.append(_levels(part))
-    if part.get("layers"):
+    blocks: list[Block] = [Prose(_factors(part), "lead"), _figure(part), _levels(part)]
+    if part["layers"]:
         blocks.append(_layers(part["layers"]))
-    if part.get("states"):
+    if part["states"]:
         blocks.append(Fold("State of every layer", (_states(part),)))
     return blocks
 
@@ -52,12 +50,12 @@ def _factors(part: Plain) -> str:
 
 
 def _figure(part: Plain) -> Figure:
-    index = part.get("index_bits") or 0
+    index = part["index_bits"]
     values = part["storage_bits"] - index
     rows = [
         ("Dense float32", part["dense_fp32_bits"], 0),
-        ("Dense int8", part.get("dense_int8_bits"), 0),
-        ("Dense, same width", part.get("dense_bits"), 0),
+        ("Dense int8", part["dense_int8_bits"], 0),
+        ("Dense, same width", part["dense_bits"], 0),
         (f"Stored ({part['format']})", values, index),
     ]
     drawn = tuple(
@@ -78,13 +76,13 @@ def _figure(part: Plain) -> Figure:
 
 
 def _levels(part: Plain) -> Table:
-    smaller = part.get("smaller_than") or {}
+    smaller = part["smaller_than"]
     names = {"fp32": "Than float32", "int8": "Than int8", "same_bits": "Than the same width"}
     kept = {key: name for key, name in names.items() if key in smaller}
     rows = tuple(
         (
-            label, formats.size(part.get(bits)),
-            *(formats.factor(smaller[key].get(level)) for key in kept),
+            label, formats.size(part[bits]),
+            *(formats.factor(smaller[key][level]) for key in kept),
         )
         for level, bits, label in (
             ("weights", "storage_bits", "Weights, with their index"),
@@ -92,7 +90,7 @@ def _levels(part: Plain) -> Table:
             ("runtime", "runtime_bits", "Run-time: and state, spikes, input"),
         )
     )  # fmt: skip
-    width, proved = part.get("state_width"), part.get("runtime_bits_proved")
+    width, proved = part.get("state_width"), part["runtime_bits_proved"]
     note = "" if width is None else f"Sums of neurons are kept in {width} bits"
     if note and proved is not None:
         note += f"; with the proved widths the run-time takes {formats.size(proved)}"
