@@ -53,9 +53,8 @@ class Step(NamedTuple):
     logits: Tensor
 
     def __repr__(self) -> str:
-        sent = sum(int(spikes.count_nonzero()) for spikes in self.spikes.values())
-        layers = f"{len(self.spikes)} neuron layers"
-        return f"Step: {sent:,} neurons of {layers} fired, logits {brief(self.logits)}"
+        sent = {name: int(spikes.count_nonzero()) for name, spikes in self.spikes.items()}
+        return f"Step: neurons that fired: {brief(sent)}, logits {brief(self.logits)}"
 
 
 class Passing(nn.Module):

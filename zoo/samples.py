@@ -60,7 +60,7 @@ class Samples:
         try:
             return interval.clamped(self.x, slack)
         except InputError as error:
-            raise InputError(f"{self.name}: {error}") from error
+            raise error.under(self.name) from error
 
 
 def _first(mask: Tensor) -> tuple[int, ...]:

@@ -93,7 +93,7 @@ def to_snn(
     )
     conversion_settings(how)  # what is no setting is refused before anything is read
     shown = samples_of(images, keys=keys, most=CALIBRATION_SAMPLES, task=task)
-    found = model_of(model, shown.x.shape[1:], input_shape=input_shape, weights=weights)
+    found = model_of(_source(model), shown.x.shape[1:], input_shape=input_shape, weights=weights)
     _pass_on(found, _warn)
     found = ranged(found.behind(_several(mean), _several(std)), input_range, _warn)
     plain = mean is None and std is None and str(model).startswith("zoo:")
@@ -156,7 +156,7 @@ def prune(
     if data is not None:
         samples = samples_of(data, labels, name="data", keys=keys, task=task)
     shape = None if samples is None else samples.x.shape[1:]
-    found = model_of(model, shape, input_shape=input_shape, weights=weights)
+    found = model_of(_source(model), shape, input_shape=input_shape, weights=weights)
     _pass_on(found, _warn)
     found = found.behind(_several(mean), _several(std))
     if samples is not None or input_range is not None:
@@ -193,12 +193,16 @@ def inspect(
         If it is no model.
     """
     try:
-        found = model_of(model, input_shape=input_shape, weights=weights)
+        found = model_of(_source(model), input_shape=input_shape, weights=weights)
     except UnsupportedError as error:
         name = model if isinstance(model, str | Path) else type(model).__name__
         return inspect_failure(str(name), error)
     _pass_on(found, tell or _warn)
     return inspect_graph(found.name, found.graph)
+
+
+def _source(model: Any) -> Any:
+    return model.model if isinstance(model, Pruned) else model
 
 
 def _several(numbers: Numbers | None) -> Sequence[float] | None:

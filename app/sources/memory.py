@@ -213,8 +213,8 @@ def _chosen(batch: Mapping[str, Any], keys: Keys | None, where: Setting) -> tupl
         known = [str(key) for key in batch]
         example = (known[0], known[-1]) if known else _X[:2]
         raise InputError(
-            f"its batches have the keys {', '.join(known)}; which hold samples and labels?",
-            Repair("keys", example, "say so: {}"),
+            f"its batches have the keys {', '.join(known)}",
+            Repair("keys", example, "say which hold samples and labels: {}"),
             where=where,
         )
     return x, y

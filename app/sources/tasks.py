@@ -30,7 +30,7 @@ def task_with(graph: Graph, y: Tensor | None, where: str, said: str | None = Non
     try:
         task = task_of(shapes(graph)[last], y, sigmoid=_final_sigmoid(graph) is not None, said=said)
     except InputError as error:
-        raise InputError(f"{where}: {error}") from error
+        raise error.under(where) from error
     task.require(y, where)
     return task
 

@@ -80,7 +80,7 @@ def worst_case(
         try:
             cascade = _Cascade(target, x[rows], y[rows], Draws(draws.seeds[rows]), members)
         except InputError as error:
-            raise InputError(f"of the samples from {start} on, {error}") from error
+            raise error.under(f"of the samples from {start} on") from error
         done = len(parts) * len(members)
         parts.append(cascade.run(block, only_survivors, watch, (done, total)))
     return merge(parts)
@@ -300,13 +300,13 @@ class _Batch:
         except Stopped:
             returned = None
         except InputError as error:
-            raise InputError(f"{self._names()}: {error}") from error
+            raise error.under(self._names()) from error
         images, dropped = judged.images(returned), judged.dropped
         images = torch.where(wide(dropped, images), rows.x, images)
         try:
             self.threat.check(images, rows.x)
         except InputError as error:
-            raise InputError(f"{self._names()}: {error}") from error
+            raise error.under(self._names()) from error
         wrong = _quiet(self.target, images).argmax(1) != rows.y
         return images, wrong, dropped, judged.caught
 
