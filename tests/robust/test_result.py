@@ -27,7 +27,17 @@ GATES = GateSettings(
 SUBJECT = Subject("toy", "made:24", "ann", weights=48, nonzero=40, network="toy-1")
 KEYS = {
     *("model", "data", "n", "kind", "steps", "classes", "norm", "trained_eps", "seed", "sparsity"),
-    *("clean", "eps", "curves", "paths", "gates", "examples", "corruptions", "per_sample", "reproduce"),
+    *(
+        "clean",
+        "eps",
+        "curves",
+        "paths",
+        "gates",
+        "examples",
+        "corruptions",
+        "per_sample",
+        "reproduce",
+    ),
 }
 MEMBER_KEYS = {
     *("name", "path", "loss", "steps", "step_size", "restarts", "robust", "attacked", "broken"),
