@@ -15,8 +15,8 @@ from onnx import helper, numpy_helper
 from torch import Tensor
 
 from spikemorph.cli import main
-from spikemorph.cli.options import out as console
-from spikemorph.cli.options import progress_console
+from spikemorph.cli.output import out as console
+from spikemorph.cli.output import progress_console
 from spikemorph.convert import canonical, read_onnx
 from spikemorph.graph import Graph, Input, Node, run
 from spikemorph.graph.grid import Grid

@@ -3,9 +3,10 @@
 import re
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,8 +19,8 @@ from ..choices.attacks import ATTACKS
 from ..choices.settings import AttackChoice
 from ..measures.robustness import Where, attack_model, check_attack, eps_words
 from ..report.robust import gate_lines, robustness_lines, robustness_table
-from ..sources.subjects import open_subject
-from . import options
+from ..sources.subjects import Opened, open_subject
+from . import options, output
 from .meter import meter
 
 
@@ -71,7 +72,9 @@ def attack(
     input_shape: options.ShapeOption = None,
     weights: options.WeightsOption = None,
     task: options.TaskOption = None,
-    json_file: options.JsonOption = None,
+    json_file: output.JsonOption = None,
+    csv_file: output.CsvOption = None,
+    quiet: output.QuietOption = False,
     seed: Annotated[int, typer.Option("--seed", help="Of all draws.", min=0)] = 0,
     device: options.DeviceOption = "cpu",
 ) -> None:
@@ -89,39 +92,51 @@ def attack(
         raise InputError(f"{processes.world} processes share a folder: give it with --folder")
     if processes.rank:  # the first one alone says what was found
         choice = replace(choice, gate_samples=0, corruptions=False)
-    options.can_be_written(None, json_file, model, weights, data, undefended, *transfer or ())
+    options.can_be_written(
+        None, json_file, model, weights, data, undefended, *transfer or (), csv_file=csv_file
+    )
     opened = open_subject(
         model, input_shape=options.shape(input_shape), weights=weights,
         normalisation=options.normalisation(mean, std),
-        input_range=options.input_range(input_range), device=where, tell=options.tell,
+        input_range=options.input_range(input_range), device=where, tell=output.tell,
     )  # fmt: skip
     sources = [open_subject(name, device=where) for name in transfer or ()]
-    others = Companions(
-        None if undefended is None else open_subject(undefended, device=where).target,
-        tuple(source.target for source in sources),
-        other_steps=opened.other_steps,
-        trained=opened.trained,
-    )
+    calm = None if undefended is None else open_subject(undefended, device=where)
     found = options.read_data(data, samples, task, opened.entry)
     place = folder or _own_folder(model)
     with meter() as watch:
         result = attack_model(
-            opened, found, choice, seed, companions=others, sources=sources,
-            where=Where(place, processes, options.tell, block, folder is not None, watch),
+            opened, found, choice, seed, sources=sources,
+            companions=_others(opened, sources, calm),
+            where=Where(place, processes, output.tell, block, folder is not None, watch),
             command=shlex.join(["spikemorph", *sys.argv[1:]]),
         ).to_dict()  # fmt: skip
     if processes.rank:
         return
-    options.write_json(json_file, result)
-    options.show(robustness_table(result))
-    options.say(eps_words(choice, opened.entry), *robustness_lines(result), *gate_lines(result))
+    output.write_json(json_file, result)
+    output.write_csv(csv_file, _by_attack(result))
+    output.show(robustness_table(result))
+    output.say(eps_words(choice, opened.entry), *robustness_lines(result), *gate_lines(result))
+
+
+def _others(opened: Opened, sources: Sequence[Opened], undefended: Opened | None) -> Companions:
+    """The networks that gates compare with."""
+    return Companions(
+        None if undefended is None else undefended.target,
+        tuple(source.target for source in sources),
+        other_steps=opened.other_steps,
+        trained=opened.trained,
+    )
 
 
 def _own_folder(model: str) -> Path:
     """Where blocks of an attack on what the user calls so are kept until all is done; says it."""
     name = re.sub(r"[^\w.-]+", "-", Path(model).stem)
     folder = Path("runs") / f"attack-{name}"
-    options.tell(
-        f"finished blocks are kept in {folder}; if stopped, the same command goes on there"
-    )
+    output.tell(f"finished blocks are kept in {folder}; if stopped, the same command goes on there")
     return folder
+
+
+def _by_attack(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for every attack at every eps."""
+    return [{"eps": row["eps"], **one} for row in result["eps"] for one in row["attacks"]]

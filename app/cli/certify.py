@@ -10,8 +10,8 @@ from ..measures.evaluation import measure
 from ..report import certificate_table, plain_certificate
 from ..sources import sampling
 from ..sources.models import certified
-from . import options
-from .options import out as console
+from . import options, output
+from .output import out as console
 
 
 def certify_network(
@@ -24,7 +24,9 @@ def certify_network(
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, dense or reference")] = "auto",
     task: options.TaskOption = None,
-    json_file: options.JsonOption = None,
+    json_file: output.JsonOption = None,
+    csv_file: output.CsvOption = None,
+    quiet: output.QuietOption = False,
     seed: options.SeedOption = 0,
     device: options.DeviceOption = "cpu",
 ) -> None:
@@ -32,22 +34,23 @@ def certify_network(
     where = options.device(device)
     plain = Path(str(network).removeprefix("zoo:"))
     out = out or plain.with_suffix(".certificate.json")
-    for file in (out, json_file):
-        options.can_be_written(None, file, network, data)
+    options.can_be_written(None, json_file, network, data, csv_file=csv_file)
+    options.can_be_written(None, out, network, data)
     spiking, certificate, _ = certified(network)
     result = certificate.to_dict()
     differing = None
     if data is not None:
         steps = certificate.steps_used or 32
         x = sampling.fitting(options.read_data(data, task=task, entry=spiking.entry), spiking.graph)
-        with options.progress(len(x), "comparing") as watch:
+        with output.progress(len(x), "comparing") as watch:
             found = measure(spiking, by_name.engine(engine, spiking, where, steps), x, steps, watch)
         differing = found.mismatches(steps)
         result |= {"data": data, "n": len(x), "mismatching_logits": differing}
-    options.write_json(out, result)
-    options.write_json(json_file, result)
-    options.show(certificate_table(certificate))
-    options.say(*plain_certificate(certificate))
+    output.write_json(out, result)
+    output.write_json(json_file, result)
+    output.write_csv(csv_file, result["layers"])
+    output.show(certificate_table(certificate))
+    output.say(*plain_certificate(certificate))
     if differing is not None:
         console.print(f"{differing} mismatching logits of {found.counts * len(x)} on {data}")
     if certificate.level is None:

@@ -9,7 +9,7 @@ from ..choices import by_name
 from ..measures.comparison import compare_networks
 from ..report.costs import comparison_table, cost_lines, price_table
 from ..sources.models import network_file
-from . import options
+from . import options, output
 from .energy import DenseOption, ModelsOption, NoSeedOption, SamplesOption
 
 
@@ -22,22 +22,25 @@ def compare(
     samples: SamplesOption = 100,
     models: ModelsOption = "all",
     task: options.TaskOption = None,
-    json_file: options.JsonOption = None,
+    json_file: output.JsonOption = None,
+    csv_file: output.CsvOption = None,
+    quiet: output.QuietOption = False,
     seed: NoSeedOption = 0,
     device: options.DeviceOption = "cpu",
 ) -> None:
     """Accuracy, spikes, operations, energy under every price list, memory; the verdict in a word."""
     where, lists = options.device(device), by_name.price_lists(models)
-    options.can_be_written(None, json_file, *networks, data, dense)
+    options.can_be_written(None, json_file, *networks, data, dense, csv_file=csv_file)
     found = options.read_data(data, task=task)
-    with options.progress(len(networks) * len(found), "measuring") as watch:
+    with output.progress(len(networks) * len(found), "measuring") as watch:
         result, costs = compare_networks(
             [network_file(n) for n in networks], found,
             dense=None if dense is None else network_file(dense), samples=samples,
             price_lists=lists, device=where, watch=watch,
         )  # fmt: skip
-    options.write_json(json_file, result.to_dict())
+    output.write_json(json_file, result.to_dict())
+    output.write_csv(csv_file, result.to_dict()["networks"])
     for cost in costs:
-        options.show(price_table(cost))
-        options.say(*cost_lines(cost), "")
-    options.show(comparison_table(result))
+        output.show(price_table(cost))
+        output.say(*cost_lines(cost), "")
+    output.show(comparison_table(result))

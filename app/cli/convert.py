@@ -13,7 +13,7 @@ from ..measures.diagnosis import diagnose, warnings
 from ..report import curve_table, plain_certificate, summary_lines
 from ..sources import sampling
 from ..sources.tasks import task_for
-from . import options
+from . import options, output
 from .running import evaluated
 from .wording import worded
 
@@ -49,7 +49,9 @@ def convert(
     std: options.StdOption = None,
     input_shape: options.ShapeOption = None,
     weights: options.WeightsOption = None,
-    json_file: options.JsonOption = None,
+    json_file: output.JsonOption = None,
+    csv_file: output.CsvOption = None,
+    quiet: output.QuietOption = False,
     seed: options.SeedOption = 0,
     device: options.DeviceOption = "cpu",
 ) -> None:
@@ -58,7 +60,7 @@ def convert(
         levels, weight_bits, neuron, schedule, coding, calibrator, input_bits, bias_correction
     )
     settings, where = conversion_settings(how)["quantisation"], options.device(device)
-    options.can_be_written(out, json_file, model, weights, data, calibration)
+    options.can_be_written(out, json_file, model, weights, data, calibration, csv_file=csv_file)
     found = options.load(model, input_shape, weights, mean, std)
     found, granted = options.declared(found, input_range)
     pair = sampling.split_data(data, calibration, seed, options.reader(task, found.entry))
@@ -75,11 +77,12 @@ def convert(
         diagnosis = diagnose(made.float_graph, made.quantised, settings, asked, shown.y)
     said = [worded(w) for w in warnings(measured, diagnosis, len(shown), asked.classes)]
     told = {"diagnosis": None if diagnosis is None else diagnosis.to_dict(), "warnings": said}
-    options.write_json(json_file, measured.to_dict() | told)
-    options.show(curve_table(measured))
+    output.write_json(json_file, measured.to_dict() | told)
+    output.write_csv(csv_file, measured.to_dict()["curve"])
+    output.show(curve_table(measured))
     source = f"calibrated on {len(shown)} samples of {shown.name}"
     if shown.name == pair.test.name:
         source += f", tested on {len(pair.test)} others"
-    options.say(source, *summary_lines(measured), *plain_certificate(snn.certificate))
-    options.say(*granted, f"saved {out}")
-    options.warn(*said)
+    output.say(source, *summary_lines(measured), *plain_certificate(snn.certificate))
+    output.say(*granted, f"saved {out}")
+    output.warn(*said)

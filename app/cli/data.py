@@ -7,14 +7,14 @@ from rich.table import Column, Table
 
 from spikemorph.zoo import data_catalogue, fetch_data
 
-from . import options
-from .options import out as console
+from . import output
+from .output import out as console
 
 program = typer.Typer(help="Data sets: list them, fetch them.")
 
 
 @program.command("list")
-def list_data(json_file: options.JsonOption = None) -> None:
+def list_data(json_file: output.JsonOption = None, csv_file: output.CsvOption = None) -> None:
     """The data sets, their sizes and licences."""
     rows = [
         {
@@ -27,7 +27,8 @@ def list_data(json_file: options.JsonOption = None) -> None:
         }
         for entry in data_catalogue()
     ]
-    options.write_json(json_file, rows)
+    output.write_json(json_file, rows)
+    output.write_csv(csv_file, rows)
     table = Table(Column("name", no_wrap=True), "what", "shape", "splits", "licence")
     for entry in data_catalogue():
         splits = ", ".join(f"{name} {split.count}" for name, split in entry.splits.items())
@@ -37,9 +38,12 @@ def list_data(json_file: options.JsonOption = None) -> None:
 
 
 @program.command("fetch")
-def fetch(name: Annotated[str, typer.Argument(help="A name that `data list` shows.")]) -> None:
+def fetch(
+    name: Annotated[str, typer.Argument(help="A name that `data list` shows.")],
+    quiet: output.QuietOption = False,
+) -> None:
     """Fetch a data set, verify its checksum, keep it in the cache."""
-    with options.waiting() as say_what:
+    with output.waiting() as say_what:
         folder = fetch_data(name, tell=say_what)
     where = "comes with the installation" if folder is None else f"is in {folder}"
-    options.say(f"{name} {where}")
+    output.say(f"{name} {where}")

@@ -18,7 +18,7 @@ from ..report.costs import comparison_table
 from ..report.robust import robust_networks_table
 from ..sources import sampling
 from ..sources.models import load_graph
-from . import options
+from . import options, output
 from .running import evaluated
 
 MODEL, DATA = "zoo:digits_cnn", "digits:test"
@@ -42,7 +42,8 @@ RECIPE = {
 
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for what it makes.")] = Path("demo"),
-    json_file: options.JsonOption = None,
+    json_file: output.JsonOption = None,
+    quiet: output.QuietOption = False,
     seed: options.SeedOption = 0,
     device: options.DeviceOption = "cpu",
 ) -> None:
@@ -55,26 +56,26 @@ def demo(
     options.made_folder(out)
     saved = out / f"{model.name}.safetensors"
     snn.save(saved)
-    options.write_json(out / "evaluation.json", measured.to_dict())
-    options.write_json(json_file, measured.to_dict())
-    options.show(certificate_table(snn.certificate))
-    options.say(*summary_lines(measured), f"saved {saved}")
-    options.show(curve_table(measured))
-    options.say(*plain_certificate(snn.certificate), "")
+    output.write_json(out / "evaluation.json", measured.to_dict())
+    output.write_json(json_file, measured.to_dict())
+    output.show(certificate_table(snn.certificate))
+    output.say(*summary_lines(measured), f"saved {saved}")
+    output.show(curve_table(measured))
+    output.say(*plain_certificate(snn.certificate), "")
     _sparse(out, seed)
 
 
 def _sparse(out: Path, seed: int) -> None:
     """Prune the same network to a tenth of its weights, and report on it."""
     recipe = recipe_of({**RECIPE, "seed": seed}, "the demo's recipe")
-    options.say("now with a tenth of the weights, trained for a few seconds:")
+    output.say("now with a tenth of the weights, trained for a few seconds:")
     words = ["spikemorph", "demo", "--out", str(out), *(["--seed", str(seed)] if seed else [])]
     result = run_recipe(recipe, out, shlex.join(words), read=options.read_data)
     _, certificate, _ = load_certified(out / "sparse" / "network.safetensors")
-    options.show(comparison_table(result))
-    options.show(robust_networks_table(json.loads((out / ROBUST).read_text())))
+    output.show(comparison_table(result))
+    output.show(robust_networks_table(json.loads((out / ROBUST).read_text())))
     band = json.loads((out / "sparse" / "energy.json").read_text())["band"]
-    options.say(
+    output.say(
         *plain_certificate(certificate)[:2],
         "Energy of the sparse SNN against the quantised ANN with the same mask, skipping zeros: "
         f"{band['verdict']} ({band['min']:.2f}x to {band['max']:.2f}x).",

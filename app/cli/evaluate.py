@@ -17,7 +17,7 @@ from ..sources import sampling
 from ..sources.models import network_file
 from ..sources.tasks import task_for
 from ..training.through_time import measure_in_time, open_in_time
-from . import options
+from . import options, output
 from .options import parsed_steps
 
 
@@ -39,17 +39,20 @@ def evaluate_network(
         typer.Option("--model", help="The float model, to measure it too; known for zoo:NAME."),
     ] = None,
     task: options.TaskOption = None,
-    json_file: options.JsonOption = None,
+    json_file: output.JsonOption = None,
+    csv_file: output.CsvOption = None,
+    quiet: output.QuietOption = False,
     seed: options.SeedOption = 0,
     device: options.DeviceOption = "cpu",
 ) -> None:
     """Run a saved network and compare it, at every step, with the integer pass."""
     where, rule, wanted = options.device(device), by_name.exit_rule(exit_), parsed_steps(steps)
-    options.can_be_written(None, json_file, network, data, calibration, model)
+    options.can_be_written(None, json_file, network, data, calibration, model, csv_file=csv_file)
     path = network_file(network)
     if path.suffix == ".safetensors" and (timed := open_in_time(path)) is not None:
-        given = {"--exit": rule, "--calibration": calibration, "--model": model}
+        given: dict[str, object] = {"--exit": rule, "--calibration": calibration, "--model": model}
         given["--engine"] = None if engine == "auto" else engine
+        given["--csv"] = csv_file
         _refuse_of_converted(network, given)
         _in_time(
             network,
@@ -65,14 +68,15 @@ def evaluate_network(
     if calibration is not None:
         sampling.refuse_test_data(calibration)
         held = options.read_data(calibration, entry=snn.network.entry)
-    with options.progress(len(samples), "evaluating") as watch:
+    with output.progress(len(samples), "evaluating") as watch:
         result = snn.evaluate(
             samples, steps=wanted, engine=engine, exit_rule=exit_, calibration=held, float_model=model,
             seed=seed, device=where, watch=watch,
         )  # fmt: skip
-    options.write_json(json_file, result.to_dict())
-    options.show(curve_table(result))
-    options.say(*summary_lines(result), *plain_certificate(result.certificate))
+    output.write_json(json_file, result.to_dict())
+    output.write_csv(csv_file, result.to_dict()["curve"])
+    output.show(curve_table(result))
+    output.say(*summary_lines(result), *plain_certificate(result.certificate))
 
 
 def _refuse_of_converted(network: Path, given: Mapping[str, object]) -> None:
@@ -99,7 +103,7 @@ def _in_time(
     x, task = sampling.fitting(samples, folded.graph), task_for(folded.graph, samples)
     found = measure_in_time(folded, x, samples.y, 0, steps=chosen, task=task)
     name = str(notes.get("model", network.stem))
-    options.write_json(json_file, {"model": name, "data": samples.name, **found})
-    options.say(f"{name} (trained through time) on {samples.name}, {found['n']} samples")
-    options.show(in_time_table(found))
-    options.say(*in_time_lines(found))
+    output.write_json(json_file, {"model": name, "data": samples.name, **found})
+    output.say(f"{name} (trained through time) on {samples.name}, {found['n']} samples")
+    output.show(in_time_table(found))
+    output.say(*in_time_lines(found))

@@ -29,7 +29,7 @@ from ..training.prune import right, unit_of
 from ..training.quantisation_aware import train_converted
 from ..training.settings import lesson_of
 from ..training.through_time import train_in_time
-from . import options, training
+from . import options, output, training
 
 FLOAT = "float"
 _QUANTISED, _TIMED = "Road quantisation-aware", "Road through-time"
@@ -103,7 +103,8 @@ def finetune(
     input_shape: options.ShapeOption = None,
     weights: options.WeightsOption = None,
     task: options.TaskOption = None,
-    json_file: options.JsonOption = None,
+    json_file: output.JsonOption = None,
+    quiet: output.QuietOption = False,
     seed: training.Seed = 0,
     device: options.DeviceOption = "cpu",
 ) -> None:
@@ -140,9 +141,9 @@ def finetune(
         result, lines = _on_floats(job, seed)
     if options.is_follower():
         return
-    options.write_json(json_file, {"road": road, **result})
+    output.write_json(json_file, {"road": road, **result})
     options.clean_up(checkpoint)
-    options.say(*lines, *granted, f"saved {out}")
+    output.say(*lines, *granted, f"saved {out}")
 
 
 def _refuse_of_other_roads(context: typer.Context, road: str) -> None:

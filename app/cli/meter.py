@@ -8,7 +8,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from ..measures.robustness import Progress
-from .options import progress_console, tell
+from .output import progress_console, tell
 
 _SELDOM = 30.0  # seconds between lines where there is no terminal
 _SURE = 5.0  # seconds of work before what is left is told

@@ -1,25 +1,16 @@
 """Options that several commands share, and how their text becomes values."""
 
 import glob
-import json
 import math
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
-from rich.measure import Measurement
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from spikemorph.graph import Input, InputError
-from spikemorph.graph.errors import Message
-from spikemorph.graph.saving import write_bytes
 from spikemorph.train.checkpoint import load_checkpoint
 from spikemorph.train.loop import EpochRecord
 from spikemorph.train.processes import Processes
@@ -27,19 +18,9 @@ from spikemorph.zoo import Samples, load_data
 
 from ..sources.models import Model, load_graph, ranged
 from ..sources.sampling import refuse_unfit
+from .output import STANDARD, tell, waiting
 from .wording import worded
 
-
-def _named(path: Path | None) -> Path | None:
-    if path == Path("-"):
-        raise typer.BadParameter("give the name of a file; tables go to standard output")
-    return path
-
-
-JsonOption = Annotated[
-    Path | None,
-    typer.Option("--json", help="Also write the result as JSON.", metavar="FILE", callback=_named),
-]
 SeedOption = Annotated[
     int,
     typer.Option("--seed", help="Which calibration samples are drawn.", min=0, max=2**63 - 1),
@@ -68,37 +49,6 @@ RangeOption = Annotated[
         "--input-range", help="low,high: what bytes 0..255 become; 0,1 where a model knows none."
     ),
 ]
-
-_WIDE = 500  # columns: more than any table needs
-
-out = Console()
-progress_console = Console(stderr=True)
-
-
-def warn(*lines: str) -> None:
-    """Print warnings on standard error, each on a line of its own."""
-    for line in lines:
-        progress_console.print(f"warning: {line}", highlight=False, markup=False, soft_wrap=True)
-
-
-def say(*lines: str) -> None:
-    """Print sentences as they are, each on a line of its own however long."""
-    for line in lines:
-        out.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def show(table: Table) -> None:
-    """Print a table; one that needs more than the terminal has is not cut: its lines run over."""
-    wide = out.options.update(width=_WIDE, max_width=_WIDE)
-    needed = Measurement.get(out, wide, table)
-    whole = all(column.no_wrap for column in table.columns)
-    before = out.width
-    spare = len(table.columns)  # what is measured as the least still cuts a column by one
-    out.width = max(before, needed.maximum if whole else needed.minimum + spare)
-    try:
-        out.print(table, crop=False)
-    finally:
-        out.width = before
 
 
 def numbers(text: str, option: str) -> tuple[float, ...]:
@@ -187,18 +137,17 @@ def device(name: str) -> torch.device:
     return found
 
 
-def write_json(path: Path | None, result: Any) -> None:
-    """Write a result as JSON, whole or not at all."""
-    if path is not None:
-        write_bytes(path, (json.dumps(result, indent=2) + "\n").encode())
-
-
-def can_be_written(network: Path | None, json_file: Path | None, *reads: str | Path | None) -> None:
+def can_be_written(
+    network: Path | None,
+    json_file: Path | None,
+    *reads: str | Path | None,
+    csv_file: Path | None = None,
+) -> None:
     """Refuse a place for results before a training, not after it.
 
     Parameters
     ----------
-    network, json_file : Path or None
+    network, json_file, csv_file : Path or None
         Where the network goes, and the result.
     reads : str or Path or None
         What the command reads, as the user calls it: results never replace it.
@@ -208,8 +157,10 @@ def can_be_written(network: Path | None, json_file: Path | None, *reads: str | P
     InputError
         Naming the file that is a folder, or has none, or is read, or is not called as networks are.
     """
-    for option, file in (("--out", network), ("--json", json_file)):
-        if file is None:
+    if json_file == csv_file == STANDARD:
+        raise InputError("--json - and --csv -: one alone goes to standard output; name a file")
+    for option, file in (("--out", network), ("--json", json_file), ("--csv", csv_file)):
+        if file is None or file == STANDARD:
             continue
         if file.is_dir() or not file.parent.is_dir():
             kind = "is a folder" if file.is_dir() else f"{file.parent} is no folder"
@@ -260,11 +211,6 @@ def clean_up(checkpoint: Path | None) -> None:
         leftover.unlink()
 
 
-def tell(said: str | Message) -> None:
-    """Progress, beside the output."""
-    progress_console.print(worded(said), highlight=False, markup=False)
-
-
 def is_follower() -> bool:
     """Whether another process of this training says and saves what came out."""
     return Processes.from_environment().rank > 0
@@ -293,33 +239,6 @@ def read_data(
 def reader(task: str | None, entry: Input) -> Callable[[str], Samples]:
     """Reads samples for a network; what their labels mean the user says."""
     return lambda spec: read_data(spec, task=task, entry=entry)
-
-
-@contextmanager
-def waiting() -> Iterator[Callable[[str], None]]:
-    """A line on the error stream, if that is a terminal, that goes when it is over; yields its pen."""
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        console=progress_console, transient=True, disable=not sys.stderr.isatty(),
-    ) as shown:  # fmt: skip
-        task = shown.add_task("", total=None)
-        yield lambda line: shown.update(task, description=line)
-
-
-@contextmanager
-def progress(total: int, text: str) -> Iterator[Any]:
-    """A progress bar on the error stream, if that is a terminal; yields what to call with a count."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(
-        *columns, console=progress_console, transient=True, disable=not sys.stderr.isatty()
-    ) as bar:
-        task = bar.add_task(text, total=total)
-        yield lambda count: bar.advance(task, count)
 
 
 def parsed_steps(text: str) -> list[int] | None:

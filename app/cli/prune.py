@@ -13,7 +13,7 @@ from ..front.pruned import prune_samples
 from ..report import prune_lines, sparsity_table
 from ..sources import sampling
 from ..training.extra import extra_of
-from . import options, training
+from . import options, output, training
 
 OutOption = Annotated[Path, typer.Option("--out", help="Where to save the pruned model.")]
 
@@ -59,14 +59,18 @@ def prune(
     input_shape: options.ShapeOption = None,
     weights: options.WeightsOption = None,
     task: options.TaskOption = None,
-    json_file: options.JsonOption = None,
+    json_file: output.JsonOption = None,
+    csv_file: output.CsvOption = None,
+    quiet: output.QuietOption = False,
     seed: training.Seed = 0,
     device: options.DeviceOption = "cpu",
 ) -> None:
     """Mask weights and fine-tune under the mask; print the sparsity of every layer."""
     where = options.device(device)
     by_name.method(method), by_name.allocation(allocation)  # refused before anything is read
-    options.can_be_written(out, json_file, model, weights, data, teacher, extra, labeller)
+    options.can_be_written(
+        out, json_file, model, weights, data, teacher, extra, labeller, csv_file=csv_file
+    )
     sampling.refuse_test_data(data, extra)
     found = options.load(model, input_shape, weights, mean, std)
     granted: list[str] = []
@@ -89,8 +93,9 @@ def prune(
     if options.is_follower():
         return
     pruned.save(out)
-    options.write_json(json_file, pruned.result.to_dict())
+    output.write_json(json_file, pruned.result.to_dict())
+    output.write_csv(csv_file, pruned.result.to_dict()["layers"])
     options.clean_up(checkpoint)
-    options.show(sparsity_table(pruned.result))
+    output.show(sparsity_table(pruned.result))
     untrained = [] if train else ["not trained after pruning: give training data with --data"]
-    options.say(*prune_lines(pruned.result), *untrained, *granted, f"saved {out}")
+    output.say(*prune_lines(pruned.result), *untrained, *granted, f"saved {out}")

@@ -9,7 +9,7 @@ from ..report.formats import plural
 from ..report.html import missing_parts, write_report
 from ..report.index import networks_in, write_run
 from ..report.record import holds_parts, read_run
-from . import options
+from . import output
 
 
 def report(
@@ -26,7 +26,7 @@ def report(
     """
     networks = networks_in(run)
     if networks and out is None:
-        options.say(f"saved {write_run(run, networks)}: {plural(len(networks), 'network')}")
+        output.say(f"saved {write_run(run, networks)}: {plural(len(networks), 'network')}")
         if not holds_parts(run):
             return
     found = read_run(run)
@@ -35,5 +35,5 @@ def report(
     write_report(found, path)
     missing = missing_parts(found)
     if missing:
-        options.say(f"not in this run: {', '.join(missing)}; the page says how to make them")
-    options.say(f"saved {path}")
+        output.say(f"not in this run: {', '.join(missing)}; the page says how to make them")
+    output.say(f"saved {path}")

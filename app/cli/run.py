@@ -14,7 +14,7 @@ from ..recipes.pipeline import ROBUST, run_recipe
 from ..recipes.recipe import read_recipe, with_seed
 from ..report.costs import comparison_table
 from ..report.robust import robust_networks_table
-from . import options
+from . import options, output
 from .meter import meter
 from .wording import in_keys
 
@@ -24,12 +24,14 @@ def run(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for the run; default runs/NAME.")
     ] = None,
-    json_file: options.JsonOption = None,
+    json_file: output.JsonOption = None,
+    csv_file: output.CsvOption = None,
+    quiet: output.QuietOption = False,
     seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.", min=0)] = None,
     device: options.DeviceOption = "cpu",
 ) -> None:
     """Prune, train, convert, prove, measure, price, report; goes on where a stopped run ended."""
-    options.can_be_written(None, json_file, recipe)
+    options.can_be_written(None, json_file, recipe, csv_file=csv_file)
     if (world := Processes.from_environment().world) > 1:
         raise InputError(
             f"run is one process, not {world}: share trainings (prune, finetune) and evaluations "
@@ -46,14 +48,15 @@ def run(
     with in_keys(), meter() as watch:
         result = run_recipe(
             found, folder, shlex.join(words), read=options.read_data, device=where,
-            tell=options.tell, watch=watch,
+            tell=output.tell, watch=watch,
         )  # fmt: skip
     plain = result.to_dict()
-    options.show(comparison_table(result))
+    output.show(comparison_table(result))
     if found.attack is not None:
         plain["robust"] = json.loads((folder / ROBUST).read_text())
-        options.show(robust_networks_table(plain["robust"]))
-    options.write_json(json_file, plain)
+        output.show(robust_networks_table(plain["robust"]))
+    output.write_json(json_file, plain)
+    output.write_csv(csv_file, plain["networks"])
     for network in result.networks:
-        options.say(f"saved {folder / network.name / 'report.html'}")
-    options.say(f"saved {folder / 'index.html'}")
+        output.say(f"saved {folder / network.name / 'report.html'}")
+    output.say(f"saved {folder / 'index.html'}")

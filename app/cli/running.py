@@ -6,10 +6,10 @@ from spikemorph.zoo import Samples
 
 from ..front.snn import SNN
 from ..measures.results import EvaluationResult
-from . import options
+from . import output
 
 
 def evaluated(snn: SNN, test: Samples, where: torch.device) -> EvaluationResult:
     """Accuracy over the steps that the certificate asks for, the float network's beside it."""
-    with options.progress(len(test), "evaluating") as watch:
+    with output.progress(len(test), "evaluating") as watch:
         return snn.evaluate(test, device=where, watch=watch)

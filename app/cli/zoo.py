@@ -10,18 +10,20 @@ from spikemorph.zoo import load_model_card, model_catalogue
 from spikemorph.zoo.derived import made_card, made_names
 
 from ..sources.models import FETCHED, known_in_zoo
-from . import options
-from .options import out as console
+from . import output
+from .output import out as console
 
 program = typer.Typer(help="Networks: list them, show one's card.")
 
 
 @program.command("list")
-def list_models(json_file: options.JsonOption = None) -> None:
+def list_models(json_file: output.JsonOption = None, csv_file: output.CsvOption = None) -> None:
     """The shipped networks."""
     cards = model_catalogue()
     made_cards = [made_card(name).to_dict() for name in made_names()]
-    options.write_json(json_file, [*(card.to_dict() for card in cards), *made_cards])
+    rows = [*(card.to_dict() for card in cards), *made_cards]
+    output.write_json(json_file, rows)
+    output.write_csv(csv_file, rows)
     table = Table(box=SIMPLE_HEAD, caption="zoo show NAME prints the card")
     for heading in ("name", "data", "weights", "test %"):
         right = heading in ("weights", "test %")
@@ -39,7 +41,8 @@ def list_models(json_file: options.JsonOption = None) -> None:
 @program.command("show")
 def show(
     name: Annotated[str, typer.Argument(help="A name that `zoo list` shows.")],
-    json_file: options.JsonOption = None,
+    json_file: output.JsonOption = None,
+    quiet: output.QuietOption = False,
 ) -> None:
     """One network's card: data, training command, accuracy, licence."""
     plain = known_in_zoo(name.removeprefix("zoo:"))
@@ -48,7 +51,7 @@ def show(
     else:
         found = made_card(plain) if plain in made_names() else load_model_card(plain)
         card = found.to_dict()
-    options.write_json(json_file, card)
+    output.write_json(json_file, card)
     table = Table(show_header=False)
     for key, value in card.items():
         table.add_row(key, str(value))

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from spikemorph.graph import InputError
 from spikemorph.graph.errors import Repair
 from spikemorph.graph.saving import read_header, write_bytes
-from spikemorph.zoo import load_data
+from spikemorph.zoo import Samples, load_data
 
 from ..choices.settings import IN_TIME, TRAIN
 from ..measures.comparison import Compared, Comparison, compared, in_time_row, side_by_side
@@ -60,12 +60,7 @@ def run_recipe(
         If a file of an earlier run is damaged.
     """
     model = _model(recipe, tell)
-    with _of_recipe(recipe):
-        refuse_test_data(recipe.data.train, recipe.data.extra)
-        refuse_unfit(model.entry, recipe.data.train, recipe.data.test, recipe.data.extra)
-    train, test = (
-        replace(read(name), task=recipe.data.task) for name in (recipe.data.train, recipe.data.test)
-    )
+    train, test = _samples(recipe, model, read)
     extra = extra_of(recipe.data.extra, recipe.data.extra_share, recipe.data.labeller, read, train)
     hashes = origins(recipe, model, train, test, extra)
     first = Bench(
@@ -94,13 +89,7 @@ def _finished(
     rows = [_row(bench) for bench in benches.values()]
     shown = min(recipe.measure.spiking or len(test), len(test))
     result = side_by_side(test.name, rows, shown)
-    if recipe.attack is not None:
-        attacked = filter(is_attacked, benches.values())
-        names = ("robustness", "robustness_ann")
-        robust = [table_row(bench, *_parts(bench.folder, *names)) for bench in attacked]
-        _write(out / ROBUST, {"data": test.name, "networks": robust})
-    else:
-        (out / ROBUST).unlink(missing_ok=True)
+    _attacked(recipe, benches.values(), out, test.name)
     reports = [_report(bench, result, command, hashes) for bench in benches.values()]
     _write(out / "comparison.json", result.to_dict())
     write_index(out, recipe.name, tuple(map(Network, benches, reports)))
@@ -117,6 +106,25 @@ def _model(recipe: Recipe, tell: Tell = lambda _: None) -> Model:
     with _of_recipe(recipe):
         model = model.behind(recipe.mean or None, recipe.std or None)
         return ranged(model, recipe.input_range or None, lambda said: tell(str(said)))
+
+
+def _attacked(recipe: Recipe, benches: Iterable[Bench], out: Path, data: str) -> None:
+    """All networks under attack, side by side; nothing of an earlier run, where there are no attacks."""
+    if recipe.attack is None:
+        (out / ROBUST).unlink(missing_ok=True)
+        return
+    names = ("robustness", "robustness_ann")
+    robust = [table_row(b, *_parts(b.folder, *names)) for b in benches if is_attacked(b)]
+    _write(out / ROBUST, {"data": data, "networks": robust})
+
+
+def _samples(recipe: Recipe, model: Model, read: Read) -> list[Samples]:
+    """To learn from and to test on; what cannot be used is refused before it is fetched."""
+    data = recipe.data
+    with _of_recipe(recipe):
+        refuse_test_data(data.train, data.extra)
+        refuse_unfit(model.entry, data.train, data.test, data.extra)
+    return [replace(read(name), task=data.task) for name in (data.train, data.test)]
 
 
 @contextmanager

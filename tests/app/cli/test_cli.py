@@ -13,7 +13,7 @@ from helpers import refused
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from spikemorph.cli.options import out as console
+from spikemorph.cli.output import out as console
 from spikemorph.zoo import build_model, load_model_card
 
 Run = Callable[..., tuple[int, str, str]]

@@ -12,7 +12,7 @@ from helpers import refused
 from torch import nn
 
 from spikemorph.cli import demo
-from spikemorph.cli.options import progress_console
+from spikemorph.cli.output import progress_console
 
 Run = Callable[..., tuple[int, str, str]]
 
