@@ -14,7 +14,8 @@ import torch
 import typer
 from torch import Tensor
 
-from spikemorph import convert_graph, evaluate, load_graph
+from spikemorph import convert_graph, load_graph
+from spikemorph.measures.evaluation import evaluate
 from spikemorph.choices import by_name
 from spikemorph.convert import certify
 from spikemorph.energy import estimate_energy
