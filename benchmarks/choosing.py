@@ -15,15 +15,15 @@ import typer
 from torch import Tensor
 
 from spikemorph import convert_graph, load_graph
-from spikemorph.measures.evaluation import evaluate
 from spikemorph.choices import by_name
 from spikemorph.convert import certify
 from spikemorph.energy import estimate_energy
 from spikemorph.graph import run
 from spikemorph.graph.grid import Grid
+from spikemorph.layers.integer_pass import IntegerPass
+from spikemorph.measures.evaluation import evaluate
 from spikemorph.quant import MSE, Max, Percentile, Quantisation
 from spikemorph.quant.calibrators import Calibrator
-from spikemorph.spiking.integer_pass import IntegerPass
 from spikemorph.zoo import load_data
 
 SPIKES, SYNOPS = 200, 20  # test images that the spikes are run on, and operations counted on
