@@ -8,6 +8,7 @@ strictly, its pickle may name only what makes dense tensors, and torch sees a co
 import io
 import pickletools
 import re
+import warnings
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -128,14 +129,21 @@ def _require_plain(path: Path, found: Mapping[str, bytes]) -> None:
     if len(pickled) > _LONGEST:
         raise InputError(f"{path}: holds more than tensors and their names; {_SAFER}")
     try:
-        for number, (code, value, _) in enumerate(pickletools.genops(io.BytesIO(pickled))):
-            made = code.name != "GLOBAL" or _MADE.fullmatch(str(value))
-            if number == 1 and not made:  # the first thing after the protocol's number
-                raise InputError(f"{path}: {_WHOLE}{_INSTEAD}")
-            if code.name in _CALLS or not made:
-                called = value if code.name == "GLOBAL" else code.name
-                raise InputError(
-                    f"{path}: not a plain state dict: it names {str(called)[:60]!r}; {_SAFER}"
-                )
+        with warnings.catch_warnings():  # of odd texts in it; what matters is looked at here
+            warnings.simplefilter("ignore")
+            _require_tensors(path, pickled)
     except (ValueError, IndexError, OverflowError) as error:
         raise InputError(f"{path}: not a plain state dict ({str(error)[:60]}); {_SAFER}") from error
+
+
+def _require_tensors(path: Path, pickled: bytes) -> None:
+    """Refuse a pickle that names anything but what makes dense tensors."""
+    for number, (code, value, _) in enumerate(pickletools.genops(io.BytesIO(pickled))):
+        made = code.name != "GLOBAL" or _MADE.fullmatch(str(value))
+        if number == 1 and not made:  # the first thing after the protocol's number
+            raise InputError(f"{path}: {_WHOLE}{_INSTEAD}")
+        if code.name in _CALLS or not made:
+            called = value if code.name == "GLOBAL" else code.name
+            raise InputError(
+                f"{path}: not a plain state dict: it names {str(called)[:60]!r}; {_SAFER}"
+            )

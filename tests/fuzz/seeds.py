@@ -131,7 +131,7 @@ attacked = false
 FINETUNE = ("finetune", "graph.safetensors", "--data", "x.npz", "--epochs", "2", "--batch", "4",
             "--held-out", "0", "--checkpoint", "ck", "--out", "o.safetensors")  # fmt: skip
 ATTACK = ("attack", "net.safetensors", "--data", "x.npz", "--eps", "8/255", "--attacks", "pgd=2",
-          "--gates", "0", "--samples", "4", "--block", "2", "--folder", "blocks")  # fmt: skip
+          "--gates", "0", "--samples", "4", "--block", "2", "--folder", "blocks", "--quiet")  # fmt: skip
 
 
 def data(seed: int = 0) -> bytes:

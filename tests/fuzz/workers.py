@@ -81,11 +81,12 @@ def _one_process(
 
 
 def _followed(child: int, source: int, count: int, budget: Budget, ring: Path) -> Iterator[End]:
-    text, begun, given = b"", (0.0, time.monotonic()), 0
+    text, given = b"", 0
+    begun: tuple[float, float] | None = (0.0, time.monotonic())
     while given < count:
         ready, _, _ = select.select([source], [], [], 0.2)
         if not ready:
-            if _is_over(child, begun, budget):
+            if begun is not None and _is_over(child, begun, budget):
                 yield End("overtime", *_stopped(child, ring))
                 return
             continue
@@ -101,7 +102,7 @@ def _followed(child: int, source: int, count: int, budget: Budget, ring: Path) -
                 begun = (float(rest), time.monotonic())
             else:
                 yield End(**json.loads(rest))
-                given += 1
+                given, begun = given + 1, None  # the next input is made on nobody's budget
 
 
 def _is_over(child: int, begun: tuple[float, float], budget: Budget) -> bool:
