@@ -5,11 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikemorph.layers.carriers import DOUBLE, Products
-from spikemorph.layers.carriers import float_carrier as carrier
+from spikemorph.layers.carriers import DOUBLE
 from spikemorph.layers.ladder import Line, along_channels
-
-__all__ = ["Products", "carrier", "fits", "position", "through"]
 
 
 class _Through(torch.autograd.Function):

@@ -12,6 +12,7 @@ from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import shapes, walk
 from spikemorph.graph.traits import Weighted
 from spikemorph.layers.activation import Activation
+from spikemorph.layers.carriers import Products
 from spikemorph.layers.ladder import along_channels
 from spikemorph.layers.masks import weighted_nodes
 from spikemorph.train import DataTensors, Objective, TrainSettings, fit
@@ -19,7 +20,7 @@ from spikemorph.train.fabric import Fabric
 from spikemorph.train.loop import Augment, EpochRecord
 
 from .correction import CORRECTION_SAMPLES, correct_biases
-from .exact_floats import Products, through
+from .exact_floats import through
 from .integers import Builder, prepared
 from .learning_pass import LearningPass
 from .learning_scales import Planned, soft_scales

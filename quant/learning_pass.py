@@ -11,10 +11,11 @@ from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.traits import Weighted
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift
+from spikemorph.layers.carriers import Products, float_carrier
 from spikemorph.layers.joining import Add
 from spikemorph.layers.ladder import along_channels
 
-from .exact_floats import Products, carrier, position, through
+from .exact_floats import position, through
 from .learning_scales import Planned, product_bound
 from .scale_plan import in_units
 
@@ -52,7 +53,7 @@ class LearningPass:
             return self._ladder(node, *inputs)
         if isinstance(op, ScaleShift):  # a plain factor: the scale alone takes it
             return inputs[0]
-        kind = carrier(self.planned.bounds[node.name], node.name)
+        kind = float_carrier(self.planned.bounds[node.name], node.name)
         terms = [term.to(kind) for term in inputs]
         if node.name in self.planned.factors:
             terms = [self._scaled(node, index, term) for index, term in enumerate(terms)]
@@ -71,7 +72,7 @@ class LearningPass:
         assert op.bias is not None
         bias = op.bias.double() / unit.reshape(-1, *[1] * (op.bias.dim() - 1))
         bias = through(torch.floor(bias.detach() + 0.5), bias)
-        kind = carrier(self.planned.bounds[node.name], node.name)
+        kind = float_carrier(self.planned.bounds[node.name], node.name)
         return sums.to(kind) + op.spread(bias).to(kind)
 
     def _ladder(self, node: Node, sums: Tensor) -> Tensor:
@@ -83,7 +84,7 @@ class LearningPass:
             level = level.clamp(steps.smin, steps.smax)
         slope = (self.scales[name] / self.scales[node.name]).to(torch.float32)
         soft = (sums.to(torch.float32) * along_channels(slope, sums)).clamp(steps.smin, steps.smax)
-        return through(level.to(carrier(self.planned.bounds[node.name], node.name)), soft)
+        return through(level.to(float_carrier(self.planned.bounds[node.name], node.name)), soft)
 
     def _scaled(self, node: Node, index: int, term: Tensor) -> Tensor:
         """A term in units of the node, by its whole factor, whose gradient is that of the scales."""

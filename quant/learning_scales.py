@@ -12,11 +12,12 @@ from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.traits import Moves, Pools, Weighted
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift
+from spikemorph.layers.carriers import float_carrier
 from spikemorph.layers.joining import Add
 from spikemorph.layers.ladder import Line
 from spikemorph.layers.moving import channel_sources, widened
 
-from .exact_floats import carrier, fits, through
+from .exact_floats import fits, through
 from .ladders import even_line
 from .observe import Steps
 from .scale_plan import Plan
@@ -74,7 +75,7 @@ class Planned:
                 sizes = [float(f.abs().max()) for f in factors[node.name]]
                 terms = [term * size for term, size in zip(terms, sizes, strict=True)]
             bounds[node.name] = _bound(node, plan, terms, ends)
-            carrier(bounds[node.name], node.name)
+            float_carrier(bounds[node.name], node.name)
             if node.name in lines and not fits(lines[node.name], bounds[node.inputs[0]]):
                 raise GraphError(
                     f"node {node.name!r}: its step and the scale of its sums are too far apart for "

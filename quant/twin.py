@@ -7,18 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikemorph.graph import Graph, GraphError, Input, Node, Problem, UnsupportedError
+from spikemorph.graph import Graph, GraphError, Node, Problem, UnsupportedError
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import walk
 from spikemorph.graph.records import Record
 from spikemorph.graph.stages import INTEGER, require
-from spikemorph.graph.tables import on_ranges
 from spikemorph.graph.traits import Weighted
+from spikemorph.layers.carriers import Products, float_carrier
 from spikemorph.layers.ladder import Ladder, along_channels, climb
-from spikemorph.layers.ranges import Range
+from spikemorph.layers.ranges import Range, edge_ranges
 from spikemorph.layers.readout import Readout
 
-from .exact_floats import Products, carrier, fits, position, through
+from .exact_floats import fits, position, through
 from .twin_rules import Rule
 
 Share = tuple[Rule, int]  # a rule, and how many samples in a row it serves
@@ -53,10 +53,10 @@ class IntegerTwin:
         ]
         if endless:
             raise UnsupportedError(endless)
-        self._ranges = _ranges(graph, self.grid)
+        self._ranges = edge_ranges(graph)
         self._bounds = {name: max(r.load, r.peak) for name, r in self._ranges.items()}
         for name, bound in self._bounds.items():
-            carrier(bound, name)
+            float_carrier(bound, name)
         self._quick = {n.name for n in graph.nodes if _is_quick(n, self._ranges)}
         self._graphs: dict[torch.device, Graph] = {}
         self._products = Products()
@@ -95,12 +95,12 @@ class IntegerTwin:
 
     def _entry(self, rule: Rule, x: Tensor) -> Tensor:
         points = self.grid.to_integers(x)
-        kind = carrier(self._bounds[self.graph.inputs[0]], self.graph.inputs[0])
+        kind = float_carrier(self._bounds[self.graph.inputs[0]], self.graph.inputs[0])
         real = x.double() * float(1 / self.grid.step)
         return through(points.to(kind), real) if rule.exact else real.to(kind)
 
     def _node(self, shares: list[Share], node: Node, *inputs: Tensor) -> Tensor:
-        op, kind = node.op, carrier(self._bounds[node.name], node.name)
+        op, kind = node.op, float_carrier(self._bounds[node.name], node.name)
         if isinstance(op, Ladder):
             parts = _shared(inputs[0], shares)
             return torch.cat([self._ladder(node.name, op, rule, part) for rule, part in parts])
@@ -115,7 +115,7 @@ class IntegerTwin:
         return op(*terms)
 
     def _ladder(self, name: str, op: Ladder, rule: Rule, sums: Tensor) -> Tensor:
-        kind = carrier(self._bounds[name], name)
+        kind = float_carrier(self._bounds[name], name)
         with torch.no_grad():
             if name in self._quick:
                 assert op.line is not None
@@ -140,17 +140,6 @@ def _ends(graph: Graph) -> tuple[Grid, Readout]:
             "a twin is of an integer graph: quantise the graph first (spikemorph.quant)"
         )
     return first.grid, last
-
-
-def _ranges(graph: Graph, grid: Grid) -> dict[str, Range]:
-    found: dict[str, Range] = {}
-    for node in graph.nodes:
-        sources = (found[name] for name in node.inputs)
-        if isinstance(node.op, Input):
-            found[node.name] = Range.of(grid.low, grid.high)
-        else:
-            found[node.name] = on_ranges[type(node.op)](node.op, *sources)
-    return found
 
 
 def _is_quick(node: Node, known: dict[str, Range]) -> bool:

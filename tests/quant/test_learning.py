@@ -18,6 +18,7 @@ from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import run_integers
 from spikemorph.layers.activation import Clip, ReLU, Sigmoid
 from spikemorph.layers.affine import ScaleShift
+from spikemorph.layers.carriers import Products
 from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.joining import Add, Concat
 from spikemorph.layers.ladder import Ladder
@@ -27,7 +28,7 @@ from spikemorph.layers.pooling import GlobalAverage, MaxPool, SumPool
 from spikemorph.layers.readout import Readout, Softmax
 from spikemorph.layers.shape import Reshape
 from spikemorph.quant import Max, Quantisation, quantise_graph
-from spikemorph.quant.exact_floats import Products, through
+from spikemorph.quant.exact_floats import through
 from spikemorph.quant.learning import QuantisedModule, learn_quantised
 from spikemorph.quant.learning_steps import LearntStep
 from spikemorph.train import DataTensors, TrainSettings

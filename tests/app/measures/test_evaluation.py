@@ -82,7 +82,7 @@ def test_results_do_not_depend_on_how_samples_are_batched(
 ) -> None:
     network, x = converted.network, samples.values()
     whole = measure(network, DenseEngine(network), x, 6)
-    monkeypatch.setattr("spikemorph.measures.evaluation.CELLS", 1)
+    monkeypatch.setattr("spikemorph.graph.batches.CACHED", 1)
     single = measure(network, DenseEngine(network), x, 6)
     assert torch.equal(whole.outputs, single.outputs)
     assert torch.equal(whole.spikes, single.spikes)

@@ -79,7 +79,7 @@ def test_batches_do_not_matter_and_are_watched(
 ) -> None:
     network, seen = converted.network, list[int]()
     whole = activity(network, DenseEngine(network), x, STEPS)
-    monkeypatch.setattr("spikemorph.measures.evaluation.CELLS", 1)
+    monkeypatch.setattr("spikemorph.graph.batches.CACHED", 1)
     assert activity(network, DenseEngine(network), x, STEPS, watch=seen.append) == whole
     assert seen == [1] * len(x)
 
