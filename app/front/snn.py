@@ -164,7 +164,9 @@ class SNN(Running):
         Parameters
         ----------
         x, keys, task
-            Samples, in any form that `samples_of` takes; so many are counted on.
+            Samples, in any form that `samples_of` takes.
+        samples : int
+            How many of them, the first ones, are counted on.
         steps : int, optional
             What the certificate asks for by default.
         models : str
