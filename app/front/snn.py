@@ -216,6 +216,8 @@ class SNN(Running):
         undefended, transfer
             Networks of the same kind: one trained without attacks, for the gates; others whose images
             are tried on this one, too.
+        seed, device
+            What random starts are drawn by; where it runs.
         choice
             Fields of `AttackChoice`: attacks, paths, norm, samples, gate_samples, corruptions.
 
