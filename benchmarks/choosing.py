@@ -5,8 +5,8 @@ to be made by; test images are looked at once, at the end of a row, and choose n
 """
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,16 +14,11 @@ import torch
 import typer
 from torch import Tensor
 
-from spikemorph import convert_graph, load_graph
+from spikemorph import load_graph, to_snn
 from spikemorph.choices import by_name
-from spikemorph.convert import certify
-from spikemorph.energy import estimate_energy
-from spikemorph.graph import run
-from spikemorph.graph.grid import Grid
+from spikemorph.graph import Graph, run
 from spikemorph.layers.integer_pass import IntegerPass
-from spikemorph.measures.evaluation import evaluate
-from spikemorph.quant import MSE, Max, Percentile, Quantisation
-from spikemorph.quant.calibrators import Calibrator
+from spikemorph.sources.sampling import labels_of
 from spikemorph.zoo import load_data
 
 SPIKES, SYNOPS = 200, 20  # test images that the spikes are run on, and operations counted on
@@ -33,21 +28,16 @@ SUBJECTS = {  # network: data, range of inputs, training images to calibrate on,
     "onnx-mnist": ("mnist", (0.0, 255.0), 1000, 2000),
     "fashion_resnet": ("fashion-mnist", (0.0, 1.0), 1000, 1000),
 }
-CALIBRATORS: dict[str, Calibrator] = {
-    "mse": MSE(), "max": Max(), "percentile=99.9": Percentile(0.999), "percentile=99": Percentile(0.99),
-}  # fmt: skip
+CALIBRATORS = ("mse", "max", "percentile=99.9", "percentile=99")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One row: the options of ``convert`` that differ from the defaults, in the topic's table."""
+    """One row: what differs from the defaults of `to_snn`, in the topic's table."""
 
     topic: str
     name: str
-    quantisation: Quantisation = field(default_factory=Quantisation)
-    neuron: str = "pow2"
-    schedule: str = "free"
-    coding: str = "analog"
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def integers_only(self) -> bool:
@@ -57,33 +47,33 @@ class Choice:
 
 def choices() -> Iterator[Choice]:
     """All rows, topic by topic."""
-    plain = Quantisation()
     for levels in (2, 4, 8, 16, 32, 64, 256):
-        yield Choice("levels", str(levels), replace(plain, levels=levels))
+        yield Choice("levels", str(levels), {"levels": levels})
     for bits in (2, 3, 4, 5, 6, 8, 16):
-        yield Choice("weight bits", str(bits), replace(plain, weight_bits=bits))
+        yield Choice("weight bits", str(bits), {"weight_bits": bits})
     for levels in (4, 16):
-        for name, calibrator in CALIBRATORS.items():
-            how = replace(plain, levels=levels, calibrator=calibrator)
+        for name in CALIBRATORS:
+            how = {"levels": levels, "calibrator": name}
             yield Choice("calibrator", f"{name}, {levels} levels", how)
     for bits in (4, 8):
         for on in (True, False):
-            how = replace(plain, weight_bits=bits, bias_correction=on)
+            how = {"weight_bits": bits, "bias_correction": on}
             yield Choice("bias correction", f"{'on' if on else 'off'}, {bits} bits", how)
     for name in by_name.NEURONS:
-        yield Choice("neuron and schedule", f"{name}, free", plain, neuron=name)
+        yield Choice("neuron and schedule", f"{name}, free", {"neuron": name})
     for name in ("pow2", "st-bif", "if", "few-spikes"):
-        yield Choice("neuron and schedule", f"{name}, wait", plain, neuron=name, schedule="wait")
+        how = {"neuron": name, "schedule": "wait"}
+        yield Choice("neuron and schedule", f"{name}, wait", how)
     for name in by_name.CODINGS:
-        yield Choice("coding", name, plain, coding=name)
+        yield Choice("coding", name, {"coding": name})
 
 
 @dataclass(frozen=True)
 class Subject:
     """A trained network with images to calibrate, to choose and to test on."""
 
-    graph: Any
-    grid: Grid
+    graph: Graph
+    ends: tuple[float, float]
     shown: Tensor
     chosen_on: tuple[Tensor, Tensor]
     tested_on: tuple[Tensor, Tensor]
@@ -93,15 +83,14 @@ def subject(name: str) -> Subject:
     """The network of that name, and its images; training images in an order drawn once."""
     data, (low, high), calibrated, measured = SUBJECTS[name]
     train, test = load_data(f"{data}:train"), load_data(f"{data}:test:{measured}")
-    assert train.y is not None
-    assert test.y is not None
-    order = torch.randperm(len(train.y), generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
     order = order[: calibrated + measured]
     width = high - low
-    x, y = train.values()[order] * width + low, train.y[order]
-    rest = (x[calibrated:], y[calibrated:])
-    model, grid = load_graph(f"zoo:{name}"), Grid.of(low, high)
-    return Subject(model.graph, grid, x[:calibrated], rest, (test.values() * width + low, test.y))
+    x, y = train.values()[order] * width + low, labels_of(train)[order]
+    return Subject(
+        load_graph(f"zoo:{name}").graph, (low, high), x[:calibrated],
+        (x[calibrated:], y[calibrated:]), (test.values() * width + low, labels_of(test)),
+    )  # fmt: skip
 
 
 def share(outputs: Tensor, y: Tensor) -> float:
@@ -112,24 +101,16 @@ def share(outputs: Tensor, y: Tensor) -> float:
 @torch.no_grad()
 def measured(on: Subject, choice: Choice) -> dict[str, Any]:
     """One row: accuracy of the integer network, what is proved, and what the spikes do."""
-    made = convert_graph(
-        on.graph, on.shown, grid=on.grid, quantisation=choice.quantisation,
-        neuron=by_name.neuron(choice.neuron), schedule=by_name.schedule(choice.schedule),
-        coding=by_name.coding(choice.coding),
-    )  # fmt: skip
-    network, last = made.network, made.certificate.steps_required or LONG
-    row: dict[str, Any] = {
-        "level": made.certificate.level,
-        "steps": made.certificate.steps_required,
-    }
+    snn = to_snn(on.graph, on.shown, input_range=on.ends, **choice.options)
+    last = snn.certificate.steps_required or LONG
+    row: dict[str, Any] = {"level": snn.certificate.level, "steps": snn.certificate.steps_required}
     if choice.integers_only:
-        whole = IntegerPass(network)
-        row["train"] = share(whole.outputs(on.chosen_on[0]), on.chosen_on[1])
-        row["test"] = share(whole.outputs(on.tested_on[0]), on.tested_on[1])
+        whole, readout = IntegerPass(snn.network.graph), snn.network.readout
+        for name, (x, y) in (("train", on.chosen_on), ("test", on.tested_on)):
+            row[name] = share(torch.cat([readout.real(whole(part)) for part in x.split(100)]), y)
     x, y = (part[:SPIKES] for part in on.tested_on)
     at = sorted({1, 2, 4, 8, 16, 32, last} & set(range(1, last + 1)))
-    engine = by_name.engine("auto", network, torch.device("cpu"), last)
-    found = evaluate(network, engine, certify(network, last), x, y, steps=at)
+    found = snn.evaluate(x, y, steps=at)
     row |= {
         "curve": {point.steps: point.accuracy for point in found.curve},
         "agreement": found.curve[-1].agreement,
@@ -139,7 +120,7 @@ def measured(on: Subject, choice: Choice) -> dict[str, Any]:
         "spikes": found.curve[-1].spikes_per_inference,
     }
     if not choice.integers_only:
-        counted = estimate_energy(network, x[:SYNOPS], last)
+        counted = snn.energy(x, samples=SYNOPS, steps=last)
         row["synops"] = float(counted.counts.synops) / SYNOPS
     return row
 

@@ -3,13 +3,17 @@
 python examples/onnx_file.py
 """
 
+import warnings
+
 import torch
 from digits_net import digits, trained
 
 import spikemorph as sm
 
-# Any ONNX file will do; here torch writes one.
-torch.onnx.export(trained(), (torch.zeros(1, 1, 8, 8),), "digits.onnx", dynamo=False)
+# Any ONNX file will do; here torch writes one, by its older exporter, which needs no other package.
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    torch.onnx.export(trained(), (torch.zeros(1, 1, 8, 8),), "digits.onnx", dynamo=False)
 
 images, _ = digits("train")
 x, y = digits("test")

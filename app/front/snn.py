@@ -164,7 +164,9 @@ class SNN(Running):
         Parameters
         ----------
         x, keys, task
-            Samples, in any form that `samples_of` takes; so many are counted on.
+            Samples, in any form that `samples_of` takes.
+        samples : int
+            How many of them, the first ones, are counted on.
         steps : int, optional
             What the certificate asks for by default.
         models : str
@@ -214,6 +216,8 @@ class SNN(Running):
         undefended, transfer
             Networks of the same kind: one trained without attacks, for the gates; others whose images
             are tried on this one, too.
+        seed, device
+            What random starts are drawn by; where it runs.
         choice
             Fields of `AttackChoice`: attacks, paths, norm, samples, gate_samples, corruptions.
 
