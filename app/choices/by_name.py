@@ -141,7 +141,7 @@ def eps_of(text: str | float, kind: Norm = "linf", width: float = 1.0) -> float:
         inputs = "in 0..1" if width == 1 else f"{width:g} wide"
         raise InputError(
             f"inputs are {inputs}, and this is all of it",
-            Repair("eps", f"{text}/255", "did you mean {}?"),
+            Repair("eps", f"{text}/255", f"did you mean {text}/255? Give it so"),
             where=Setting("eps", text),
         )
     return found / width

@@ -167,7 +167,7 @@ def check_distance(choice: AttackChoice, entry: Input) -> None:
         if by_name.eps_of(text, "l2", width) >= farthest:
             raise InputError(
                 f"two images of {cells} values in 0..{width:g} are at most {farthest * width:.3g} apart",
-                Repair("eps", f"{text}/255", "did you mean {}?"),
+                Repair("eps", f"{text}/255", f"did you mean {text}/255? Give it so"),
                 where=Setting("eps", text),
             )
 

@@ -240,7 +240,7 @@ BAD: dict[str, tuple[Callable[[SNN], Any], str]] = {
     "calibrator": (lambda snn: sm.to_snn(network(), X, calibrator="best"), "calibrator='best': choose"),
     "engine": (lambda snn: snn.evaluate(X, engine="fast"), "engine='fast': choose auto, dense"),
     "eps": (lambda snn: snn.attack(X, Y, eps="8"), "eps='8': inputs are in 0..1, and this is all of it; "
-            "did you mean eps='8/255'?"),
+            "did you mean 8/255? Give it so"),
     "setting": (lambda snn: snn.attack(X, Y, eps="8/255", steps=3), "steps=3: no such setting; known"),
     "training": (lambda snn: sm.prune(network(), 0.5, X, Y, epoch=3), "epoch=3: no such setting;"),
     "class": (lambda snn: sm.to_snn(nn.Linear, X), "model: is the class Linear; give an nn.Module"),

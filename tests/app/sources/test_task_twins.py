@@ -164,7 +164,7 @@ def test_labels_are_the_same_with_axes_of_one() -> None:
 def test_zeros_and_ones_as_numbers_are_asked_about() -> None:
     """Labels written as reals would be measured as a regression without a word."""
     y = torch.tensor([0.0, 1.0, 1.0])
-    with pytest.raises(InputError, match="0.0 and 1.0 alone.*--task values"):
+    with pytest.raises(InputError, match="0.0 and 1.0 alone.*task='values'"):
         task_of((1,), y)
     assert task_of((1,), y, said="values").kind is Kind.VALUES
     assert task_of((1,), y / 2).kind is Kind.VALUES
