@@ -84,6 +84,20 @@ def test_an_attack_goes_on_where_it_was_stopped(
     assert without(resumed, "seconds") == without(whole, "seconds")
 
 
+def test_a_network_gets_a_page(
+    spikemorph: Run, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert spikemorph("report", files / "exact.safetensors")[0] == 0
+    plain = Path("exact.html").read_text()
+    words = ("--data", "digits:test:20", "--out", "p.html")
+    assert spikemorph("report", files / "exact.safetensors", *words)[0] == 0
+    measured = Path("p.html").read_text()
+    assert "Certificate" in plain and "digits:test" in measured and "digits:test" not in plain
+    (tmp_path / "run").mkdir()
+    refused(spikemorph("report", "run", "--data", "digits:test:20"), "run: ", "--data")
+
+
 def without(value: Any, key: str) -> Any:
     if isinstance(value, dict):
         return {k: without(v, key) for k, v in value.items() if k != key}
