@@ -36,7 +36,9 @@ def convert(
     neuron: Annotated[str, typer.Option(help=", ".join(by_name.NEURONS))] = "pow2",
     schedule: Annotated[str, typer.Option(help="free or wait (then fire)")] = "free",
     coding: Annotated[str, typer.Option(help=", ".join(by_name.CODINGS))] = "analog",
-    calibrator: Annotated[str, typer.Option(help="mse, max, percentile[=99.9]")] = "mse",
+    calibrator: Annotated[
+        str, typer.Option(help="mse, max, percentile or percentile=99.9")
+    ] = "mse",
     rate_coded: Annotated[
         str | None,
         typer.Option(help="To compare, the classical way: layer=100, layer=99.9, channel=99.9"),

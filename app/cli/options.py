@@ -21,9 +21,25 @@ from ..sources.sampling import refuse_unfit
 from .output import STANDARD, tell, waiting
 from .wording import worded
 
+_SEEDS = 2**63  # torch takes as many
+
+
+def whole_seed(value: int) -> int:
+    """A seed, in place of bounds that would fill half of a help page.
+
+    Raises
+    ------
+    BadParameter
+        If it is none.
+    """
+    if not 0 <= value < _SEEDS:
+        raise typer.BadParameter(f"{value} is not in the range 0<=x<={_SEEDS - 1}")
+    return value
+
+
 SeedOption = Annotated[
     int,
-    typer.Option("--seed", help="Which calibration samples are drawn.", min=0, max=2**63 - 1),
+    typer.Option("--seed", help="Which calibration samples are drawn.", callback=whole_seed),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, ...")]
 ShapeOption = Annotated[

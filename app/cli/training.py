@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ..choices import by_name
+from .options import whole_seed
 
 _TRAINING, _ATTACKER, _DATA = "Training", "Training under attack", "Data to train on"
 
@@ -39,8 +40,7 @@ Seed = Annotated[
     typer.Option(
         "--seed",
         help="Of training and of what a method draws.",
-        min=0,
-        max=2**63 - 1,
+        callback=whole_seed,
         rich_help_panel=_TRAINING,
     ),
 ]
