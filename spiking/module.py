@@ -14,10 +14,7 @@ from spikemorph.graph.errors import Setting
 from spikemorph.graph.interpret import flow
 from spikemorph.graph.records import Record
 from spikemorph.graph.tables import on_integers
-from spikemorph.layers.affine import ScaleShift
-from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.ladder import Ladder
-from spikemorph.layers.linear import Linear
 
 from .network import SpikingNetwork
 from .neurons import Neuron
@@ -25,7 +22,6 @@ from .reference import Membrane, fire, rest
 from .settling import settling
 from .trace import require_steps
 
-_CONSTANT = (Convolution, Linear, ScaleShift)  # ops that add something of their own
 Memory = dict[str, Any]  # by node: what it keeps from step to step
 
 
@@ -66,7 +62,7 @@ class Passing(nn.Module):
     def __init__(self, node: Node, *, repeats: bool) -> None:
         super().__init__()
         self.node, self.op = node, node.op
-        self._repeats = repeats and isinstance(node.op, _CONSTANT)  # its constant, at every step
+        self._repeats = repeats and node.op.adds  # its constant, at every step
         for name, tensor in _named_tensors(node.op):
             self.register_buffer(name, tensor)
 
