@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from spikemorph import load_graph
 from spikemorph.convert import canonical
-from spikemorph.models import load_graph
 from spikemorph.quant import MSE, Max
 from spikemorph.quant.observe import Seen, observe
 from spikemorph.zoo import load_data
