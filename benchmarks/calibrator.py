@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from spikemorph import load_graph
 from spikemorph.convert import canonical
 from spikemorph.quant import MSE, Max
 from spikemorph.quant.observe import Seen, observe
-from spikemorph.sources.models import load_graph
 from spikemorph.zoo import load_data
 
 CASES = {"zoo:digits_cnn": "digits:train", "zoo:fashion_vgg": "fashion-mnist:train"}

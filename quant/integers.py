@@ -24,6 +24,7 @@ from .prepare import ready
 from .rates import RATE_WEIGHTS, RateCoding, rate_steps
 from .scale_plan import Plan, plain_ratio
 from .scales import Scale, as_factors, as_reals, common, naming, narrow
+from .seldom import noise, quiet_plan
 from .settings import Quantisation
 
 _FINER = 64  # a shift folded into a ladder is kept to this share of an accumulator's unit
@@ -89,10 +90,16 @@ def quantised(graph: Graph, calibration: Tensor, grid: Grid, settings: Quantisat
     body, analog, x = prepared(graph, calibration, grid)
     steps = choose_steps(body, x, settings)
     plan = Plan(body, shapes(body), grid.step, steps, settings.largest_weight)
-    built = Builder(body, plan, grid).build(analog)
-    if settings.bias_correction:
-        built = correct_biases(body, built, plan, x, grid)
-    return Quantised(built, body, plan, grid, x)
+
+    def built(plan: Plan) -> Graph:
+        made = Builder(body, plan, grid).build(analog)
+        if settings.bias_correction:
+            made = correct_biases(plan.graph, made, plan, x, grid)
+        return made
+
+    plans = [plan] if (quiet := quiet_plan(plan, x, settings)) is None else [plan, quiet]
+    found = [Quantised(built(plan), body, plan, grid, x) for plan in plans]
+    return min(found, key=lambda one: noise(one.graph, body, x)) if quiet else found[0]
 
 
 def rate_graph(graph: Graph, calibration: Tensor, grid: Grid, settings: RateCoding) -> Graph:

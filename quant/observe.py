@@ -18,6 +18,7 @@ from .scales import Scale, collapsed, naming, snapped
 from .settings import Quantisation
 
 KEPT = 400_000  # values of one activation that are kept for calibration
+SELDOM = 0.01  # of a channel's values: what is not zero in more of them speaks often
 _BATCH = 100
 
 
@@ -27,7 +28,7 @@ class Steps:
 
     Levels run from `smin` to `smax` (None: no end), each worth `unit` (per channel, or one for all);
     level k is reached at the real value ``(k - start) * unit``. `heard` says, per channel or for all,
-    whether calibration samples ever left zero.
+    whether calibration samples ever left zero; `often`, whether they did so in more than `SELDOM`.
     """
 
     smin: int
@@ -35,6 +36,7 @@ class Steps:
     unit: Scale
     start: Fraction = Fraction(1, 2)
     heard: tuple[bool, ...] = (True,)
+    often: tuple[bool, ...] = (True,)
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class Seen:
     def rows(self) -> Tensor:
         """(channel, n + 2) the values of each channel with its two ends among them."""
         return torch.cat([self.values, self.ends], 1)
+
+    @property
+    def often(self) -> Tensor:
+        """(channel,) whether the channel is not zero in more than `SELDOM` of its values."""
+        return (self.values != 0).double().mean(1) > SELDOM
 
     @property
     def silent(self) -> Tensor:
@@ -157,7 +164,13 @@ def _steps(op: Activation, seen: Seen, settings: Quantisation, *, whole: bool) -
     up = isinstance(settings.calibrator, Max)  # which clips nothing
     units = collapsed([snapped(wish, up=up) for wish in wishes.tolist()])
     smin, smax = within(op, -below, gaps - below, units)
-    return Steps(smin, smax, units, heard=collapsed((~silent).tolist()))
+    return Steps(
+        smin,
+        smax,
+        units,
+        heard=collapsed((~silent).tolist()),
+        often=collapsed(seen.often.tolist()),
+    )
 
 
 def within(op: Activation, smin: int, smax: int, units: Scale) -> tuple[int, int]:

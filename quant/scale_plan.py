@@ -117,12 +117,12 @@ class Plan:
             coarsest = float(max(self.scale(node.inputs[0])))
             return tuple(snapped(step * coarsest) for step in self.learnt[node.name])
         weights = self.weights(node).flatten(1)
-        peaks = self._heard_weights(node).flatten(1).abs().amax(1)
+        peaks = self.heard_weights(node).flatten(1).abs().amax(1)
         spare = float(peaks.max()) or float(as_reals(self.scale(node.inputs[0])).max())
         scale = tuple(snapped((float(p) or spare) / self.largest, up=True) for p in peaks)
         return clipped_scale(weights, scale, self.largest) if self.largest <= FEW else scale
 
-    def _heard_weights(self, node: Node) -> Tensor:
+    def heard_weights(self, node: Node) -> Tensor:
         """As `weights`, 0 for channels that calibration never heard; all of a row that reads no other.
 
         A channel that is all but never above zero often has large weights behind it (a folded norm made
