@@ -72,7 +72,7 @@ def test_a_trained_network_keeps_its_accuracy(chosen: Quantisation) -> None:
         100 * float((out.argmax(1) == y).double().mean())
         for out in (run(graph, held), real(integer, held))
     )
-    assert wanted > 95
+    assert wanted > 90
     assert found >= wanted - 1
 
 
