@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikemorph.layers.carriers import DOUBLE
+from spikemorph.layers.carriers import DOUBLE, SINGLE
 from spikemorph.layers.ladder import Line, along_channels
 
 
@@ -29,20 +29,31 @@ def through(exact: Tensor, soft: Tensor) -> Tensor:
     return result
 
 
-def position(line: Line, sums: Tensor) -> Tensor:
-    """``(C scale + start) / threshold`` in float64: its floor, clipped, is the level of the sums.
+def position(line: Line, sums: Tensor, kind: torch.dtype = torch.float64) -> Tensor:
+    """``(C scale + start) / threshold`` in `kind`: its floor, clipped, is the level of the sums.
 
-    The floor is exact where `fits` holds: then ``a = C scale + start`` and ``b = threshold`` are
-    exact, a quotient that is not whole is at least ``1/b`` away from every whole number, and rounding
-    moves it by at most ``2**-53 |a| / b``, which is less.
+    The floor is exact in the kind that `position_kind` names: there ``a = C scale + start`` and
+    ``b = threshold`` are exact, a quotient that is not whole is at least ``1/b`` away from every whole
+    number, and rounding moves it by at most ``2**-53 |a| / b`` (``2**-24`` in float32), which is less.
     """
     scale, start, threshold = (
-        along_channels(t, sums).double() for t in (line.scale, line.start, line.threshold)
+        along_channels(t, sums).to(kind) for t in (line.scale, line.start, line.threshold)
     )
-    return (sums.double() * scale + start) / threshold
+    return (sums.to(kind) * scale + start) / threshold
+
+
+def position_kind(line: Line, bound: float) -> torch.dtype | None:
+    """The float in which `position` has the exact floor for sums of at most this absolute value.
+
+    None where no float has.
+    """
+    most = bound * float(line.scale.max()) + float(line.start.abs().max())
+    most += float(line.threshold.max())
+    if most < DOUBLE:
+        return torch.float32 if most < SINGLE else torch.float64
+    return None
 
 
 def fits(line: Line, bound: float) -> bool:
-    """Whether `position` has the exact floor for all sums of at most this absolute value."""
-    most = bound * float(line.scale.max()) + float(line.start.abs().max())
-    return most + float(line.threshold.max()) < DOUBLE
+    """Whether `position` has the exact floor in float64."""
+    return position_kind(line, bound) is not None

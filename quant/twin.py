@@ -18,7 +18,7 @@ from spikemorph.layers.ladder import Ladder, along_channels, climb
 from spikemorph.layers.ranges import Range, edge_ranges
 from spikemorph.layers.readout import Readout
 
-from .exact_floats import fits, position, through
+from .exact_floats import position, position_kind, through
 from .twin_rules import Rule
 
 Share = tuple[Rule, int]  # a rule, and how many samples in a row it serves
@@ -57,7 +57,7 @@ class IntegerTwin:
         self._bounds = {name: max(r.load, r.peak) for name, r in self._ranges.items()}
         for name, bound in self._bounds.items():
             float_carrier(bound, name)
-        self._quick = {n.name for n in graph.nodes if _is_quick(n, self._ranges)}
+        self._quick = {n.name: k for n in graph.nodes if (k := _quick_kind(n, self._ranges))}
         self._graphs: dict[torch.device, Graph] = {}
         self._products = Products()
 
@@ -87,7 +87,7 @@ class IntegerTwin:
     def _run(self, x: Tensor, shares: list[Share]) -> Tensor:
         graph = self._on(x.device)
         with torch.autocast(x.device.type, enabled=False):
-            entry = torch.cat([self._entry(rule, part) for rule, part in _shared(x, shares)])
+            entry = _together([self._entry(rule, part) for rule, part in _shared(x, shares)])
             (wanted,) = graph.outputs
             nodes = walk(graph, entry, lambda node, *inputs: self._node(shares, node, *inputs))
             (sums,) = [value for node, value in nodes if node.name == wanted]
@@ -103,7 +103,7 @@ class IntegerTwin:
         op, kind = node.op, float_carrier(self._bounds[node.name], node.name)
         if isinstance(op, Ladder):
             parts = _shared(inputs[0], shares)
-            return torch.cat([self._ladder(node.name, op, rule, part) for rule, part in parts])
+            return _together([self._ladder(node.name, op, rule, part) for rule, part in parts])
         if isinstance(op, Weighted):
             (source,) = node.inputs
             bounds = (self._ranges[source].peak, self._ranges[node.name].load)
@@ -115,14 +115,15 @@ class IntegerTwin:
         return op(*terms)
 
     def _ladder(self, name: str, op: Ladder, rule: Rule, sums: Tensor) -> Tensor:
-        kind = float_carrier(self._bounds[name], name)
+        kind, place = float_carrier(self._bounds[name], name), None
         with torch.no_grad():
-            if name in self._quick:
-                assert op.line is not None
-                level = torch.floor(position(op.line, sums)).clamp(op.smin, op.smax)
+            if op.line is not None:
+                place = position(op.line, sums, self._quick.get(name, torch.float64))
+            if place is not None and name in self._quick:
+                level = torch.floor(place).clamp_(op.smin, op.smax)
             else:
                 level = climb(op, torch.floor(sums).to(torch.int64))
-        return rule(op, sums, level.to(kind)).to(kind)
+        return rule(op, sums, place, level.to(kind)).to(kind)
 
     def _on(self, device: torch.device) -> Graph:
         """The graph with its tensors on a device."""
@@ -142,16 +143,16 @@ def _ends(graph: Graph) -> tuple[Grid, Readout]:
     return first.grid, last
 
 
-def _is_quick(node: Node, known: dict[str, Range]) -> bool:
-    """Whether a ladder's levels are the exact floor of its line."""
+def _quick_kind(node: Node, known: dict[str, Range]) -> torch.dtype | None:
+    """The float in which a ladder's levels are the exact floor of its line; None where they are not."""
     op = node.op
     if not isinstance(op, Ladder) or op.line is None or op.smax is None:
-        return False
-    if not fits(op.line, known[node.inputs[0]].peak):
-        return False
-    return op.rungs is None or torch.equal(
-        op.line.rungs(op.smin, op.smax).expand_as(op.rungs), op.rungs
-    )
+        return None
+    if op.rungs is not None:
+        own = op.line.rungs(op.smin, op.smax).expand_as(op.rungs)
+        if not torch.equal(own, op.rungs):
+            return None
+    return position_kind(op.line, known[node.inputs[0]].peak)
 
 
 def _moved(value: Any, device: torch.device) -> Any:
@@ -170,3 +171,8 @@ def _shared(values: Tensor, shares: list[Share]) -> list[tuple[Rule, Tensor]]:
     """The samples of each share, with its rule."""
     parts = values.split([count for _, count in shares])
     return [(rule, part) for (rule, _), part in zip(shares, parts, strict=True)]
+
+
+def _together(parts: list[Tensor]) -> Tensor:
+    """The samples of all shares again; a single share is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)

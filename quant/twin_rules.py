@@ -22,17 +22,21 @@ class Rule(Protocol):
         """Whether the forward pass is the ladder itself."""
         ...
 
-    def __call__(self, op: Ladder, sums: Tensor, level: Tensor) -> Tensor:
-        """Levels for `sums`, with a gradient; `level` has the ladder's own, bit for bit."""
+    def __call__(self, op: Ladder, sums: Tensor, place: Tensor | None, level: Tensor) -> Tensor:
+        """Levels for `sums`, with a gradient.
+
+        `level` has the ladder's own, bit for bit; `place` says where among its rungs sums are, rung k
+        at k, if it has a line.
+        """
         ...
 
 
 class _Sloped(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, sums: Tensor, level: Tensor, slope: Tensor) -> Tensor:
+    def forward(ctx: Any, sums: Tensor, levels: tuple[Tensor], slope: Tensor) -> Tensor:
         ctx.save_for_backward(slope)
         ctx.dtype = sums.dtype
-        return level.clone()
+        return levels[0]  # in a tuple it is no input of the function, so it need not be copied
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
@@ -49,10 +53,12 @@ class StraightThrough:
 
     exact = True
 
-    def __call__(self, op: Ladder, sums: Tensor, level: Tensor) -> Tensor:
-        slope = _slope(op, sums, _box, 0.5)
-        result: Tensor = _Sloped.apply(sums, level, slope)  # type: ignore[no-untyped-call]
-        return result
+    def __call__(self, op: Ladder, sums: Tensor, place: Tensor | None, level: Tensor) -> Tensor:
+        if place is None:
+            return _sloped(sums, level, _uneven_slope(op, sums, _box))
+        top = math.inf if op.smax is None else op.smax
+        among = (place >= op.smin + 0.5) & (place < top + 0.5)  # one box around every rung
+        return _sloped(sums, level, torch.where(among, 1 / _distance(op, sums), 0.0))
 
 
 @dataclass(frozen=True)
@@ -74,10 +80,11 @@ class Smoothed:
         if not 0 < self.width < math.inf:
             raise ValueError(f"a bump needs a width above zero, got {self.width}")
 
-    def __call__(self, op: Ladder, sums: Tensor, level: Tensor) -> Tensor:
-        slope = _slope(op, sums, self._bump, self.width)
-        result: Tensor = _Sloped.apply(sums, level, slope)  # type: ignore[no-untyped-call]
-        return result
+    def __call__(self, op: Ladder, sums: Tensor, place: Tensor | None, level: Tensor) -> Tensor:
+        if place is None:
+            return _sloped(sums, level, _uneven_slope(op, sums, self._bump))
+        slope = _even_slope(op, place, self._bump, self.width) / _distance(op, sums)
+        return _sloped(sums, level, slope)
 
     def _bump(self, distance: Tensor) -> Tensor:
         return (1 - distance.abs() / self.width).clamp_min(0) / self.width
@@ -98,7 +105,7 @@ class Unrounded:
 
     exact = False
 
-    def __call__(self, op: Ladder, sums: Tensor, level: Tensor) -> Tensor:
+    def __call__(self, op: Ladder, sums: Tensor, place: Tensor | None, level: Tensor) -> Tensor:
         if op.line is None:
             return _ramps(op, sums)
         real = position(op.line, sums) - 0.5  # halfway between rungs it is the level itself
@@ -109,21 +116,30 @@ def _box(distance: Tensor) -> Tensor:
     return ((distance >= -0.5) & (distance < 0.5)).to(distance.dtype)
 
 
+def _sloped(sums: Tensor, level: Tensor, slope: Tensor) -> Tensor:
+    """The levels, with this gradient (float32 is enough)."""
+    result: Tensor = _Sloped.apply(sums, (level,), slope)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _distance(op: Ladder, sums: Tensor) -> Tensor:
+    """How many units of the sums a line's rungs are apart, float32, with the channels along axis 1."""
+    assert op.line is not None
+    distance = op.line.threshold.double() / op.line.scale.double()
+    return along_channels(distance, sums).float()
+
+
 @torch.no_grad()
-def _slope(op: Ladder, sums: Tensor, bump: Any, reach: float) -> Tensor:
-    """``d level / d sum``: the sum over rungs of ``bump((C - rung) / distance) / distance``."""
-    if op.line is None:
-        return _uneven_slope(op, sums, bump)
-    place = position(op.line, sums)  # rung k is at k
+def _even_slope(op: Ladder, place: Tensor, bump: Any, reach: float) -> Tensor:
+    """``d level / d place``: the sum of ``bump(place - rung)`` over the rungs that reach there."""
     below = torch.floor(place)
-    inside, below = (place - below).to(torch.float32), below.to(torch.float32)
+    inside, below = (place - below).float(), below.float()
     total = torch.zeros_like(inside)
-    for offset in range(-math.ceil(reach), math.ceil(reach) + 1):
+    for offset in range(1 - math.ceil(reach), math.ceil(reach) + 1):
         rung = below + offset
         there = (rung > op.smin) if op.smax is None else (rung > op.smin) & (rung <= op.smax)
         total += bump(inside - offset) * there
-    distance = op.line.threshold.double() / op.line.scale.double()
-    return total / along_channels(distance, sums).to(total.dtype)
+    return total
 
 
 def _spread(op: Ladder) -> tuple[Tensor, Tensor]:
@@ -144,6 +160,7 @@ def _spread(op: Ladder) -> tuple[Tensor, Tensor]:
     return rungs, torch.where(real, distance, 0.0)
 
 
+@torch.no_grad()
 def _uneven_slope(op: Ladder, sums: Tensor, bump: Any) -> Tensor:
     rungs, distance = _spread(op)
     wide = sums.double()

@@ -24,6 +24,7 @@ from spikemorph.layers.pooling import MaxPool, SumPool
 from spikemorph.layers.readout import Readout
 from spikemorph.layers.shape import Reshape
 from spikemorph.quant import Quantisation, quantise_graph
+from spikemorph.quant.exact_floats import position, position_kind
 from spikemorph.quant.twin import IntegerTwin
 from spikemorph.quant.twin_rules import Rule, Smoothed, StraightThrough, Unrounded
 from spikemorph.zoo import load_data
@@ -149,7 +150,7 @@ def test_rungs_alone_have_the_gradients_of_their_line(
     bare = Ladder(lined.rungs, 0, 3, Fraction(1))
     for point in range(9):
         wanted = gradient_at(neuron(lined), point, rule)
-        assert gradient_at(neuron(bare), point, rule) == pytest.approx(wanted, abs=1e-5)
+        assert gradient_at(neuron(bare), point, rule) == pytest.approx(wanted, rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.parametrize("rule", [StraightThrough(), Smoothed(0.25), Smoothed(1), Smoothed(2)])
@@ -159,7 +160,8 @@ def test_the_slope_of_a_ladder_adds_up_to_its_levels(rule: Rule, even_ladder: Bu
     for op in (ladder, Ladder(ladder.rungs, -3, 4, Fraction(1))):
         sums = torch.arange(-1000.0, 1000.0, dtype=torch.float64)[:, None].requires_grad_()
         level = torch.zeros(2000, 1)
-        rule(op, sums, level).sum().backward()
+        place = None if op.line is None else position(op.line, sums.detach())
+        rule(op, sums, place, level).sum().backward()
         assert sums.grad is not None
         assert float(sums.grad.sum()) == pytest.approx(7, abs=0.02)
 
@@ -192,3 +194,18 @@ def test_sums_that_no_float_holds_are_refused(chain: Build, even_ladder: Build) 
         IntegerTwin(endless)
     with pytest.raises(GraphError, match="integer graph"):
         IntegerTwin(chain((1,), ReLU()))
+
+
+def test_places_in_float32_have_the_exact_floor(even_ladder: Build) -> None:
+    """At every sum beside a rung, up to the largest that float32 is allowed for; beyond, float64."""
+    threshold, scale, start = 2**13 - 1, 61, 12_345
+    bound = (2**24 - 1 - threshold - start) // scale
+    line = even_ladder(threshold, scale, start, -300, 300).line
+    assert line is not None
+    assert position_kind(line, bound) is torch.float32
+    assert position_kind(line, bound + 1) is torch.float64
+    rungs = (torch.arange(-2000, 2000) * threshold - start) // scale
+    sums = torch.cat([rungs - 1, rungs, rungs + 1, torch.tensor([-bound, bound])])
+    sums = sums[sums.abs() <= bound][:, None]
+    wanted = torch.div(sums * scale + start, threshold, rounding_mode="floor")
+    assert torch.equal(position(line, sums, torch.float32).floor().long(), wanted)
