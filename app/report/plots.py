@@ -149,7 +149,7 @@ def _decades(scale: Scale, wanted: int) -> list[float]:
     between = (1, 2, 5) if last - first <= 2 else (1,)
     skip = max(1, (last - first) // max(wanted, 1))
     found = [10.0**e * m for e in range(first, last + 1, skip) for m in between]
-    return [v for v in found if scale.low * 0.999 <= v <= scale.high * 1.001]
+    return [v for v in found if scale.low * (1 - 1e-9) <= v <= scale.high * (1 + 1e-9)]
 
 
 def round_ends(

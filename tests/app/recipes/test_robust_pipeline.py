@@ -128,7 +128,10 @@ def test_every_network_leaves_its_parts(whole: Path) -> None:
     ("plain", "wanted"),
     [
         (PLAIN, ["8/255"] * 4),
-        (changed(fine_tuning={"objective": "clean"}), [None, None, None, "8/255"]),
+        (
+            changed(fine_tuning={"objective": "clean"}, training={"objective": "clean"}),
+            [None, None, None, "8/255"],
+        ),
         (with_network(0, training={"objective": "fast", "eps": "2/255"}), ["8/255"] * 4),
         (with_network(1, fine_tuning={"eps": 0.25}), ["8/255", 0.25, "8/255", "8/255"]),
         (
