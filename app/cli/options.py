@@ -2,6 +2,7 @@
 
 import glob
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,29 @@ from .output import STANDARD, tell, waiting
 from .wording import worded
 
 _SEEDS = 2**63  # torch takes as many
+_MOST_SEEDS = 100
+
+
+def seeds(text: str) -> tuple[int, ...]:
+    """The seeds of ``0..4`` or ``1,5,7``: two or more, none twice.
+
+    Raises
+    ------
+    InputError
+        If they are not.
+    """
+    ends = re.fullmatch(r"(\d{1,18})\.\.(\d{1,18})", text, re.ASCII)
+    if ends is not None:
+        found = tuple(range(int(ends[1]), min(int(ends[2]), int(ends[1]) + _MOST_SEEDS) + 1))
+    else:
+        parts = text.split(",")
+        found = tuple(int(p) for p in parts if re.fullmatch(r"\d{1,18}", p, re.ASCII))
+        found = found if len(found) == len(parts) else ()
+    if not 2 <= len(set(found)) == len(found) <= _MOST_SEEDS:
+        raise InputError(
+            f"--seeds {text}: give two or more, none twice, {_MOST_SEEDS} at most: 0..4 or 1,5,7"
+        )
+    return found
 
 
 def whole_seed(value: int) -> int:
