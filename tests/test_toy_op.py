@@ -14,7 +14,8 @@ from helpers import draw
 from onnx import helper
 from torch import Tensor, nn
 
-from spikemorph import Conversion, convert_graph, evaluate
+from spikemorph import convert_graph
+from spikemorph.conversion import Conversion
 from spikemorph.convert import canonical, read_onnx, read_torch
 from spikemorph.energy import count, estimate_energy
 from spikemorph.graph import Graph, Node, Op, UnsupportedError, run
@@ -45,6 +46,7 @@ from spikemorph.layers.ranges import Range
 from spikemorph.layers.readout import Readout
 from spikemorph.layers.shape import Reshape
 from spikemorph.layers.slicing import Narrow
+from spikemorph.measures.evaluation import evaluate
 from spikemorph.measures.inspection import inspect_graph
 from spikemorph.prune.channel_groups import couple_channels
 from spikemorph.prune.channels import mask_channels, remove_channels

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikemorph import convert_graph, evaluate
+from spikemorph import convert_graph
 from spikemorph.cli.options import parsed_steps
 from spikemorph.conversion import Conversion
 from spikemorph.convert import read_torch
@@ -15,7 +15,7 @@ from spikemorph.graph import InputError, run
 from spikemorph.graph.batches import batch_size
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.tasks import task_of
-from spikemorph.measures.evaluation import measure
+from spikemorph.measures.evaluation import evaluate, measure
 from spikemorph.quant import Quantisation
 from spikemorph.sources.models import normalised
 from spikemorph.spiking import DenseEngine, ReferenceEngine, SpikingNetwork, Trace

@@ -8,13 +8,14 @@ import torch
 from helpers import draw
 from torch import Tensor, nn
 
-from spikemorph import convert_graph, evaluate
+from spikemorph import convert_graph
 from spikemorph.choices.settings import AttackChoice, TrainingChoice
 from spikemorph.convert import certify, read_torch
 from spikemorph.graph import Graph, InputError, run
 from spikemorph.graph.grid import UNIT, Grid
 from spikemorph.graph.saving import save_graph
 from spikemorph.graph.tasks import Kind, Task, task_of
+from spikemorph.measures.evaluation import evaluate
 from spikemorph.measures.robustness import attack_model
 from spikemorph.quant import Quantisation
 from spikemorph.sources.models import Model, load_graph

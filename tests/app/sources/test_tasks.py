@@ -11,14 +11,14 @@ import torch
 from helpers import draw, refused
 from torch import Tensor, nn
 
-from spikemorph import convert_graph, evaluate
+from spikemorph import convert_graph
 from spikemorph.convert import read_torch
 from spikemorph.graph import Graph, InputError, run
 from spikemorph.graph.grid import UNIT, Grid
 from spikemorph.graph.interpret import shapes
 from spikemorph.graph.saving import save_graph
 from spikemorph.graph.tasks import Distance, Kind, Task, task_of
-from spikemorph.measures.evaluation import measure
+from spikemorph.measures.evaluation import evaluate, measure
 from spikemorph.quant import Quantisation
 from spikemorph.sources.subjects import open_float
 from spikemorph.spiking import DenseEngine
