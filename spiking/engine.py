@@ -28,6 +28,9 @@ class State:
     done: int = 0
     held: Mapping[str, Held] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"State of {len(self.held)} nodes after {self.done} steps"
+
     def of(self, samples: Tensor) -> "State":
         """The state of some of the samples, by their numbers."""
         held = {name: tuple(t[samples] for t in own) for name, own in self.held.items()}

@@ -1,7 +1,7 @@
 """A spiking network as a torch module, a child a node: for hooks, devices and loops of one's own."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from itertools import accumulate, chain
 from typing import Any, NamedTuple
 
@@ -16,27 +16,18 @@ from spikemorph.graph.records import Record
 from spikemorph.graph.tables import on_integers
 from spikemorph.layers.ladder import Ladder
 
+from .engine import State
+from .increments import Held
 from .network import SpikingNetwork
 from .neurons import Neuron
 from .reference import Membrane, fire, rest
 from .settling import settling
 from .trace import require_steps
 
-Memory = dict[str, Any]  # by node: what it keeps from step to step
+Memory = dict[str, Held]  # by node: what it carries from step to step
 
 
-@dataclass(frozen=True)
-class State:
-    """What a network keeps between steps: how many were taken, and the memory of every node."""
-
-    steps: int = 0
-    memory: Mapping[str, Any] = field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        return f"State of {len(self.memory)} nodes after {self.steps} steps"
-
-
-class Step(NamedTuple):
+class Moment(NamedTuple):
     """What one step did.
 
     `spikes` and `membranes` are (sample, *shape) int64 by neuron layer: the signed spikes that it sent,
@@ -50,7 +41,7 @@ class Step(NamedTuple):
 
     def __repr__(self) -> str:
         sent = {name: int(spikes.count_nonzero()) for name, spikes in self.spikes.items()}
-        return f"Step: neurons that fired: {brief(sent)}, logits {brief(self.logits)}"
+        return f"Moment: neurons that fired: {brief(sent)}, logits {brief(self.logits)}"
 
 
 class Passing(nn.Module):
@@ -66,15 +57,16 @@ class Passing(nn.Module):
         for name, tensor in _named_tensors(node.op):
             self.register_buffer(name, tensor)
 
-    def forward(self, *increments: Tensor, memory: Memory) -> Tensor:
-        """(sample, *shape) what changes this step, from what changes at its inputs."""
-        received, before = memory.get(self.node.name, ([0] * len(increments), 0))
+    def forward(self, *increments: Tensor, memory: Memory, done: int) -> Tensor:
+        """(sample, *shape) what changes in the step after `done`, from what changes at its inputs."""
+        held: tuple[Any, ...] = memory[self.node.name] if done else (0,) * (len(increments) + 1)
+        *received, before = held
         sums = [old + new for old, new in zip(received, increments, strict=True)]
         value = on_integers[type(self.op)](self.op, *sums)
-        change = value - before
-        if self._repeats and self.node.name in memory:
+        change: Tensor = value - before
+        if self._repeats and done:
             change = change + on_integers[type(self.op)](self.op, *map(torch.zeros_like, sums))
-        memory[self.node.name] = sums, value
+        memory[self.node.name] = (*sums, value)
         return change
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Passing":
@@ -94,16 +86,16 @@ class Neurons(Passing):
         super().__init__(node, repeats=False)
         self.neuron, self.gate = neuron, gate
 
-    def forward(self, *increments: Tensor, memory: Memory) -> Tensor:
-        """(sample, *shape) float64 signed spikes, from the current of this step."""
+    def forward(self, *increments: Tensor, memory: Memory, done: int) -> Tensor:
+        """(sample, *shape) float64 signed spikes, from the current of the step after `done`."""
         (current,) = increments
         name, op = self.node.name, self.op
         assert isinstance(op, Ladder)
         whole = current.to(torch.int64)
-        step, membrane = memory.get(name) or (0, _at_rest(op, whole))
-        since = step + 1 - self.gate
+        membrane = Membrane(*memory[name]) if done else _at_rest(op, whole)
+        since = done + 1 - self.gate
         membrane, spikes = fire(op, self.neuron, membrane, whole, since if since >= 0 else None)
-        memory[name] = step + 1, membrane
+        memory[name] = membrane
         return spikes.to(current)
 
 
@@ -158,7 +150,7 @@ class SpikingLayers(nn.Module):
         """The state before the first step: nothing was received, nothing sent."""
         return State()
 
-    def step(self, state: State, x: Tensor) -> tuple[State, Step]:
+    def step(self, state: State, x: Tensor) -> tuple[State, Moment]:
         """One step; the state given stays as it was.
 
         Parameters
@@ -173,7 +165,7 @@ class SpikingLayers(nn.Module):
         InputError
             If inputs lie on another device than the module, or outside the network's range.
         """
-        now, memory, network = state.steps + 1, dict(state.memory), self.network
+        now, memory, network = state.done + 1, dict(state.held), self.network
         if x.device != self._here.device:
             raise InputError(
                 f"inputs are on {x.device}, the module on {self._here.device}; move one to the other",
@@ -184,14 +176,14 @@ class SpikingLayers(nn.Module):
         def compute(node: Node, *changes: Tensor) -> Tensor:
             if isinstance(node.op, Input):
                 return injected.to(torch.float64)
-            found: Tensor = self._layers[node.name](*changes, memory=memory)
+            found: Tensor = self._layers[node.name](*changes, memory=memory, done=state.done)
             return found
 
         spikes = {n.name: out.to(torch.int64) for n, out in flow(network.graph, compute)
                   if isinstance(n.op, Ladder)}  # fmt: skip
-        membranes = {name: memory[name][1].potential for name in spikes}
-        total = memory[network.graph.outputs[0]][1] / (now if network.rate_coded else 1)
-        return State(now, memory), Step(spikes, membranes, network.readout.real(total))
+        membranes = {name: Membrane(*memory[name]).potential for name in spikes}
+        total = memory[network.graph.outputs[0]][-1] / (now if network.rate_coded else 1)
+        return State(now, memory), Moment(spikes, membranes, network.readout.real(total))
 
     def forward(self, x: Tensor, steps: int | None = None) -> Tensor:
         """(sample, *output shape) float64 logits after so many steps, from rest."""

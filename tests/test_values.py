@@ -91,7 +91,7 @@ def test_what_repairs_name_is_an_option() -> None:
     options = {
         option
         for name in group.list_commands(context)
-        for parameter in group.get_command(context, name).params
+        for parameter in group.resolve_command(context, [name])[1].params
         for option in parameter.opts
     }
     only_python = {"keys", "path", "labels", "images", "x", "model"}

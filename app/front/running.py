@@ -14,7 +14,7 @@ from spikemorph.graph import InputError
 from spikemorph.graph.batches import batch_size
 from spikemorph.graph.errors import Setting
 from spikemorph.spiking import DenseEngine, SpikingNetwork, save_network
-from spikemorph.spiking.module import SpikingLayers, Step
+from spikemorph.spiking.module import Moment, SpikingLayers
 from spikemorph.spiking.trace import require_steps
 
 from ..sources.memory import samples_of
@@ -86,7 +86,7 @@ class Running:
         real = [engine.run(batch, wanted).real_outputs(self.network)[-1] for batch in batches]
         return torch.cat(real).to(getattr(x, "device", "cpu"), torch.float32)
 
-    def steps(self, x: Tensor, most: int | None = None) -> Iterator[Step]:
+    def steps(self, x: Tensor, most: int | None = None) -> Iterator[Moment]:
         """Every step of a run: spikes, membranes and logits; until all has settled, or `most` steps.
 
         Raises
@@ -120,7 +120,7 @@ class Running:
         return values(samples_of(x, name="x"), self.network.entry)
 
 
-def _run(module: SpikingLayers, x: Tensor, steps: int) -> Iterator[Step]:
+def _run(module: SpikingLayers, x: Tensor, steps: int) -> Iterator[Moment]:
     state = module.start()
     for _ in range(steps):
         state, step = module.step(state, x)

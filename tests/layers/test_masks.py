@@ -9,8 +9,8 @@ import torch
 from helpers import draw
 from torch import Tensor
 
-from spikemorph import certify, convert_graph, load_graph
-from spikemorph.convert import canonical
+from spikemorph import convert_graph, load_graph
+from spikemorph.convert import canonical, certify
 from spikemorph.graph import Graph, GraphError, run
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.saving import load_graph_file, save_graph

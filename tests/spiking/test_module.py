@@ -163,6 +163,6 @@ def test_bad_calls_are_refused_in_one_line(small: SpikingNetwork) -> None:
 def test_what_is_shown_holds_no_tensors(small: SpikingNetwork) -> None:
     net = SpikingLayers(small, 5)
     state, step = net.step(net.start(), X)
-    assert repr(step) == "Step: neurons that fired: {n1: 3}, logits float64 3x2"
+    assert repr(step) == "Moment: neurons that fired: {n1: 3}, logits float64 3x2"
     assert "Ladder(rungs=int64 1x7" in repr(net)
     assert not any("tensor(" in repr(value) for value in (net, state, step))

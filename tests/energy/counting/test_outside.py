@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spikemorph import convert_graph, load_graph, to_spiking
+from spikemorph import convert_graph, load_graph
 from spikemorph.conversion import convert_rate_coded
+from spikemorph.convert import to_spiking
 from spikemorph.energy import count
 from spikemorph.graph import Graph, Input, Node
 from spikemorph.graph.grid import Grid
