@@ -148,7 +148,7 @@ def parts_of(values: Tensor, shift: int, count: int) -> list[Tensor]:
     All parts but the coarsest lie in ``[-2**(shift - 1), 2**(shift - 1))``.
 
     >>> parts_of(torch.tensor([1000, -7]), 4, 2)
-    [tensor([63, 0]), tensor([-8, -7])]
+    [tensor([63,  0]), tensor([-8, -7])]
     """
     found, half = list[Tensor](), 1 << (shift - 1)
     for _ in range(count - 1):
