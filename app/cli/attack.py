@@ -3,7 +3,7 @@
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ from spikemorph.train.processes import Processes
 from ..choices import by_name
 from ..choices.attacks import ATTACKS
 from ..choices.settings import AttackChoice
-from ..measures.robustness import Where, attack_model, check_attack, eps_words
+from ..measures.robustness import Progress, Where, attack_model, check_attack, eps_words
 from ..report.robust import gate_lines, robustness_lines, robustness_table
 from ..sources.subjects import Opened, open_subject
 from . import options, output
@@ -103,8 +103,9 @@ def attack(
     sources = [open_subject(name, device=where) for name in transfer or ()]
     calm = None if undefended is None else open_subject(undefended, device=where)
     found = options.read_data(data, samples, task, opened.entry)
-    place = folder or _own_folder(model)
-    with meter() as watch:
+    place, said = (folder, []) if folder else _own_folder(model)
+    with meter() as shown:
+        watch = _after(said, shown)
         result = attack_model(
             opened, found, choice, seed, sources=sources,
             companions=_others(opened, sources, calm),
@@ -129,12 +130,24 @@ def _others(opened: Opened, sources: Sequence[Opened], undefended: Opened | None
     )
 
 
-def _own_folder(model: str) -> Path:
-    """Where blocks of an attack on what the user calls so are kept until all is done; says it."""
+def _own_folder(model: str) -> tuple[Path, list[str]]:
+    """Where blocks of an attack on what the user calls so are kept until all is done, in words, too."""
     name = re.sub(r"[^\w.-]+", "-", Path(model).stem)
     folder = Path("runs") / f"attack-{name}"
-    output.tell(f"finished blocks are kept in {folder}; if stopped, the same command goes on there")
-    return folder
+    return folder, [
+        f"finished blocks are kept in {folder}; if stopped, the same command goes on there"
+    ]
+
+
+def _after(said: list[str], watch: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    """Says lines once, when the work is under way: what is refused before has none to go on with."""
+
+    def told(at: Progress) -> None:
+        while said:
+            output.tell(said.pop(0))
+        watch(at)
+
+    return told
 
 
 def _by_attack(result: Mapping[str, Any]) -> list[dict[str, Any]]:

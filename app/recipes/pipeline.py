@@ -104,6 +104,8 @@ def _model(recipe: Recipe, tell: Tell = lambda _: None) -> Model:
     for remark in model.remarks:
         tell(remark)
     with _of_recipe(recipe):
+        if bool(recipe.mean) != bool(recipe.std):
+            raise InputError("mean and std go together: give both, or neither")
         model = model.behind(recipe.mean or None, recipe.std or None)
         return ranged(model, recipe.input_range or None, lambda said: tell(str(said)))
 

@@ -203,7 +203,7 @@ def test_a_factory_with_weights(
     refused(
         spikemorph(*words, *shape, "--weights", tmp_path / "pickled.pt"),
         "pickled.pt",
-        "safetensors",
+        "whole pickled module",
     )
     refused(spikemorph(*words), "--input-shape")
     status, _, err = spikemorph("convert", "mine:gelu", *words[2:], *shape)

@@ -86,7 +86,8 @@ def test_a_network_trained_through_time_is_evaluated(
         (("--objective", "pdg"), ("pdg", "trades")),
         (("--objective", "fast"), ("how strong", "8/255")),
         (("--eps", "8"), ("did you mean 8/255?",)),
-        (("--data", "fashion-mnist:sample"), ("(1, 28, 28)",)),
+        (("--data", "fashion-mnist:sample"), ("tested on this split",)),
+        (("--data", "fashion-mnist:train"), ("1x28x28",)),
         (("--checkpoint", "/nowhere/ck"), ("/nowhere",)),
     ],
 )

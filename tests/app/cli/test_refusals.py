@@ -28,7 +28,7 @@ def test_what_says_nothing_of_a_model_is_refused(spikemorph: Run, tmp_path: Path
 
 def test_test_data_does_not_calibrate(spikemorph: Run, tmp_path: Path) -> None:
     words = [*CONVERT, "--calibration", "digits:test", "--out", tmp_path / "o.safetensors"]
-    refused(spikemorph(*words), "--calibration digits:test", "tested on what")
+    refused(spikemorph(*words), "digits:test", "never trained or calibrated on")
     assert not list(tmp_path.iterdir())
 
 
@@ -55,7 +55,6 @@ def test_results_never_replace_what_is_read(spikemorph: Run, tmp_path: Path) -> 
     refused(spikemorph("inspect", model, "--json", model), "--json", "would replace")
     words = ["attack", model, "--data", data, "--eps", "0.1", "--json", data]
     refused(spikemorph(*words), "--json", "d.npz", "would replace")
-    refused(spikemorph("inspect", model, "--json", "-"), "--json", "name of a file")
     assert (model.read_bytes(), data.read_bytes()) == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["d.npz", link.name, model.name]
 
@@ -65,7 +64,7 @@ def test_what_is_no_spiking_network_is_told_so(spikemorph: Run, tmp_path: Path) 
     for command in ("evaluate", "certify", "energy", "compare"):
         for name in ("digits_cnn", "onnx-mnist", "fashion_robust_90"):
             found = spikemorph(command, f"zoo:{name}", *data)
-            refused(found, f"zoo:{name}: is a float network", f"convert zoo:{name}")
+            refused(found, f"zoo:{name}: is a float network", "convert it first")
         refused(spikemorph(command, "zoo:nope", *data), "'nope'", "fashion_robust_99_snn")
         refused(spikemorph(command, tmp_path, *data), "is a folder")
     (tmp_path / "m.onnx").write_bytes(b"...")

@@ -100,9 +100,9 @@ def test_a_folder_resumes_and_says_the_same(
     done: list[int] = []
     work = blocks.Evaluation.run
 
-    def counted(evaluation: Any, number: int) -> Any:
+    def counted(evaluation: Any, number: int, *rest: Any) -> Any:
         done.append(number)
-        return work(evaluation, number)
+        return work(evaluation, number, *rest)
 
     monkeypatch.setattr(blocks.Evaluation, "run", counted)
     words = ("--data", "digits:test", "--eps", "8/255,16/255", *FEW, "--paths", "clip")
@@ -321,7 +321,7 @@ def test_a_normalisation_goes_inside_the_model(
         "--eps",
         "0.1",
     )
-    refused(spikemorph(*exact, "--mean", "0.1"), "--mean and --std out")
+    refused(spikemorph(*exact, "--mean", "0.1"), "--mean, --std out")
 
 
 def test_bad_networks_of_attack(spikemorph: Run, files: Path, tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ def test_names_with_markup_are_shown_as_they_are(
         ('name = "tiny"', "name = ", ("TOML", "odd.toml")),
         ("epochs = 2", "epoch = 2", ("odd.toml", "training", "'epoch'", "epochs")),
         ("epochs = 2", "epochs = 2.5", ("epochs", "int")),
-        ('"magnitude"', '"magnitudes"', ("'sparse'", "method magnitudes", "rigl")),
+        ('"magnitude"', '"magnitudes"', ("'sparse'", 'method = "magnitudes"', "rigl")),
         ("sparsity = 0.8", "sparsity = 1.0", ("'sparse'", "sparsity 1")),
         ('"sparse"', '"dense"', ("one name",)),
         ("digits:test:40", "digits:train:40", ("tested on what it learns from",)),

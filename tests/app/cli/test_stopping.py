@@ -14,7 +14,7 @@ import pytest
 import torch
 from helpers import refused
 
-from spikemorph.cli import inspect, program
+from spikemorph.cli import program
 from spikemorph.cli.shortage import shortage
 
 Run = Callable[..., tuple[int, str, str]]
@@ -117,7 +117,7 @@ def reaches_or_ends(process: subprocess.Popen[bytes]) -> bool:
 def test_memory_that_is_not_there_is_one_line(
     spikemorph: Run, monkeypatch: pytest.MonkeyPatch, ask: Callable[[], object]
 ) -> None:
-    monkeypatch.setattr(inspect, "load_graph", lambda *_, **__: ask())
+    monkeypatch.setattr(memory, "load_graph", lambda *_, **__: ask())
     refused(spikemorph("inspect", "m.onnx"), "not enough memory", "fewer samples")
 
 

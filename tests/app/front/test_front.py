@@ -238,7 +238,7 @@ BAD: dict[str, tuple[Callable[[SNN], Any], str]] = {
     "two labels": (lambda snn: snn.evaluate((X, Y), Y), "x: it has labels of its own; leave"),
     "neuron": (lambda snn: sm.to_snn(network(), X, neuron="lif"), "neuron='lif': choose one of pow2"),
     "calibrator": (lambda snn: sm.to_snn(network(), X, calibrator="best"), "calibrator='best': choose"),
-    "engine": (lambda snn: snn.evaluate(X, engine="fast"), "engine='fast': choose auto, dense"),
+    "engine": (lambda snn: snn.evaluate(X, engine="fast"), "engine='fast': choose one of auto, dense"),
     "eps": (lambda snn: snn.attack(X, Y, eps="8"), "eps='8': inputs are in 0..1, and this is all of it; "
             "did you mean 8/255? Give it so"),
     "setting": (lambda snn: snn.attack(X, Y, eps="8/255", steps=3), "steps=3: no such setting; known"),

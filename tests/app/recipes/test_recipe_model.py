@@ -77,10 +77,10 @@ def test_the_model_is_the_factorys_behind_its_normalisation() -> None:
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"input_shape": []}, ("digits_mlp", "input-shape")),
+        ({"input_shape": []}, ("digits_mlp", "input_shape")),
         ({"input_shape": [1, 0, 8]}, ("input_shape [1, 0, 8]", "1 or more")),
         ({"input_shape": [1.5]}, ("input_shape[0]", "int")),
-        ({"mean": [0.1, 0.2]}, ("'new'", "mean and std", "1 number each")),
+        ({"mean": [0.1, 0.2]}, ("'new'", "mean, std: 1 number each")),
         ({"std": []}, ("'new'", "mean and std")),
         ({"std": [0.0]}, ("'new'", "above zero")),
     ],
