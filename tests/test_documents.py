@@ -22,7 +22,8 @@ from spikemorph.graph.tables import reads_torch
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 ROOMS = (
-    "app", "zoo", "convert", "energy", "prune", "quant", "train", "spiking", "layers", "graph",
+    "app", "zoo", "convert", "energy", "prune", "quant", "robust", "surrogate", "train", "spiking",
+    "layers", "graph",
 )  # fmt: skip
 DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix()
@@ -121,10 +122,12 @@ def test_commands_and_their_options_exist(document: str) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_files_that_documents_name_exist(document: str) -> None:
-    places = (ROOT, (ROOT / document).parent, ROOT / "app")
-    for path in files_named(document):
+    here = (ROOT / document).parent
+    for path in files_named(document):  # whole, or within the room that the text is about
         if path.partition("/")[0] not in MADE and "NAME" not in path:
-            assert any((place / path).exists() for place in places), f"{document} names {path}"
+            found = (ROOT / path).exists() or (here / path).exists()
+            found = found or any(next((ROOT / room).rglob(path), None) for room in ROOMS)
+            assert found, f"{document} names {path}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
