@@ -87,7 +87,7 @@ def test_a_network_trained_through_time_is_evaluated(
         (("--objective", "fast"), ("how strong", "8/255")),
         (("--eps", "8"), ("did you mean 8/255?",)),
         (("--data", "fashion-mnist:sample"), ("tested on this split",)),
-        (("--data", "fashion-mnist:train"), ("1x28x28",)),
+        (("--data", "fashion-mnist:train"), ("(1, 28, 28)",)),
         (("--checkpoint", "/nowhere/ck"), ("/nowhere",)),
     ],
 )

@@ -16,6 +16,7 @@ from helpers import refused
 
 from spikemorph.cli import program
 from spikemorph.cli.shortage import shortage
+from spikemorph.sources import memory
 
 Run = Callable[..., tuple[int, str, str]]
 STAGES = (  # what is mapped into the process when it is reached, and how much later it is stopped

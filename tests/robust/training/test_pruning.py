@@ -33,6 +33,7 @@ from spikemorph.robust.training.objectives import (
 from spikemorph.sources.models import Model, load_graph
 from spikemorph.train import DataTensors, GraphModule, TrainSettings, hold_out
 from spikemorph.train.averaging import Ema, Swa
+from spikemorph.train.checkpoint import load_checkpoint
 from spikemorph.training.settings import lesson_of
 from spikemorph.zoo.datasets import load_data
 
@@ -99,7 +100,7 @@ def test_pruning_ends_with_the_epoch_or_average_that_is_asked_for(
     graph = prune_graph(METHODS[name], PruneTask(dense, 0.7, lesson=given))
     layer_sparsities(graph)
     (file,) = tmp_path.glob("*.best")
-    scores = torch.load(file, weights_only=True)["scores"]
+    scores = load_checkpoint(file)["scores"]
     assert len(scores) == 4
     found = judge.score(GraphModule(graph)).robust
     assert found == pytest.approx(max(score["robust"] for score in scores))
@@ -117,7 +118,7 @@ def test_gradual_pruning_ends_with_an_epoch_at_its_sparsity(
     kept, whole = sum(layer.kept for layer in layers), sum(layer.weights for layer in layers)
     assert kept == pytest.approx(0.1 * whole, abs=len(layers))
     (file,) = tmp_path.glob("*.best")
-    scores = torch.load(file, weights_only=True)["scores"]
+    scores = load_checkpoint(file)["scores"]
     assert [score["epoch"] for score in scores] == [3, 4, 5]
 
 
@@ -153,7 +154,7 @@ def test_objectives_by_name() -> None:
     ("given", "message"),
     [
         ({"objective": "at"}, "objective='at': choose one of clean, pgd, trades"),
-        ({"objective": "pgd"}, "objective pgd: say how strong the attack is: --eps 8/255"),
+        ({"objective": "pgd"}, "objective pgd attacks; say how strongly"),
         ({"objective": "pgd", "eps": "8"}, r"eps='8': .* did you mean 8/255"),
         ({"eps": "8/255"}, "objective clean attacks nothing"),
         ({"select": True, "held_out": 9}, "objective clean attacks nothing"),
