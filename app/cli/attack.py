@@ -2,8 +2,10 @@
 
 import re
 import shlex
+import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -104,7 +106,7 @@ def attack(
     calm = None if undefended is None else open_subject(undefended, device=where)
     found = options.read_data(data, samples, task, opened.entry)
     place, said = (folder, []) if folder else _own_folder(model)
-    with meter() as shown:
+    with _kept(place, folder is not None), meter() as shown:
         watch = _after(said, shown)
         result = attack_model(
             opened, found, choice, seed, sources=sources,
@@ -137,6 +139,18 @@ def _own_folder(model: str) -> tuple[Path, list[str]]:
     return folder, [
         f"finished blocks are kept in {folder}; if stopped, the same command goes on there"
     ]
+
+
+@contextmanager
+def _kept(place: Path, named: bool) -> Iterator[None]:
+    """An attack that ends before its first block leaves no folder that nobody named."""
+    try:
+        yield
+    finally:
+        if not named and not any(place.rglob("block-*")):
+            shutil.rmtree(place, ignore_errors=True)
+            with suppress(OSError):  # others are at work there
+                place.parent.rmdir()
 
 
 def _after(said: list[str], watch: Callable[[Progress], None]) -> Callable[[Progress], None]:

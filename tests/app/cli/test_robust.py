@@ -367,11 +367,15 @@ def wide() -> nn.Module:
     return scaled(256.0)
 
 
-def test_probabilities_are_detected(spikemorph: Run) -> None:
+def test_probabilities_are_detected(
+    spikemorph: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     sys.modules["robust_cli_models"] = sys.modules[__name__]
     words = ("--data", "digits:test", "--eps", "8/255", *FEW, "--input-shape", "1,1,8,8")
     found = spikemorph("attack", "robust_cli_models:probabilities", *words)
     refused(found, "probabilities", "softmax")
+    assert not list(tmp_path.iterdir())  # no folder of blocks, of which there are none
 
 
 def test_eps_means_the_same_whatever_the_models_input_range(
