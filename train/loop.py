@@ -128,7 +128,7 @@ class _Run:
         state = load_checkpoint(path, RUN)
         for name, value in self.identity.items():
             before = state["identity"].get(name, value)  # older files say less
-            if before != value:
+            if not _same(before, value):
                 raise InputError(
                     f"checkpoint {path}: made with {name} {before}, now {value}; "
                     "ask for the same or delete it to start over"
@@ -304,3 +304,10 @@ def fit(
                 run.save(checkpoint, records, ended=True)
     model.eval()
     return tuple(records)
+
+
+def _same(before: object, value: object) -> bool:
+    try:
+        return bool(before == value)
+    except (RuntimeError, ValueError):  # a tensor, of which no identity is made
+        return False

@@ -5,6 +5,8 @@ from spikemorph.graph import SpikemorphError, UnsupportedError
 from .shortage import shortage
 from .wording import worded
 
+_MOST = 1500  # characters of a line of error
+
 
 def told(error: Exception) -> tuple[int, str] | None:
     """The exit status and the line for an error; None for one that is a defect."""
@@ -22,5 +24,11 @@ def told(error: Exception) -> tuple[int, str] | None:
 
 
 def in_line(error: Exception) -> str:
-    """What an error says in one line, without letters that a terminal obeys: files choose some."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in worded(error))
+    """What an error says in one line, without letters that a terminal obeys: files choose some.
+
+    They choose how long it is, too: of what is longer than a screen, the middle is left out.
+    """
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in worded(error))
+    if len(text) <= _MOST:
+        return text
+    return f"{text[: _MOST - 205]} ... {text[-200:]}"
