@@ -8,6 +8,7 @@ from . import (  # noqa: F401  imported for the rows they enter
     ladder,
     linear,
     moving,
+    multiply,
     normalisation,
     pooling,
     readout,

@@ -119,30 +119,15 @@ def _read_rsub(call: Call) -> Op:
     return ScaleShift(torch.tensor(-float(call.option("alpha", 1))), value)
 
 
-@reads_torch(aten.mul.Tensor, aten.mul_.Tensor, aten.mul.Scalar)
-@reads_onnx("Mul")
-def _read_mul(call: Call) -> Op:
-    _refuse_product(call)
-    value, _ = constant_operand(call)
-    return ScaleShift(value, torch.tensor(0.0))
-
-
 @reads_torch(aten.div.Tensor, aten.div_.Tensor, aten.div.Scalar)
 @reads_onnx("Div")
 def _read_div(call: Call) -> Op:
-    _refuse_product(call)
+    if joins_edges(call):
+        raise Refusal("it divides an activation by another", "multiply, or divide by a constant")
     value, left = constant_operand(call)
     if left:
         raise Refusal("it divides a constant by an activation")
     return ScaleShift(1 / value.double(), torch.tensor(0.0))
-
-
-def _refuse_product(call: Call) -> None:
-    if joins_edges(call):
-        raise Refusal(
-            "it multiplies or divides two activations (gate or attention)",
-            "products of activations are not supported yet; replace the gate by a constant scale",
-        )
 
 
 @reads_onnx("Neg")

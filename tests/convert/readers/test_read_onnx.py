@@ -146,8 +146,12 @@ def binary(op: str) -> Callable[[int], Iterator[Case]]:
             yield [node(op, ["x", "c"], ["y"])], (2, 3, 4, 5), stored
             if op != "Div":
                 yield [node(op, ["c", "x"], ["y"])], (2, 3, 4, 5), stored
-        if op in ("Add", "Sub"):
+        if op != "Div":
             yield [node("Tanh", ["x"], ["t"]), node(op, ["x", "t"], ["y"])], (2, 3, 4), {}
+        if op == "Mul":
+            mean = node("GlobalAveragePool", ["x"], ["m"])
+            yield [mean, node(op, ["m", "x"], ["y"])], (2, 3, 4, 5), {}
+            yield [node(op, ["x", "x"], ["y"])], (2, 3), {}
 
     return cases
 

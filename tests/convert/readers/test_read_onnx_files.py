@@ -150,7 +150,7 @@ REFUSED: dict[str, tuple[list[onnx.NodeProto], tuple[int, ...], dict[str, Any], 
     "variance below zero": (
         [node("BatchNormalization", ["x", "o", "z", "z", "v"], ["y"])], (2, 2),
         {"o": numbers(2), "z": numbers(2), "v": -np.ones(2, np.float32)}, 13, r"variance\[0\]"),
-    "gate": ([node("Mul", ["x", "x"], ["y"])], (2, 3), {}, 13, "two activations"),
+    "quotient": ([node("Div", ["x", "x"], ["y"])], (2, 3), {}, 13, "by another"),
     "bias per sample": (
         [node("Gemm", ["x", "w", "b"], ["y"])], (2, 3), {"w": numbers(3, 2), "b": numbers(2, 1)},
         13, "differs between samples"),

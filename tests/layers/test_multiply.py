@@ -1,0 +1,109 @@
+"""Products of two computed values: exact in time, counted event by event, refused where not taken."""
+
+from fractions import Fraction
+
+import pytest
+import torch
+from torch import Tensor
+
+from spikemorph.convert import canonical, to_spiking
+from spikemorph.energy.counting.fan_out import reaches
+from spikemorph.energy.counting.layer_facts import sites
+from spikemorph.graph import Graph, GraphError, Input, Node, Op, UnsupportedError, run
+from spikemorph.graph.grid import UNIT, Grid
+from spikemorph.graph.interpret import run_integers
+from spikemorph.layers.activation import ReLU, Sigmoid
+from spikemorph.layers.joining import Add
+from spikemorph.layers.ladder import Ladder
+from spikemorph.layers.linear import Linear
+from spikemorph.layers.multiply import Multiply
+from spikemorph.layers.readout import Readout
+from spikemorph.quant import Quantisation, quantise_graph
+from spikemorph.spiking import ReferenceEngine
+from spikemorph.spiking.settling import settling
+
+GRID = Grid(Fraction(1), -3, 4)
+
+
+def whole(*shape: int, seed: int, most: int = 3) -> Tensor:
+    return torch.randint(-most, most + 1, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def ladder(levels: int, smin: int = 0) -> Ladder:
+    return Ladder(
+        torch.arange(1, levels + 1)[None] * 3 + 3 * smin, smin, smin + levels, Fraction(1)
+    )
+
+
+def gated(seed: int) -> Graph:
+    """Spikes times a gate, sums times sums, and a residual path around both."""
+    steps: list[tuple[str, Op, tuple[str, ...]]] = [
+        ("x", Input((4,), GRID), ()),
+        ("wide", Linear(whole(5, 4, seed=seed), whole(5, seed=seed + 1)), ("x",)),
+        ("narrow", Linear(whole(1, 4, seed=seed + 2), whole(1, seed=seed + 3)), ("x",)),
+        ("a", ladder(7, -3), ("wide",)),
+        ("gate", ladder(4), ("narrow",)),
+        ("gated", Multiply(), ("gate", "a")),
+        ("square", Multiply(), ("wide", "narrow")),
+        ("sum", Add((torch.tensor(2), torch.tensor(-1))), ("gated", "square")),
+        ("b", ladder(9, -4), ("sum",)),
+        ("last", Linear(whole(3, 5, seed=seed + 4), whole(3, seed=seed + 5)), ("b",)),
+        ("out", Readout(torch.tensor([1]), Fraction(1)), ("last",)),
+    ]
+    return Graph(tuple(Node(*step) for step in steps), ("x",), ("out",))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_gates_settle_to_the_integer_network_and_need_their_last_step(seed: int) -> None:
+    """At the certified step, on 64 inputs; outputs of the step before the latest one differ."""
+    network = to_spiking(gated(seed))
+    x = torch.randint(-3, 5, (64, 4), generator=torch.Generator().manual_seed(seed)).float()
+    final = [own.final for own in settling(network).values()]
+    steps = max(step for step in final if step is not None)
+    outputs = ReferenceEngine(network).run(x, steps).outputs
+    want = run_integers(network.graph, network.grid.to_integers(x))
+    assert None not in final
+    assert torch.equal(outputs[-1], want)
+    assert not torch.equal(outputs[0], want)
+
+
+def test_an_event_at_either_factor_is_one_operation_for_every_product_it_changes() -> None:
+    """Five products: an event of the gate, which all five read, is worth five, one of theirs one."""
+    (gate, a) = reaches[Multiply](Multiply(), (1,), (5,)).adds
+    assert gate.tolist() == [5] and a.tolist() == [1] * 5
+
+
+def test_what_a_product_passes_on_is_added_at_a_join_behind_it() -> None:
+    """Unlike a layer's sums, which are accumulated where they arrive: two terms of five cells."""
+    sites_found = sites(to_spiking(gated(0)), 4)
+    assert [int(adds.sum()) for adds in sites_found["sum"].reach.adds] == [5, 5]
+
+
+def test_axes_that_do_not_pair_are_refused() -> None:
+    with pytest.raises(GraphError, match="node 'y'.*2 axes and of 1"):
+        nodes = Node("x", Input((3, 3))), Node("s", Linear(torch.ones(2, 3), None), ("x",))
+        from_first = Node("y", Multiply(), ("s", "f"))
+        flat = Node("f", Pick(), ("x",))
+        run(Graph((*nodes, flat, from_first), ("x",), ("y",)), torch.ones(2, 3, 3))
+
+
+class Pick(Op):
+    """The first row."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x[:, 0]
+
+
+def test_quantisation_names_the_product() -> None:
+    """Truthfully: it is not the model that is out of form."""
+    steps: list[tuple[str, Op, tuple[str, ...]]] = [
+        ("x", Input((4,), UNIT), ()),
+        ("w", Linear(torch.ones(3, 4), None), ("x",)),
+        ("a", ReLU(), ("w",)),
+        ("g", Sigmoid(), ("w",)),
+        ("product", Multiply(), ("a", "g")),
+        ("y", Linear(torch.ones(2, 3), None), ("product",)),
+    ]
+    graph = canonical(Graph(tuple(Node(*step) for step in steps), ("x",), ("y",)))
+    with pytest.raises(UnsupportedError, match="node 'product' .Multiply.: products"):
+        quantise_graph(graph, torch.rand(4, 4), Grid.over(UNIT), Quantisation())
