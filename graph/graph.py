@@ -165,13 +165,13 @@ class Graph(Record):
             seen.add(node.name)
         if missing := (set(self.inputs) | set(self.outputs)) - seen:
             raise GraphError(f"the graph names {sorted(missing)} as input or output: no such node")
-        entries = [node.name for node in self.nodes if isinstance(node.op, Input)]
-        lasting = [register.name for register in self.registers]
-        if sorted(entries) != sorted({*self.inputs, *lasting}) or {*self.inputs} & {*lasting}:
-            odd = sorted({*entries} ^ {*self.inputs, *lasting} or {*self.inputs} & {*lasting})
-            raise GraphError(f"{odd}: the graph's inputs must be its Input nodes, or registers")
-        if len({*lasting}) < len(lasting):
-            raise GraphError(f"two registers have one name among {lasting}")
+        entries = sorted(node.name for node in self.nodes if isinstance(node.op, Input))
+        declared = sorted([*self.inputs, *(register.name for register in self.registers)])
+        if entries != declared:
+            odd = sorted({*entries} ^ {*declared}) or declared
+            raise GraphError(
+                f"{odd}: the graph's inputs and registers must be its Input nodes, once"
+            )
         for register in self.registers:
             self._require(register)
 

@@ -12,6 +12,7 @@ from . import (  # noqa: F401  imported for the rows they enter
     normalisation,
     pooling,
     readout,
+    recurrent,
     scan,
     shape,
     slicing,

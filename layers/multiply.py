@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Op
-from spikemorph.graph.calls import Call, Refusal
+from spikemorph.graph.calls import Call, Refusal, samples_anywhere
 from spikemorph.graph.tables import (
     on_increments,
     on_integers,
@@ -20,7 +20,7 @@ from spikemorph.graph.tables import (
 )
 from spikemorph.graph.traits import Shape
 
-from .affine import ScaleShift, constant_operand, joins_edges
+from .affine import ScaleShift, constant_operand, joins_edges, require_one_place
 from .moving import widened
 from .pooling import accumulate
 from .ranges import Range
@@ -70,6 +70,7 @@ def _on_scales(op: Multiply, scales: Sequence[Scale], shapes: Sequence[Shape]) -
 
 @reads_torch(aten.mul.Tensor, aten.mul_.Tensor, aten.mul.Scalar)
 @reads_onnx("Mul")
+@samples_anywhere
 def _read_mul(call: Call) -> Op:
     if joins_edges(call):
         return _product(call)
@@ -78,6 +79,7 @@ def _read_mul(call: Call) -> Op:
 
 
 def _product(call: Call) -> Multiply:
+    require_one_place(call.edges)
     a, b = (edge.shape for edge in call.edges)
     if len(a) != len(b) or any(p != q and 1 not in (p, q) for p, q in zip(a, b, strict=True)):
         raise Refusal(f"it multiplies samples of shapes {a} and {b}", "give both as many axes")

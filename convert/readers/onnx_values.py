@@ -112,15 +112,18 @@ def sizes(node: onnx.NodeProto, shape: Sequence[int]) -> Tensor:
 def reshaped(
     node: onnx.NodeProto, inputs: Sequence[Any], version: int, batch: int
 ) -> tuple[int, ...]:
-    """One sample's shape after a reshaping node, which must leave the batch axis alone."""
+    """The output's shape after a reshaping node, samples included."""
     arrays = [
-        np.empty((batch, *item.shape), _NOTHING) if isinstance(item, Edge) else item
+        np.empty((*item.shape[: item.batch], batch, *item.shape[item.batch :]), _NOTHING)
+        if isinstance(item, Edge)
+        else item
         for item in inputs
     ]
     try:
         out = evaluate(node, arrays, version)[0].shape
     except MISFITS as error:
         reason = f"its shape cannot be worked out ({first_line(error)})"
+<<<<<<< HEAD
         raise Refusal(reason, "check the input shape") from error
     if not out or out[0] != batch:
         raise Refusal(
@@ -128,6 +131,10 @@ def reshaped(
             "keep samples on the first axis",
         )
     return tuple(int(n) for n in out[1:])
+=======
+        raise Refusal(reason, "check --input-shape") from error
+    return tuple(int(n) for n in out)
+>>>>>>> 3847d59 (RNN, GRU and LSTM are read from ONNX and torch: stacked, in both directions, samples first or second)
 
 
 def folded(

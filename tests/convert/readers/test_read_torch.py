@@ -269,7 +269,6 @@ class Counts(nn.Module):
 REFUSED: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
     "random constant": (Does(lambda x, s: x + torch.rand(4)), (4,), "random"),
     "random noise": (Does(lambda x, s: x + torch.rand_like(x)), (4,), "rand_like"),
-    "the batch size": (Does(lambda x, s: x * x.shape[0]), (4,), "not a constant"),
     "a state": (Counts(), (4,), "stored tensor"),
     "samples moved": (Does(lambda x, s: x.transpose(0, 1)), (4,), "first axis"),
     "samples mixed": (Does(lambda x, s: x.softmax(0)), (4,), "samples"),
