@@ -38,6 +38,12 @@ def numbered(graph: Graph) -> Graph:
     )
 
 
+def not_taken(purpose: str) -> tuple[str, str]:
+    """Why `purpose` refuses a recurrent layer, and what to do."""
+    reason = f"recurrent layers are read, but {purpose} takes none yet"
+    return reason, "give a network without it; inspect_graph tells its nodes"
+
+
 def require_flat(graph: Graph, purpose: str) -> None:
     """Refuse a graph with recurrent layers, or registers of its own, where `purpose` takes none yet.
 
@@ -46,8 +52,7 @@ def require_flat(graph: Graph, purpose: str) -> None:
     UnsupportedError
         Naming every such node.
     """
-    repair = "spikemorph inspect shows its nodes; give a network without it"
-    reason = f"recurrent layers are read, but {purpose} takes none yet"
+    reason, repair = not_taken(purpose)
     held = [(node.name, type(node.op).__name__) for node in graph.nodes if bodies(node.op)]
     held += [(register.name, "Register") for register in graph.registers]
     if held:

@@ -6,9 +6,12 @@ from typing import Annotated
 from torch import Tensor
 
 from spikemorph.graph import Graph, Op
+from spikemorph.graph.calls import Refusal
 from spikemorph.graph.fields import Between
 from spikemorph.graph.interpret import Compute, by_name, on_reals, shapes
+from spikemorph.graph.nested import not_taken
 from spikemorph.graph.sequences import along
+from spikemorph.graph.stages import PREPARED, Seat
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,3 +42,8 @@ class Scan(Op):
             raise ValueError("its inputs have different numbers of elements")
         made = along(self.body, by_name(self.body, xs), compute, reverse=self.reverse)
         return made.movedim(1, self.axis)
+
+
+@PREPARED(Scan)
+def _not_yet(op: Scan, seat: Seat) -> None:
+    raise Refusal(*not_taken("quantisation"))

@@ -123,18 +123,8 @@ def reshaped(
         out = evaluate(node, arrays, version)[0].shape
     except MISFITS as error:
         reason = f"its shape cannot be worked out ({first_line(error)})"
-<<<<<<< HEAD
         raise Refusal(reason, "check the input shape") from error
-    if not out or out[0] != batch:
-        raise Refusal(
-            f"it turns {arrays[0].shape} into {out}, which moves the batch axis",
-            "keep samples on the first axis",
-        )
-    return tuple(int(n) for n in out[1:])
-=======
-        raise Refusal(reason, "check --input-shape") from error
     return tuple(int(n) for n in out)
->>>>>>> 3847d59 (RNN, GRU and LSTM are read from ONNX and torch: stacked, in both directions, samples first or second)
 
 
 def folded(
