@@ -25,7 +25,7 @@ from spikemorph.layers.shape import Reshape
 from spikemorph.quant import Quantisation, quantise_graph
 from spikemorph.quant.integers import rate_graph
 from spikemorph.quant.rates import RateCoding
-from spikemorph.spiking import ReferenceEngine
+from spikemorph.spiking import DenseEngine, ReferenceEngine
 from spikemorph.spiking.settling import settling
 
 GRID = Grid(Fraction(1), -3, 4)
@@ -66,7 +66,12 @@ def test_gates_settle_to_the_integer_network_and_need_their_last_step(seed: int)
     x = torch.randint(-3, 5, (64, 4), generator=torch.Generator().manual_seed(seed)).float()
     final = [own.final for own in settling(network).values()]
     steps = max(step for step in final if step is not None)
-    outputs = ReferenceEngine(network).run(x, steps).outputs
+    trace = ReferenceEngine(network).run(x, steps, record=True)
+    fast = DenseEngine(network).run(x, steps, record=True)
+    for name, train in trace.trains.items():
+        assert torch.equal(fast.trains[name], train), name
+    assert torch.equal(fast.outputs, trace.outputs)
+    outputs = trace.outputs
     want = run_integers(network.graph, network.grid.to_integers(x))
     assert None not in final
     assert torch.equal(outputs[-1], want)
