@@ -47,7 +47,7 @@ def gates(
         [None] * count if tensor is None else list(tensor.chunk(count))
         for tensor in (x_weight, h_weight, x_bias, h_bias)
     ]
-    return [Gate(*part) for part in zip(*parts, strict=True)]  # type: ignore[arg-type]
+    return [Gate(*part) for part in zip(*parts, strict=True)]
 
 
 def plain_cell(gate: Gate, activation: Activation, h: Tensor) -> Graph:

@@ -97,14 +97,16 @@ def _read_plain_torch(call: Call) -> Wiring:
 @samples_anywhere
 def _read_gru_torch(call: Call) -> Wiring:
     both = Sigmoid(), Tanh()
-    return _torch(call, 3, 1, lambda g, s: gru_cell(*g, s[0], both, linear_before_reset=True))
+    return _torch(
+        call, 3, 1, lambda g, s: gru_cell(g[0], g[1], g[2], s[0], both, linear_before_reset=True)
+    )
 
 
 @reads_torch(aten.lstm.input)
 @samples_anywhere
 def _read_lstm_torch(call: Call) -> Wiring:
     three = Sigmoid(), Tanh(), Tanh()
-    return _torch(call, 4, 2, lambda g, s: lstm_cell(*g, (s[0], s[1]), three))
+    return _torch(call, 4, 2, lambda g, s: lstm_cell(g[0], g[1], g[2], g[3], (s[0], s[1]), three))
 
 
 @reads_torch(aten.rnn_tanh.data, aten.rnn_relu.data, aten.gru.data, aten.lstm.data)

@@ -130,9 +130,12 @@ def test_what_takes_no_recurrent_layer_yet_says_so(gru: Graph) -> None:
 
 
 class Cell(nn.Module):
+    """What a function makes of a layer and of samples."""
+
     def __init__(self, forward: Callable[..., Tensor], **options: Any) -> None:
         super().__init__()
-        self.layer, self.rule = nn.LSTM(5, 6, batch_first=True, **options), forward
+        kind = options.pop("kind", nn.LSTM)
+        self.layer, self.rule = kind(5, 6, batch_first=True, **options), forward
 
     def forward(self, x: Tensor) -> Tensor:
         return self.rule(self.layer, x)
@@ -142,7 +145,7 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
     "a projection": (Cell(lambda layer, x: layer(x)[0], proj_size=3), "projected"),
     "the cell's state": (Cell(lambda layer, x: layer(x)[1][1][-1]), "final cell state"),
     "a computed start": (
-        Cell(lambda layer, x: layer(x, (x[None, :, 0, :1].expand(1, -1, 6),) * 2)[0]), "computed"),
+        Cell(lambda layer, x: layer(x, layer(x)[1])[0], kind=nn.GRU), "initial state is computed"),
     "the batch size": (Cell(lambda layer, x: x * x.shape[0]), "batch size"),
 }  # fmt: skip
 
