@@ -40,12 +40,12 @@ def numbered(graph: Graph) -> Graph:
 
 def not_taken(purpose: str) -> tuple[str, str]:
     """Why `purpose` refuses a recurrent layer, and what to do."""
-    reason = f"recurrent layers are read, but {purpose} takes none yet"
-    return reason, "give a network without it; inspect_graph tells its nodes"
+    reason = f"recurrent layers are read, but not taken by {purpose} yet"
+    return reason, "give a network without it"
 
 
 def require_flat(graph: Graph, purpose: str) -> None:
-    """Refuse a graph with recurrent layers, or registers of its own, where `purpose` takes none yet.
+    """Refuse a graph with recurrent layers, or registers of its own, which `purpose` does not take yet.
 
     Raises
     ------

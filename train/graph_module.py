@@ -40,7 +40,7 @@ class GraphModule(nn.Module):
             raise GraphError(
                 f"the graph has {count[0]} inputs and {count[1]} outputs: one each is expected"
             )
-        require_flat(graph, "training")
+        require_flat(graph, "training and attacks")
         self._graph = require(graph, FLOAT)
         self._keys: dict[tuple[str, str], str] = {}  # (node, field) -> name of parameter or buffer
         owners: dict[tuple[int, str], str] = {}  # a tensor is shared in one role only
