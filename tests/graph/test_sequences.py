@@ -20,7 +20,7 @@ from spikemorph.graph.saving import (
     load_graph_file,
     save_graph,
 )
-from spikemorph.graph.sequences import advance, at_start, run_sequence
+from spikemorph.graph.sequences import advance, along, at_start, run_sequence
 from spikemorph.layers.activation import Tanh
 from spikemorph.layers.joining import Add
 from spikemorph.layers.linear import Linear
@@ -86,8 +86,20 @@ def test_a_sample_ends_with_its_own_length() -> None:
         assert bool((found[sample, length:] == found[sample, length - 1]).all())
 
 
+def test_backwards_a_sample_begins_at_its_own_end() -> None:
+    """Its registers start there; before, its output is zero."""
+    graph, x = cell(torch.tensor([0.5, -2.0])), draw(2, 6, 3, seed=3)
+    found = along(graph, {"x": x}, lengths=torch.tensor([6, 4]), reverse=True)
+    alone = along(graph, {"x": x[1:, :4]}, reverse=True)
+    torch.testing.assert_close(found[1, :4], alone[0])
+    assert bool((found[1, 4:] == 0).all())
+
+
 def test_gradients_pass_the_elements_within_the_length_only() -> None:
-    x = draw(2, 4, 3, seed=3).requires_grad_()
+    """What is no number behind the length spoils none of them."""
+    x = draw(2, 4, 3, seed=3)
+    x[1, 2:] = torch.nan
+    x.requires_grad_()
     run_sequence(cell(), x, [4, 2])[:, -1].sum().backward()
     assert x.grad is not None and bool((x.grad[1, 2:] == 0).all())
     assert bool((x.grad[0] != 0).all()) and bool((x.grad[1, :2] != 0).all())
