@@ -30,7 +30,9 @@ def drop_idle(graph: Graph) -> Graph:
 
 def drop_dead(graph: Graph) -> Graph:
     """Drop nodes that no output depends on; the input stays."""
-    alive = set(graph.outputs) | set(graph.inputs)
+    alive = {*graph.outputs, *graph.inputs}
+    for register in graph.registers:
+        alive |= {register.name, register.after}
     for node in reversed(graph.nodes):
         if node.name in alive:
             alive.update(node.inputs)

@@ -26,7 +26,7 @@ from typing import (
 import torch
 from torch import Tensor
 
-from .errors import InputError
+from .errors import GraphError, InputError, UnsupportedError
 
 Kind = TypeVar("Kind")
 Known = dict[str, Any]  # sizes by name, as fields before gave them
@@ -163,8 +163,9 @@ def filled(kind: Callable[..., Kind], values: Any, where: str, sign: str = ": ")
     }
     try:
         return kind(**found)
-    except ValueError as error:
-        raise InputError(f"{where}: not a valid {_name(kind)}: {error}; write it again") from error
+    except (ValueError, GraphError, UnsupportedError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{where}: not a valid {_name(kind)}: {reason}; write it again") from error
 
 
 def fitted(value: Any, hint: Any, where: str, known: Known | None = None) -> Any:

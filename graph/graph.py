@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .brief import brief_repr
 from .errors import GraphError, InputError, Repair
-from .fields import Between
+from .fields import NUMBERS, Between
 from .grid import Grid, Interval
 from .records import Record
 
@@ -104,7 +104,7 @@ class Input(Op):
 
 
 @dataclass(frozen=True)
-class Node:
+class Node(Record):
     """One op at one place of the network; `inputs` are names of earlier nodes."""
 
     name: str
@@ -114,8 +114,21 @@ class Node:
     __repr__ = brief_repr
 
 
+@dataclass(frozen=True, eq=False)
+class Register(Record):
+    """A value that lasts from one element of a sequence to the next.
+
+    Nodes read it like an input, at the Input node of its `name`: `start` (one sample's shape) at the
+    first element, then what the node `after` gave at the element before.
+    """
+
+    name: str
+    start: Annotated[Tensor, NUMBERS]
+    after: str
+
+
 @dataclass(frozen=True)
-class Graph:
+class Graph(Record):
     """An immutable network; edits return a new one.
 
     Parameters
@@ -124,17 +137,21 @@ class Graph:
         In running order: a node reads only nodes before it.
     inputs, outputs : tuple of str
         The names of the nodes that samples enter by and results leave by.
+    registers : tuple of Register, optional
+        What lasts between elements; then the nodes say what happens at one element (`sequences`).
 
     Raises
     ------
     GraphError
         If a name is used twice, a node reads one that is not before it (so there are no cycles),
-        an output is not there, or the inputs are not the Input nodes.
+        an output is not there, the inputs and registers are not the Input nodes, or a register does
+        not fit its node.
     """
 
     nodes: tuple[Node, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    registers: tuple[Register, ...] = ()
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -148,9 +165,28 @@ class Graph:
             seen.add(node.name)
         if missing := (set(self.inputs) | set(self.outputs)) - seen:
             raise GraphError(f"the graph names {sorted(missing)} as input or output: no such node")
-        entries = {node.name for node in self.nodes if isinstance(node.op, Input)}
-        if odd := entries ^ set(self.inputs):
-            raise GraphError(f"{sorted(odd)}: the graph's inputs must be its Input nodes")
+        entries = sorted(node.name for node in self.nodes if isinstance(node.op, Input))
+        declared = sorted([*self.inputs, *(register.name for register in self.registers)])
+        if entries != declared:
+            odd = sorted({*entries} ^ {*declared}) or declared
+            raise GraphError(
+                f"{odd}: the graph's inputs and registers must be its Input nodes, once"
+            )
+        for register in self.registers:
+            self._require(register)
+
+    def _require(self, register: Register) -> None:
+        """Refuse a register that does not fit its node, or lasts from nowhere."""
+        entry, start = self[register.name].op, tuple(register.start.shape)
+        assert isinstance(entry, Input)
+        if start != entry.shape:
+            raise GraphError(
+                f"register {register.name!r} starts in shape {start}, its node has {entry.shape}"
+            )
+        if register.after not in self:
+            raise GraphError(
+                f"register {register.name!r} is to take {register.after!r}: no such node"
+            )
 
     def __repr__(self) -> str:
         kinds = Counter(type(node.op).__name__ for node in self.nodes)
@@ -238,7 +274,7 @@ class Graph:
 
     def with_nodes(self, nodes: Iterable[Node]) -> "Graph":
         """The same inputs and outputs over other nodes."""
-        return Graph(tuple(nodes), self.inputs, self.outputs)
+        return replace(self, nodes=tuple(nodes))
 
     def map(self, change: Callable[[Node], Node]) -> "Graph":
         """The graph with `change` applied to every node."""
@@ -260,7 +296,8 @@ class Graph:
             if node.name != old
         )
         outputs = tuple(new if name == old else name for name in self.outputs)
-        return Graph(nodes, self.inputs, outputs)
+        registers = tuple(replace(r, after=new) if r.after == old else r for r in self.registers)
+        return Graph(nodes, self.inputs, outputs, registers)
 
     def fresh(self, wish: str) -> str:
         """A name like `wish` that no node has."""

@@ -1,6 +1,6 @@
 """Run a graph: once over real values, differentiably, or once over integers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import prod
 from typing import Any
 
@@ -15,6 +15,7 @@ from .tables import Table, on_integers
 
 LARGEST_VALUE = 2**26  # numbers of one sample at one place of a network, padding included
 Compute = Callable[..., Tensor]
+Samples = Tensor | Mapping[str, Tensor]  # samples of one input, or by the inputs' names
 
 
 def flow(graph: Graph, compute: Compute) -> Iterator[tuple[Node, Tensor]]:
@@ -34,38 +35,64 @@ def flow(graph: Graph, compute: Compute) -> Iterator[tuple[Node, Tensor]]:
                 del known[name]
 
 
-def walk(graph: Graph, x: Tensor, compute: Compute) -> Iterator[tuple[Node, Tensor]]:
-    """As `flow`, for samples that enter a graph of one input.
+def walk(graph: Graph, x: Samples, compute: Compute) -> Iterator[tuple[Node, Tensor]]:
+    """As `flow`, for samples that enter a graph without registers.
 
     Parameters
     ----------
     graph : Graph
-        With one input.
-    x : Tensor
-        (sample, *input shape).
+        Without registers.
+    x : Tensor or mapping
+        (sample, *input shape); by the inputs' names where there are several.
     compute : callable
-        ``compute(node, *inputs)`` gives the output of a node that is not the input.
+        ``compute(node, *inputs)`` gives the output of a node that is not an input.
     """
-    if len(graph.inputs) != 1:
-        raise GraphError(f"the graph has inputs {list(graph.inputs)}: one is expected")
-    (entry,) = graph.inputs
+    if graph.registers:
+        names = [register.name for register in graph.registers]
+        raise GraphError(f"the graph has registers {names}: run it over sequences (run_sequence)")
+    yield from entered(graph, by_name(graph, x), compute)
+
+
+def by_name(graph: Graph, x: Samples) -> Mapping[str, Tensor]:
+    """Samples by the names of the graph's inputs.
+
+    Raises
+    ------
+    GraphError
+        If these are not the inputs.
+    """
+    if isinstance(x, Tensor) and len(graph.inputs) != 1:
+        raise GraphError(
+            f"the graph has inputs {list(graph.inputs)}: one is expected, or each by its name"
+        )
+    given = {graph.inputs[0]: x} if isinstance(x, Tensor) else x
+    if set(given) != set(graph.inputs):
+        raise GraphError(f"the graph has inputs {list(graph.inputs)}, given are {list(given)}")
+    return given
+
+
+def entered(
+    graph: Graph, given: Mapping[str, Tensor], compute: Compute
+) -> Iterator[tuple[Node, Tensor]]:
+    """As `walk`; `given` names the values of all Input nodes, those of registers too."""
 
     def enter(node: Node, *inputs: Tensor) -> Tensor:
-        is_entry = isinstance(node.op, Input)
-        return _checked(graph, entry, x) if is_entry else compute(node, *inputs)
+        if not isinstance(node.op, Input):
+            return compute(node, *inputs)
+        return _checked(node.name, node.op, given[node.name])
 
     yield from flow(graph, enter)
 
 
-def run(graph: Graph, x: Tensor) -> Tensor:
+def run(graph: Graph, x: Samples) -> Tensor:
     """The graph's output on real values, differentiable in `x` and in the graph's tensors.
 
     Parameters
     ----------
     graph : Graph
-        A float graph with one input and one output.
-    x : Tensor
-        (sample, *input shape), floating point.
+        A float graph with one output.
+    x : Tensor or mapping
+        (sample, *input shape), floating point; by the inputs' names where there are several.
 
     Raises
     ------
@@ -75,7 +102,7 @@ def run(graph: Graph, x: Tensor) -> Tensor:
     return _last(graph, x, _naming_the_node(on_reals))
 
 
-def run_integers(graph: Graph, x: Tensor) -> Tensor:
+def run_integers(graph: Graph, x: Samples) -> Tensor:
     """The graph's output on integers: one pass of the quantised network, int64 in and out."""
     return _last(graph, x, integer_compute(graph))
 
@@ -95,10 +122,13 @@ def integer_compute(graph: Graph) -> Compute:
 def shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
     """The shape of every node's output for one sample, by running the graph on no data.
 
+    With registers, one element's.
+
     Raises
     ------
     GraphError
-        Naming the node whose shapes do not fit, or that would compute more than `LARGEST_VALUE`.
+        Naming the node whose shapes do not fit, or that would compute more than `LARGEST_VALUE`, or
+        the register that is to take a value of another shape.
     UnsupportedError
         Naming every node of an integer graph whose op has no meaning on integers.
     """
@@ -107,19 +137,29 @@ def shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
 
 @once
 def _shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
-    entry = graph.entry
-    if prod(entry.shape) > LARGEST_VALUE:
-        raise GraphError(
-            f"input {graph.inputs[0]!r}: a sample of shape {entry.shape} has more than "
-            f"{LARGEST_VALUE} numbers; check the model's input shape"
-        )
-    integer = entry.grid is not None
-    x = torch.empty((2, *entry.shape), device="meta", dtype=torch.int64 if integer else None)
-    compute = integer_compute(graph) if integer else on_reals
+    entries = {node.name: node.op for node in graph.nodes if isinstance(node.op, Input)}
+    for name, entry in entries.items():
+        if prod(entry.shape) > LARGEST_VALUE:
+            raise GraphError(
+                f"input {name!r}: a sample of shape {entry.shape} has more than "
+                f"{LARGEST_VALUE} numbers; check the model's input shape"
+            )
+    integer = any(entry.grid is not None for entry in entries.values())
+    kind, compute = (torch.int64, integer_compute(graph)) if integer else (None, on_reals)
+    given = {
+        name: torch.empty((2, *entry.shape), device="meta", dtype=kind)
+        for name, entry in entries.items()
+    }
     found = {}
     with _Budget():  # type: ignore[no-untyped-call]  # torch's is
-        for node, output in walk(graph, x, _naming_the_node(compute)):
+        for node, output in entered(graph, given, _naming_the_node(compute)):
             found[node.name] = tuple(output.shape[1:])
+    for register in graph.registers:
+        if found[register.after] != found[register.name]:
+            raise GraphError(
+                f"register {register.name!r} of shape {found[register.name]} is to take the node "
+                f"{register.after!r}, of shape {found[register.after]}"
+            )
     return found
 
 
@@ -146,15 +186,18 @@ def require_rows(
         raise UnsupportedError(missing)
 
 
-def _last(graph: Graph, x: Tensor, compute: Compute) -> Tensor:
+def _last(graph: Graph, x: Samples, compute: Compute) -> Tensor:
     if len(graph.outputs) != 1:
         raise GraphError(f"the graph has outputs {list(graph.outputs)}: one is expected")
-    (wanted,) = graph.outputs
-    result = x
-    for node, output in walk(graph, x, compute):
-        if node.name == wanted:
-            result = output
-    return result
+    return outputs_of(graph, walk(graph, x, compute), graph.outputs)[graph.outputs[0]]
+
+
+def outputs_of(
+    graph: Graph, visits: Iterator[tuple[Node, Tensor]], wanted: Iterable[str]
+) -> dict[str, Tensor]:
+    """What some nodes give, by name, once all have been visited."""
+    names = set(wanted)
+    return {node.name: output for node, output in visits if node.name in names}
 
 
 def on_reals(node: Node, *inputs: Tensor) -> Tensor:
@@ -166,6 +209,8 @@ def _naming_the_node(compute: Compute) -> Compute:
     def named(node: Node, *inputs: Tensor) -> Tensor:
         try:
             return compute(node, *inputs)
+        except GraphError as error:  # of a graph inside
+            raise GraphError(f"in node {node.name!r}: {error}") from error
         except (RuntimeError, ValueError, IndexError, TypeError, OverflowError) as error:
             reason = str(error).splitlines()[0]
             raise GraphError(
@@ -176,9 +221,7 @@ def _naming_the_node(compute: Compute) -> Compute:
     return named
 
 
-def _checked(graph: Graph, entry: str, x: Tensor) -> Tensor:
-    op = graph[entry].op
-    assert isinstance(op, Input)
+def _checked(entry: str, op: Input, x: Tensor) -> Tensor:
     if tuple(x.shape[1:]) != op.shape:
         raise GraphError(
             f"input {entry!r} takes samples of shape {op.shape}, got {tuple(x.shape[1:])}; "

@@ -18,8 +18,9 @@ from .brief import brief_repr
 from .containers import ordered, read_content
 from .errors import GraphError, InputError, UnsupportedError
 from .fields import filled, fitted
-from .graph import Graph, Node, Op
+from .graph import Graph, Node, Op, Register
 from .interpret import shapes
+from .nested import numbered
 from .packing import pack, unpack
 from .plain import Plain, read_plain
 from .records import decode, encode
@@ -44,6 +45,7 @@ class _StoredGraph:
     nodes: tuple[_StoredNode, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    registers: tuple[Any, ...] = ()  # only where a graph has some: files without keep their hashes
 
 
 class TensorStore:
@@ -66,6 +68,7 @@ class TensorStore:
 
 def graph_to_plain(graph: Graph, store: TensorStore) -> Plain:
     """A graph as JSON; its tensors go to `store`."""
+    lasting = [encode(register, store) for register in graph.registers]
     return {
         "nodes": [
             {"name": n.name, "inputs": list(n.inputs), "op": encode(n.op, store)}
@@ -73,6 +76,7 @@ def graph_to_plain(graph: Graph, store: TensorStore) -> Plain:
         ],
         "inputs": list(graph.inputs),
         "outputs": list(graph.outputs),
+        **({"registers": lasting} if lasting else {}),
     }
 
 
@@ -92,8 +96,12 @@ def graph_from_plain(plain: Plain, tensors: Mapping[str, Tensor], where: str) ->
         place = f"{where}, node {item.name!r}" if item.name else f"{where}, nodes[{number}]"
         op = fitted(decode(item.op, tensors, place), Op, place)
         nodes.append(Node(item.name, op, item.inputs))
+    registers = []
+    for number, item in enumerate(stored.registers):
+        place = f"{where}, registers[{number}]"
+        registers.append(fitted(decode(item, tensors, place), Register, place))
     try:
-        graph = Graph(tuple(nodes), stored.inputs, stored.outputs)
+        graph = Graph(tuple(nodes), stored.inputs, stored.outputs, tuple(registers))
         shapes(graph)
     except (GraphError, UnsupportedError) as error:
         reason = " ".join(str(error).split())
@@ -104,12 +112,7 @@ def graph_from_plain(plain: Plain, tensors: Mapping[str, Tensor], where: str) ->
 def graph_hash(graph: Graph, *, names: bool = True) -> str:
     """SHA-256 of the graph's structure and tensors; without names, of what it computes only."""
     if not names:
-        number = {node.name: str(k) for k, node in enumerate(graph.nodes)}
-        renamed = tuple(
-            Node(number[n.name], n.op, tuple(number[i] for i in n.inputs)) for n in graph.nodes
-        )
-        ends = [tuple(number[i] for i in end) for end in (graph.inputs, graph.outputs)]
-        graph = Graph(renamed, *ends)
+        graph = numbered(graph)
     store = TensorStore()
     plain = graph_to_plain(graph, store)
     return content_hash(plain, store.tensors)

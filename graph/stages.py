@@ -13,6 +13,7 @@ from .calls import Refusal
 from .errors import GraphError, Problem
 from .graph import Graph, Input, Op
 from .interpret import shapes
+from .nested import not_taken
 from .tables import Table, on_increments, on_integers, on_ranges, on_scales, opens
 from .traits import Ends, Shape, carries_spikes
 
@@ -99,6 +100,9 @@ def _ends(graph: Graph, stage: Stage) -> Iterator[Problem]:
         elif not stage.integer and op.grid is not None:
             repair = "give the float graph that it was made of"
             yield Problem(name, "Input", "it is an integer graph's", repair)
+    if stage.needs:
+        for register in graph.registers:
+            yield Problem(register.name, "Register", *not_taken("quantisation"))
     last, kind = graph.outputs[0], type(graph[graph.outputs[0]].op).__name__
     if stage.needs and len(graph.outputs) != 1:
         reason = f"the network has outputs {graph.outputs}"

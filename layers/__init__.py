@@ -8,9 +8,12 @@ from . import (  # noqa: F401  imported for the rows they enter
     ladder,
     linear,
     moving,
+    multiply,
     normalisation,
     pooling,
     readout,
+    recurrent,
+    scan,
     shape,
     slicing,
 )

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spikemorph.graph import Op
-from spikemorph.graph.calls import Call, Refusal
+from spikemorph.graph.calls import Call, Refusal, samples_anywhere
 from spikemorph.graph.fields import INFINITE, Above
 from spikemorph.graph.stages import PREPARED, Seat
 from spikemorph.graph.tables import reads_onnx, reads_torch
@@ -167,18 +167,21 @@ def logarithm(value: Fraction) -> Fraction:
 
 @reads_torch(aten.relu.default, aten.relu_.default)
 @reads_onnx("Relu")
+@samples_anywhere
 def _read_relu(call: Call) -> ReLU:
     return ReLU()
 
 
 @reads_torch(aten.sigmoid.default, aten.sigmoid_.default)
 @reads_onnx("Sigmoid")
+@samples_anywhere
 def _read_sigmoid(call: Call) -> Sigmoid:
     return Sigmoid()
 
 
 @reads_torch(aten.tanh.default, aten.tanh_.default)
 @reads_onnx("Tanh")
+@samples_anywhere
 def _read_tanh(call: Call) -> Tanh:
     return Tanh()
 
@@ -197,6 +200,7 @@ def _clip(low: float, high: float) -> Activation:
     aten.relu6.default, aten.relu6_.default, aten.clamp_min.default, aten.clamp_min_.default,
     aten.clamp_max.default, aten.clamp_max_.default,
 )  # fmt: skip
+@samples_anywhere
 def _read_clamp(call: Call) -> Activation:
     ends = {"hardtanh": (-1.0, 1.0), "relu6": (0.0, 6.0)}
     low, high = ends.get(call.op.removesuffix("_"), (-math.inf, math.inf))
@@ -206,6 +210,7 @@ def _read_clamp(call: Call) -> Activation:
 
 
 @reads_onnx("Clip")
+@samples_anywhere
 def _read_clip(call: Call) -> Activation:
     if call.version < 11:
         return _clip(call.option("min", -math.inf), call.option("max", math.inf))
@@ -233,11 +238,13 @@ def _leaky(slope: float) -> Activation:
 
 
 @reads_torch(aten.leaky_relu.default, aten.leaky_relu_.default)
+@samples_anywhere
 def _read_leaky_torch(call: Call) -> Activation:
     return _leaky(float(call.option("negative_slope", 0.01)))
 
 
 @reads_onnx("LeakyRelu")
+@samples_anywhere
 def _read_leaky_onnx(call: Call) -> Activation:
     return _leaky(float(call.option("alpha", 0.01)))
 
@@ -252,11 +259,13 @@ def _read_prelu(call: Call) -> Activation:
 
 
 @reads_onnx("HardSigmoid")
+@samples_anywhere
 def _read_hard_sigmoid(call: Call) -> tuple[Op, ...]:
     gain, shift = call.option("alpha", 0.2), call.option("beta", 0.5)
     return ScaleShift(torch.tensor(gain), torch.tensor(shift)), Clip(0.0, 1.0)
 
 
 @reads_torch(aten.hardsigmoid.default, aten.hardsigmoid_.default)
+@samples_anywhere
 def _read_hard_sigmoid_torch(call: Call) -> tuple[Op, ...]:
     return ScaleShift(torch.tensor(1 / 6), torch.tensor(0.5)), Clip(0.0, 1.0)

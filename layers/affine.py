@@ -1,5 +1,6 @@
 """Constant scale and shift: input normalisation, and what batch normalisation becomes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Op
-from spikemorph.graph.calls import Call, Edge, Refusal
+from spikemorph.graph.calls import Call, Edge, Refusal, samples_anywhere
 from spikemorph.graph.fields import NUMBERS
 from spikemorph.graph.stages import PREPARED, Seat
 from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
@@ -85,18 +86,17 @@ def shrunk(values: Tensor) -> Tensor:
     return values
 
 
-def _broadcast(constant: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Bring a source's constant to one sample's axes, dropping a leading batch axis of size one."""
-    found = tuple(constant.shape)
-    if constant.dim() > len(shape) + 1:
+def _broadcast(constant: Tensor, edge: Edge) -> Tensor:
+    """Bring a source's constant to one sample's axes, dropping a batch axis of size one."""
+    found, shape = tuple(constant.shape), edge.shape
+    if constant.dim() > edge.rank:
         raise Refusal(f"its constant of shape {found} adds axes to a sample of {shape}")
     if constant.numel() == 1:
         return constant.reshape(())
-    if constant.dim() > len(shape):
-        if found[0] != 1:
-            raise Refusal(f"its constant of shape {found} differs between samples")
-        constant = constant[0]
-    constant = constant.reshape(*[1] * (len(shape) - constant.dim()), *constant.shape)
+    wide = constant.reshape(*[1] * (edge.rank - constant.dim()), *found)
+    if wide.shape[edge.batch] != 1:
+        raise Refusal(f"its constant of shape {found} differs between samples")
+    constant = wide.squeeze(edge.batch)
     if any(c not in (1, size) for c, size in zip(constant.shape, shape, strict=True)):
         raise Refusal(f"its constant of shape {found} enlarges a sample of {shape}")
     return constant
@@ -105,7 +105,14 @@ def _broadcast(constant: Tensor, shape: tuple[int, ...]) -> Tensor:
 def constant_operand(call: Call) -> tuple[Tensor, bool]:
     """The constant factor or summand of a binary operator, and whether it stands left."""
     left = isinstance(call.input(1), Edge)
-    return _broadcast(call.constant(0 if left else 1, "constant"), call.edge.shape), left
+    return _broadcast(call.constant(0 if left else 1, "constant"), call.edge), left
+
+
+def require_one_place(edges: Sequence[Edge]) -> None:
+    """Refuse to pair values whose samples lie on different axes."""
+    if len({edge.batch for edge in edges}) > 1:
+        axes = [edge.batch for edge in edges]
+        raise Refusal(f"samples lie on axes {axes} of its inputs", "transpose them alike")
 
 
 def joins_edges(call: Call) -> bool:
@@ -114,38 +121,26 @@ def joins_edges(call: Call) -> bool:
 
 
 @reads_torch(aten.rsub.Scalar)
+@samples_anywhere
 def _read_rsub(call: Call) -> Op:
     value, _ = constant_operand(call)
     return ScaleShift(torch.tensor(-float(call.option("alpha", 1))), value)
 
 
-@reads_torch(aten.mul.Tensor, aten.mul_.Tensor, aten.mul.Scalar)
-@reads_onnx("Mul")
-def _read_mul(call: Call) -> Op:
-    _refuse_product(call)
-    value, _ = constant_operand(call)
-    return ScaleShift(value, torch.tensor(0.0))
-
-
 @reads_torch(aten.div.Tensor, aten.div_.Tensor, aten.div.Scalar)
 @reads_onnx("Div")
+@samples_anywhere
 def _read_div(call: Call) -> Op:
-    _refuse_product(call)
+    if joins_edges(call):
+        raise Refusal("it divides an activation by another", "multiply, or divide by a constant")
     value, left = constant_operand(call)
     if left:
         raise Refusal("it divides a constant by an activation")
     return ScaleShift(1 / value.double(), torch.tensor(0.0))
 
 
-def _refuse_product(call: Call) -> None:
-    if joins_edges(call):
-        raise Refusal(
-            "it multiplies or divides two activations (gate or attention)",
-            "products of activations are not supported yet; replace the gate by a constant scale",
-        )
-
-
 @reads_onnx("Neg")
 @reads_torch(aten.neg.default)
+@samples_anywhere
 def _read_neg(call: Call) -> Op:
     return ScaleShift(torch.tensor(-1.0), torch.tensor(0.0))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Op
-from spikemorph.graph.calls import Call, Edge, Refusal
+from spikemorph.graph.calls import Call, Edge, Refusal, samples_anywhere
 from spikemorph.graph.fields import NUMBERS, Between
 from spikemorph.graph.stages import PREPARED, Seat
 from spikemorph.graph.tables import (
@@ -21,7 +21,7 @@ from spikemorph.graph.tables import (
 )
 from spikemorph.graph.traits import Moves, Shape
 
-from .affine import ScaleShift, constant_operand, joins_edges, per_channel
+from .affine import ScaleShift, constant_operand, joins_edges, per_channel, require_one_place
 from .ranges import Range, total
 
 aten: Any = torch.ops.aten
@@ -87,6 +87,7 @@ def _past_concat(
 
 def _scaled_join(call: Call, factors: tuple[float, ...]) -> Add:
     """A sum of computed values of one shape, each with its factor."""
+    require_one_place(call.edges)
     first = call.edges[0].shape
     for edge in call.edges[1:]:
         if edge.shape != first:
@@ -95,8 +96,8 @@ def _scaled_join(call: Call, factors: tuple[float, ...]) -> Add:
 
 
 def _concat(call: Call, axis: int) -> Concat:
-    rank = len(call.edges[0].shape) + 1
-    axis = axis + rank if axis < 0 else axis
+    require_one_place(call.edges)
+    axis = call.edges[0].axis(axis)
     if axis == 0:
         raise Refusal("it concatenates samples", "concatenate along channels or positions")
     if len(call.edges) != _members(call):
@@ -110,16 +111,19 @@ def _members(call: Call) -> int:
 
 
 @reads_torch(aten.cat.default, aten.concat.default)
+@samples_anywhere
 def _read_cat(call: Call) -> Concat:
     return _concat(call, int(call.option("dim", 0)))
 
 
 @reads_onnx("Concat")
+@samples_anywhere
 def _read_concat(call: Call) -> Concat:
     return _concat(call, int(call.option("axis", 1)))
 
 
 @reads_onnx("Sum")
+@samples_anywhere
 def _read_sum(call: Call) -> Add:
     if not all(isinstance(item, Edge) for item in call.inputs):
         raise Refusal("it sums an activation and a constant", "use Add")
@@ -128,6 +132,7 @@ def _read_sum(call: Call) -> Add:
 
 @reads_torch(aten.add.Tensor, aten.add_.Tensor, aten.add.Scalar)
 @reads_onnx("Add")
+@samples_anywhere
 def _read_add(call: Call) -> Op:
     alpha = call.option("alpha", 1)
     if joins_edges(call):
@@ -139,6 +144,7 @@ def _read_add(call: Call) -> Op:
 
 @reads_torch(aten.sub.Tensor, aten.sub_.Tensor, aten.sub.Scalar)
 @reads_onnx("Sub")
+@samples_anywhere
 def _read_sub(call: Call) -> Op:
     alpha = call.option("alpha", 1)
     if joins_edges(call):

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spikemorph.graph import Op
-from spikemorph.graph.calls import Call, Edge, Refusal
+from spikemorph.graph.calls import Call, Edge, Refusal, samples_anywhere
 from spikemorph.graph.fields import NUMBERS, TRUTHS, Shape
 from spikemorph.graph.tables import (
     on_ranges,
@@ -107,8 +107,15 @@ def _opened(op: Linear, source: Sizes) -> tuple[tuple[str, Op], ...] | None:
     )
 
 
+def _require_features_last(edge: Edge) -> None:
+    if edge.batch == edge.rank - 1:
+        raise Refusal("samples lie on the last axis of its input", "give it features there")
+
+
 @reads_torch(aten.linear.default)
+@samples_anywhere
 def _read_linear(call: Call) -> Linear:
+    _require_features_last(call.edge)
     return Linear(call.constant(1, "weight"), call.optional(2))
 
 
@@ -122,9 +129,11 @@ def _read_addmm(call: Call) -> Linear:
 
 @reads_torch(aten.matmul.default, aten.mm.default)
 @reads_onnx("MatMul")
+@samples_anywhere
 def _read_matmul(call: Call) -> Linear:
     if not isinstance(call.input(0), Edge):
         raise Refusal("the constant stands left of the product", "write it as x @ weight")
+    _require_features_last(call.edge)
     weight = call.constant(1, "second factor")
     if weight.dim() != 2:
         raise Refusal(f"its constant has {weight.dim()} axes, two are expected")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Op
-from spikemorph.graph.calls import Call, Refusal
+from spikemorph.graph.calls import Call, Refusal, samples_anywhere
 from spikemorph.graph.fields import WHOLE, Above, Between, Shape
 from spikemorph.graph.stages import INTEGER, PREPARED, Seat
 from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
@@ -85,11 +85,13 @@ def _allowed(op: Readout, seat: Seat) -> None:
 @reads_torch(
     aten.softmax.int, aten._softmax.default, aten.log_softmax.int, aten._log_softmax.default
 )
+@samples_anywhere
 def _read_torch(call: Call) -> Softmax:
     return _softmax(int(call.option("dim")), call, "log" in call.op)
 
 
 @reads_onnx("Softmax", "LogSoftmax")
+@samples_anywhere
 def _read_onnx(call: Call) -> Softmax:
     axis = int(call.option("axis", 1 if call.version < 13 else -1))
     return _softmax(axis, call, call.op == "LogSoftmax")
@@ -97,10 +99,12 @@ def _read_onnx(call: Call) -> Softmax:
 
 def _softmax(axis: int, call: Call, logarithm: bool) -> Softmax:
     shape = call.edge.shape
-    axis %= len(shape) + 1
+    axis = call.edge.axis(axis)
     if axis == 0:
         raise Refusal("it runs over samples", "run it over the classes: axis 1")
     # Before operator set 13 all axes from `axis` on were one: the same where the later ones are 1.
+    if 0 < call.version < 13 and call.edge.batch:
+        raise Refusal("samples do not lie first", "export with operator set 13 or newer")
     if 0 < call.version < 13 and any(size != 1 for size in shape[axis:]):
         raise Refusal(
             f"in operator set {call.version} it runs over axes {axis} to {len(shape)} together",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Op
-from spikemorph.graph.calls import Call, Edge, Refusal
+from spikemorph.graph.calls import Call, Edge, Placed, Refusal, samples_anywhere
 from spikemorph.graph.fields import Between
 from spikemorph.graph.tables import hands_scale_on, on_ranges, reads_onnx, reads_torch
 from spikemorph.graph.traits import Moves, Shape
@@ -91,6 +91,7 @@ def _past_pad(op: Pad, scale: ScaleShift, shapes: Sequence[Shape], index: int) -
     aten.detach_.default, aten.lift_fresh_copy.default,
 )  # fmt: skip
 @reads_onnx("Identity")
+@samples_anywhere
 def _read_identity(call: Call) -> Identity:
     return Identity()
 
@@ -100,6 +101,7 @@ def _read_identity(call: Call) -> Identity:
     aten.feature_dropout_.default, aten.alpha_dropout.default, aten.feature_alpha_dropout.default,
 )  # fmt: skip
 @reads_onnx("Dropout")
+@samples_anywhere
 def _read_dropout(call: Call) -> Identity:
     training = call.optional(2)  # an input of ONNX from operator set 12 on
     if call.option("train", False) or (training is not None and bool(training)):
@@ -108,6 +110,7 @@ def _read_dropout(call: Call) -> Identity:
 
 
 @reads_torch(aten.to.dtype, aten._to_copy.default)
+@samples_anywhere
 def _read_cast_torch(call: Call) -> Identity:
     kind = call.option("dtype", torch.float32)
     if not kind.is_floating_point:
@@ -116,6 +119,7 @@ def _read_cast_torch(call: Call) -> Identity:
 
 
 @reads_onnx("Cast")
+@samples_anywhere
 def _read_cast_onnx(call: Call) -> Identity:
     kind = int(call.option("to"))
     if kind not in _FLOATS:
@@ -128,28 +132,34 @@ def _read_cast_onnx(call: Call) -> Identity:
     aten.squeeze.dim, aten.squeeze.dims, aten.squeeze.default, aten.unsqueeze.default,
     aten.unflatten.int, aten.view_copy.default, aten.squeeze_.dim, aten.unsqueeze_.default,
 )  # fmt: skip
-def _read_reshape_torch(call: Call) -> Reshape:
+@samples_anywhere
+def _read_reshape_torch(call: Call) -> Placed:
     """Torch states the output's shape, so all reshaping calls are one."""
-    assert call.output is not None
-    return Reshape(call.output)
+    return _reshape(call)
+
+
+def _reshape(call: Call) -> Placed:
+    shape, batch = call.reshaped()
+    return Placed((Reshape(shape),), batch)
 
 
 @reads_torch(aten.permute.default, aten.transpose.int, aten.t.default)
-def _read_permute(call: Call) -> Transpose:
-    rank = len(call.edge.shape) + 1
+@samples_anywhere
+def _read_permute(call: Call) -> Placed:
+    rank = call.edge.rank
     if call.op == "permute":
         order = [int(d) % rank for d in call.option("dims")]
     else:
         order = list(range(rank))
         a, b = (int(call.option(k, k == "dim1")) % rank for k in ("dim0", "dim1"))
         order[a], order[b] = order[b], order[a]
-    return _transpose(order)
+    return _transpose(call.edge, order)
 
 
-def _transpose(order: Sequence[int]) -> Transpose:
-    if order[0] != 0:
-        raise Refusal(f"it moves the batch axis: {tuple(order)}", "keep samples on the first axis")
-    return Transpose(tuple(order))
+def _transpose(edge: Edge, order: Sequence[int]) -> Placed:
+    """Samples stay first in the graph, wherever the source puts them."""
+    inside = [edge.axis(axis) for axis in order if axis != edge.batch]
+    return Placed((Transpose((0, *inside)),), order.index(edge.batch))
 
 
 @reads_torch(aten.pad.default, aten.constant_pad_nd.default)
@@ -199,16 +209,18 @@ def _read_global_onnx(call: Call) -> tuple[Op, ...]:
 
 
 @reads_onnx("Flatten", "Reshape", "Squeeze", "Unsqueeze")
-def _read_reshape_onnx(call: Call) -> Reshape:
+@samples_anywhere
+def _read_reshape_onnx(call: Call) -> Placed:
     """The reader works out the output's shape, so all reshaping calls are one."""
-    assert call.output is not None
-    return Reshape(call.output)
+    return _reshape(call)
 
 
 @reads_onnx("Transpose")
-def _read_transpose(call: Call) -> Transpose:
-    rank = len(call.edge.shape) + 1
-    return _transpose([int(a) for a in call.option("perm", tuple(range(rank))[::-1])])
+@samples_anywhere
+def _read_transpose(call: Call) -> Placed:
+    rank = call.edge.rank
+    order = [int(a) % rank for a in call.option("perm", tuple(range(rank))[::-1])]
+    return _transpose(call.edge, order)
 
 
 @reads_onnx("Pad")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Op
-from spikemorph.graph.calls import Call, Edge, Pieces, Refusal
+from spikemorph.graph.calls import Call, Edge, Pieces, Placed, Refusal, samples_anywhere
 from spikemorph.graph.fields import Between
 from spikemorph.graph.tables import on_ranges, reads_onnx, reads_torch
 from spikemorph.graph.traits import Moves
@@ -40,7 +40,7 @@ def _on_ranges(op: Narrow, source: Range) -> Range:
 
 def _part(edge: Edge, axis: int, start: int, end: int) -> Op:
     """The part from `start` up to `end`, which count from the back where negative."""
-    axis %= len(edge.shape) + 1
+    axis = edge.axis(axis)
     if axis == 0:
         if start == 0 and end >= _TO_THE_END:
             return Identity()
@@ -54,7 +54,7 @@ def _part(edge: Edge, axis: int, start: int, end: int) -> Op:
 
 def _parts(edge: Edge, axis: int, lengths: Sequence[int]) -> Pieces:
     """Pieces of the given lengths, side by side."""
-    axis %= len(edge.shape) + 1
+    axis = edge.axis(axis)
     if axis == 0:
         raise Refusal("it splits the samples", "split channels or positions")
     if sum(lengths) != edge.shape[axis - 1]:
@@ -69,11 +69,12 @@ def _even(size: int, length: int) -> list[int]:
 
 
 @reads_onnx("Split")
+@samples_anywhere
 def _read_split_onnx(call: Call) -> Pieces:
     axis, given = int(call.option("axis", 0)), call.optional(1)
     lengths = call.option("split") if given is None else given.tolist()
     if not lengths:
-        size = (1, *call.edge.shape)[axis]
+        size = call.edge.sized(axis)
         lengths = _even(size, -(-size // call.outputs))
     if len(lengths) != call.outputs:
         raise Refusal(f"it splits into {lengths} for {call.outputs} outputs", "check the model")
@@ -81,6 +82,7 @@ def _read_split_onnx(call: Call) -> Pieces:
 
 
 @reads_onnx("Slice")
+@samples_anywhere
 def _read_slice_onnx(call: Call) -> tuple[Op, ...]:
     if call.version < 10:
         starts, ends, axes = (call.option(key) for key in ("starts", "ends", "axes"))
@@ -99,9 +101,10 @@ def _read_slice_onnx(call: Call) -> tuple[Op, ...]:
 
 
 @reads_torch(aten.split.Tensor, aten.split_with_sizes.default, aten.chunk.default)
+@samples_anywhere
 def _read_split_torch(call: Call) -> Pieces:
     axis = int(call.option("dim", 0))
-    size = (1, *call.edge.shape)[axis]
+    size = call.edge.sized(axis)
     if call.op == "split_with_sizes":
         return _parts(call.edge, axis, [int(n) for n in call.option("split_sizes")])
     chunked = call.op == "chunk"
@@ -112,6 +115,7 @@ def _read_split_torch(call: Call) -> Pieces:
 
 
 @reads_torch(aten.slice.Tensor)
+@samples_anywhere
 def _read_slice_torch(call: Call) -> Op:
     if call.option("step", 1) != 1:
         raise Refusal(f"it takes steps of {call.option('step')}", "take every element")
@@ -120,14 +124,32 @@ def _read_slice_torch(call: Call) -> Op:
 
 
 @reads_torch(aten.narrow.default)
+@samples_anywhere
 def _read_narrow(call: Call) -> Op:
     start = int(call.option("start"))
     return _part(call.edge, int(call.option("dim")), start, start + int(call.option("length")))
 
 
 @reads_torch(aten.select.int)
-def _read_select(call: Call) -> tuple[Op, ...]:
-    assert call.output is not None
-    index = int(call.option("index"))
-    end = _TO_THE_END if index == -1 else index + 1
-    return _part(call.edge, int(call.option("dim")), index, end), Reshape(call.output)
+@samples_anywhere
+def _read_select(call: Call) -> Placed:
+    return _selected(call.edge, int(call.option("dim")), int(call.option("index")))
+
+
+def _selected(edge: Edge, axis: int, index: int) -> Placed:
+    """One element along an axis, which goes."""
+    part = _part(edge, axis, index, _TO_THE_END if index == -1 else index + 1)
+    inside, behind = edge.axis(axis) - 1, axis % edge.rank < edge.batch
+    shape = edge.shape[:inside] + edge.shape[inside + 1 :]
+    return Placed((part, Reshape(shape)), edge.batch - behind)
+
+
+@reads_onnx("Gather")
+@samples_anywhere
+def _read_gather(call: Call) -> Placed:
+    indices = call.constant(1, "indices")
+    axis = int(call.option("axis", 0))
+    if not isinstance(call.input(0), Edge) or indices.numel() != 1 or indices.dim() > 1:
+        raise Refusal("it picks several elements", "take one, or a slice")
+    one, place = _selected(call.edge, axis, int(indices)), call.edge.batch
+    return one if indices.dim() == 0 else Placed(one.ops[:1], place)

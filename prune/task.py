@@ -11,6 +11,7 @@ from torch import Tensor
 from spikemorph.graph import Graph, GraphError, InputError
 from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.errors import Repair
+from spikemorph.graph.nested import require_flat
 from spikemorph.graph.tasks import Task
 from spikemorph.layers.masks import broken_masks, mask_hash, masks_of, weight_of, weighted_nodes
 from spikemorph.train import CrossEntropy, DataTensors, Objective, TrainSettings
@@ -96,6 +97,8 @@ class PruneTask:
     ------
     InputError
         If the sparsity is outside [0, 1), or the graph has no weights, or integers for weights.
+    UnsupportedError
+        If it has recurrent layers.
     """
 
     graph: Graph
@@ -108,6 +111,7 @@ class PruneTask:
     __repr__ = brief_repr
 
     def __post_init__(self) -> None:
+        require_flat(self.graph, "pruning")
         if not 0 <= self.sparsity < 1:
             raise InputError(
                 f"sparsity {self.sparsity:g}: give the share of weights to remove, 0 <= share < 1"

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from spikemorph.graph import Graph, InputError, Problem, UnsupportedError
 from spikemorph.layers.activation import Activation
+from spikemorph.layers.multiply import Multiply
 
 from .observe import Seen, Steps, heard
 from .scales import Scale, collapsed, snapped
@@ -46,12 +47,17 @@ def rate_steps(graph: Graph, x: Tensor, settings: RateCoding) -> dict[str, Steps
     InputError
         If samples `x` are none, or leave an activation silent.
     UnsupportedError
-        Naming activations that a rate cannot stand for: those that can be negative.
+        Naming what a rate cannot stand for: activations that can be negative, products of two.
     """
     problems = [
         Problem(node.name, type(node.op).__name__, "a firing rate cannot be negative", "use ReLU")
         for node in graph.nodes
         if isinstance(node.op, Activation) and not _may_be_a_rate(node.op)
+    ]
+    problems += [
+        Problem(node.name, "Multiply", "a product of two rates is no rate", "convert exactly")
+        for node in graph.nodes
+        if isinstance(node.op, Multiply)
     ]
     if problems:
         raise UnsupportedError(problems)

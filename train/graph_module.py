@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from spikemorph.graph import Graph, GraphError, Node
 from spikemorph.graph.interpret import Compute, walk
+from spikemorph.graph.nested import require_flat
 from spikemorph.graph.stages import FLOAT, require
 
 
@@ -29,6 +30,8 @@ class GraphModule(nn.Module):
     GraphError
         If it is no float graph, or has more than one input or output; if a transform is for a node
         that learns no weight, or two are for one weight.
+    UnsupportedError
+        If it has recurrent layers.
     """
 
     def __init__(self, graph: Graph, transforms: Mapping[str, nn.Module] | None = None) -> None:
@@ -37,6 +40,7 @@ class GraphModule(nn.Module):
             raise GraphError(
                 f"the graph has {count[0]} inputs and {count[1]} outputs: one each is expected"
             )
+        require_flat(graph, "training and attacks")
         self._graph = require(graph, FLOAT)
         self._keys: dict[tuple[str, str], str] = {}  # (node, field) -> name of parameter or buffer
         owners: dict[tuple[int, str], str] = {}  # a tensor is shared in one role only

@@ -1,6 +1,6 @@
 """Say of every node of a model what becomes of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -9,6 +9,7 @@ from spikemorph.convert import canonical
 from spikemorph.convert.canonical import drop_dead, drop_idle
 from spikemorph.graph import Graph, Input, Node, Op, Problem, UnsupportedError
 from spikemorph.graph.interpret import shapes
+from spikemorph.graph.nested import bodies, nested_nodes
 from spikemorph.graph.tables import opens
 from spikemorph.graph.traits import Fires, Moves, Pools, Weighted
 from spikemorph.layers.activation import Activation, Relay
@@ -28,6 +29,7 @@ FACTORS = "kept: multiplies integers by rounded factors"
 SUMMED = "summed; the division moves into what follows"
 JOINED = "kept: joins integers"
 KEPT = "kept: computes on integers"
+ELEMENTS = "read: at every element of the sequence"
 _REASONS: tuple[tuple[type[Op], str], ...] = (
     (Input, "integers on the input grid"),
     (Weighted, "integer weights"),
@@ -83,7 +85,11 @@ def inspect_graph(name: str, graph: Graph) -> Inspection:
         _scales_left(graph, body),
     )
     sizes, refused = shapes(graph), {problem.node: problem for problem in problems}
-    nodes = [_fate(node, sizes[node.name], fates, refused) for node in graph.nodes]
+    nodes = [
+        fate
+        for node in graph.nodes
+        for fate in (_fate(node, sizes[node.name], fates, refused), *_inside(node))
+    ]
     nodes += [
         NodeFate(node.name, "Relay", None, True, RELAY)
         for node in body.nodes
@@ -109,11 +115,21 @@ def count_parameters(graph: Graph) -> int:
     """How many learnt numbers the graph's ops hold; shared tensors count once, constants not at all."""
     tensors = {
         id(value): value
-        for node in graph.nodes
+        for _, node in nested_nodes(graph)
         for value in (getattr(node.op, name) for name in node.op.learns)
         if isinstance(value, Tensor)
     }
     return sum(tensor.numel() for tensor in tensors.values())
+
+
+def _inside(node: Node, around: str = "") -> Iterator[NodeFate]:
+    """The nodes of a recurrent layer's body, by qualified names."""
+    for body in bodies(node.op).values():
+        sizes = shapes(body)
+        for inner in body.nodes:
+            name = f"{around}{node.name}/{inner.name}"
+            yield NodeFate(name, type(inner.op).__name__, sizes[inner.name], True, ELEMENTS)
+            yield from _inside(inner, f"{around}{node.name}/")
 
 
 def _names(graph: Graph) -> frozenset[str]:

@@ -2,14 +2,23 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, Input, InputError, Node, Op, Problem, UnsupportedError
-from spikemorph.graph.calls import Call, Edge, Pieces, Refusal
+from spikemorph.graph.calls import (
+    Call,
+    Edge,
+    Pieces,
+    Placed,
+    Refusal,
+    Wiring,
+    takes_samples_anywhere,
+)
+from spikemorph.graph.nested import nested_nodes
 from spikemorph.layers.shape import Identity, Reshape
 
 from .budget import TooLargeError, bounded_sample, require_sample
@@ -25,9 +34,7 @@ REPAIRS = {  # what to do about operators that users meet often
     "layernormalization": "replace it by batch normalisation and fine-tune",
     "instancenormalization": "replace it by batch normalisation and fine-tune",
     "groupnorm": "replace it by batch normalisation and fine-tune",
-    "lstm": "recurrent layers are not read yet",
-    "gru": "recurrent layers are not read yet",
-    "rnn": "recurrent layers are not read yet",
+    "packpaddedsequence": "give padded sequences to the layer",
     "convtranspose": "use upsampling by a fixed factor and a convolution",
     "convtranspose2d": "use upsampling by a fixed factor and a convolution",
     "qlinearconv": "give the float model; spikemorph quantises it itself",
@@ -66,6 +73,7 @@ class Assembly:
         self._names: set[str] = set()
         self._counts: dict[str, int] = {}  # how often a name was wished for
         self._input: str | None = None
+        self._spare: set[str] = set()  # parts of calls, in the graph if something reads them
 
     def enter(self, name: str, op: Input) -> Edge:
         """Add the input node.
@@ -96,6 +104,12 @@ class Assembly:
             if not reasons:
                 self._unseen.append((call.name, call.op))
             return [Unknown()] * call.outputs
+        axes = {edge.batch for edge in call.edges}
+        if axes != {0} and not takes_samples_anywhere(row):
+            reason = f"samples lie on axis {max(axes)} of its input"
+            return [
+                self.refuse(call.name, call.op, reason, "bring them to the first axis before it")
+            ]
         try:
             with bounded_sample(_ROW):
                 made = row(call)
@@ -136,17 +150,44 @@ class Assembly:
                 raise InputError(f"{self.where}: {why}; export the model again")
         if not outputs or self._input is None:
             raise InputError(f"{self.where}: the model has no output; export it again")
-        graph = Graph(tuple(self.nodes), (self._input,), tuple(item.name for item in outputs))
+        names = tuple(item.name for item in outputs)
+        graph = Graph(self._kept(outputs), (self._input,), names)
         require_finite(graph, self.where)
         return graph
 
     def _edges(self, call: Call, made: Any) -> list[Value]:
+        if isinstance(made, Wiring):
+            return self._wire(call.name, made)
         if isinstance(made, Pieces):
             return [
                 self._chain(f"{call.name}.{index}", call.edges, (op,))
                 for index, op in enumerate(made.ops)
             ]
+        if isinstance(made, Placed):
+            return [replace(self._chain(call.name, call.edges, made.ops), batch=made.batch)]
         return [self._chain(call.name, call.edges, made if isinstance(made, tuple) else (made,))]
+
+    def _wire(self, name: str, made: Wiring) -> list[Value]:
+        """Add the parts of one call; those that nothing reads are left out of the graph in the end."""
+        known: dict[str, Edge] = {}
+        for part in made.parts:
+            edges = tuple(known[i] if isinstance(i, str) else i for i in part.inputs)
+            wish = f"{name}.{part.name}" if part.name else name
+            known[part.name] = self._chain(wish, edges, (part.op,))
+            self._spare.add(known[part.name].name)
+        return [
+            Unknown(f"it reads {output}") if isinstance(output, str)
+            else replace(known[output[0]], batch=output[1])
+            for output in made.outputs
+        ]  # fmt: skip
+
+    def _kept(self, outputs: Sequence[Edge]) -> tuple[Node, ...]:
+        """The nodes, but parts of a call that nothing reads."""
+        alive = {item.name for item in outputs}
+        for node in reversed(self.nodes):
+            if node.name in alive or node.name not in self._spare:
+                alive |= {node.name, *node.inputs}
+        return tuple(node for node in self.nodes if node.name in alive)
 
     def _chain(self, wish: str, edges: tuple[Edge, ...], ops: tuple[Op, ...]) -> Edge:
         shapes = [tuple(edge.shape for edge in edges)]
@@ -158,7 +199,7 @@ class Assembly:
             last = index == len(ops) - 1
             name = self._unique(wish if last else f"{wish}.{index}")
             self.nodes.append(Node(name, op, tuple(edge.name for edge in edges)))
-            edges = (Edge(name, shape[0]),)
+            edges = (Edge(name, shape[0], edges[0].batch),)
         return edges[0]
 
     def _unique(self, wish: str) -> str:
@@ -202,18 +243,16 @@ def require_finite(graph: Graph, where: str) -> None:
     InputError
         With the node, the tensor and the index.
     """
-    for node in graph.nodes:
+    for name, node in nested_nodes(graph):
         for field in fields(node.op):
             value = getattr(node.op, field.name)
             if isinstance(value, float) and math.isnan(value):
-                raise InputError(
-                    f"{where}: node {node.name!r}, {field.name} is nan; export it again"
-                )
+                raise InputError(f"{where}: node {name!r}, {field.name} is nan; export it again")
             if isinstance(value, Tensor) and value.is_complex():
-                raise InputError(f"{where}: node {node.name!r}, {field.name} is complex; use reals")
+                raise InputError(f"{where}: node {name!r}, {field.name} is complex; use reals")
             if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
                 index = tuple(int(i) for i in (~torch.isfinite(value)).nonzero()[0])
                 raise InputError(
-                    f"{where}: node {node.name!r}, {field.name}{list(index)} is "
+                    f"{where}: node {name!r}, {field.name}{list(index)} is "
                     f"{float(value[index])}; train again or repair the checkpoint"
                 )

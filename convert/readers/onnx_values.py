@@ -112,9 +112,11 @@ def sizes(node: onnx.NodeProto, shape: Sequence[int]) -> Tensor:
 def reshaped(
     node: onnx.NodeProto, inputs: Sequence[Any], version: int, batch: int
 ) -> tuple[int, ...]:
-    """One sample's shape after a reshaping node, which must leave the batch axis alone."""
+    """The output's shape after a reshaping node, samples included."""
     arrays = [
-        np.empty((batch, *item.shape), _NOTHING) if isinstance(item, Edge) else item
+        np.empty((*item.shape[: item.batch], batch, *item.shape[item.batch :]), _NOTHING)
+        if isinstance(item, Edge)
+        else item
         for item in inputs
     ]
     try:
@@ -122,12 +124,7 @@ def reshaped(
     except MISFITS as error:
         reason = f"its shape cannot be worked out ({first_line(error)})"
         raise Refusal(reason, "check the input shape") from error
-    if not out or out[0] != batch:
-        raise Refusal(
-            f"it turns {arrays[0].shape} into {out}, which moves the batch axis",
-            "keep samples on the first axis",
-        )
-    return tuple(int(n) for n in out[1:])
+    return tuple(int(n) for n in out)
 
 
 def folded(

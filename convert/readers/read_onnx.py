@@ -212,7 +212,8 @@ class _Reading:
         sized = inputs[0] if inputs else None
         if node.op_type in ("Shape", "Size") and isinstance(sized, Edge):
             self.reads_batch |= self.open
-            return [onnx_values.sizes(node, (self.batch, *sized.shape))]
+            before, behind = sized.shape[: sized.batch], sized.shape[sized.batch :]
+            return [onnx_values.sizes(node, (*before, self.batch, *behind))]
         if not any(isinstance(item, Edge | Unknown) for item in inputs):
             return list(onnx_values.folded(node, inputs, self.version, self.budget))
         if node.op_type == "CastLike" and isinstance(sized, Tensor):
@@ -222,10 +223,12 @@ class _Reading:
                 raise Refusal("it computes with whole numbers", "cast the input to float first")
             self.whole.update(node.output)
         options = {item.name: onnx_values.attribute(item) for item in node.attribute}
-        shape, known = None, not any(isinstance(item, Unknown) for item in inputs)
+        out: tuple[int, ...] = ()
+        known = not any(isinstance(item, Unknown) for item in inputs)
         if known and node.op_type in _RESHAPING and isinstance(sized, Edge):
-            shape = onnx_values.reshaped(node, inputs, self.version, self.batch)
+            out = onnx_values.reshaped(node, inputs, self.version, self.batch)
+        places = tuple(axis for axis, size in enumerate(out) if size == self.batch)
         call = Call(
-            name, node.op_type, tuple(inputs), options, self.version, shape, len(node.output)
+            name, node.op_type, tuple(inputs), options, self.version, out, places, len(node.output)
         )
         return list(self.assembly.add(call, reads_onnx.get(node.op_type)))

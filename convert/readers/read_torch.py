@@ -17,10 +17,13 @@ from torch.export.graph_signature import InputKind, OutputKind
 
 from spikemorph.graph import Graph, Input, InputError
 from spikemorph.graph.calls import Call, Edge
+from spikemorph.graph.saving import graph_hash
 from spikemorph.graph.tables import reads_torch
 
 from .assembly import MISFITS, Assembly, Unknown, first_line
 from .budget import FOLDABLE, Budget, TooLargeError, bounded_constants, require_few
+
+_STAND_INS = (3, 5)  # for an open batch size; two, to see whether it matters
 
 
 def read_torch(model: nn.Module, example: Tensor) -> Graph:
@@ -90,14 +93,24 @@ def read_program(program: ExportedProgram, where: str) -> Graph:
         except Exception as error:  # of many kinds, all of them about the program
             reason = f"its changes in place cannot be taken out: {first_line(error)}"
             raise InputError(f"{where}: {reason}; write it without them") from error
-    return _Reading(program, where).graph()
+    first = _Reading(program, where, _STAND_INS[0])
+    graph = first.graph()
+    if first.reads_batch:
+        second = _Reading(program, where, _STAND_INS[1]).graph()
+        if graph_hash(graph) != graph_hash(second):
+            raise InputError(
+                f"{where}: what it computes for one sample depends on the batch size; take that out "
+                "of forward"
+            )
+    return graph
 
 
 class _Reading:
     """One reading of one program: the values known so far, by the program's names."""
 
-    def __init__(self, program: ExportedProgram, where: str) -> None:
-        self.program, self.where = program, where
+    def __init__(self, program: ExportedProgram, where: str, stand_in: int) -> None:
+        self.program, self.where, self.stand_in = program, where, stand_in
+        self.reads_batch = False
         self.assembly = Assembly(where)
         self.values: dict[str, Any] = {}
         self.batch: Any = None
@@ -154,6 +167,9 @@ class _Reading:
         meaning = node.meta.get("val")
         several = isinstance(meaning, list | tuple)
         first = meaning[0] if several and meaning else meaning
+        if node.target is torch.ops.aten.sym_size.int and str(meaning) == str(self.batch):
+            self.reads_batch = True
+            return self.stand_in
         if not isinstance(first, Tensor):  # assertions, and sizes that only reshaping reads
             return Unknown(f"it computes with {_operator(node.target)}, which is not a constant")
         read = [self._value(item) for item in node.all_input_nodes]
@@ -163,15 +179,20 @@ class _Reading:
         if not any(isinstance(item, Edge | Unknown) for item in flat):
             return self._fold(node)
         tensors, options = self._arguments(node)
-        batch, *shape = first.shape or (None,)
+        places = tuple(k for k, size in enumerate(first.shape) if str(size) == str(self.batch))
+        rest = [size for axis, size in enumerate(first.shape) if axis not in places[:1]]
         name, op = self._name(node), _operator(node.target)
         row = reads_torch.get(node.target)
-        if row is not None and (str(batch) != str(self.batch) or not _plain(shape)):
-            reason = f"it makes {[batch, *shape]} of {self.batch} samples"
-            return self.assembly.refuse(name, op, reason, "keep samples on the first axis")
+        if row is not None and not (places and _plain(rest)):
+            reason = f"it makes {list(first.shape)} of {self.batch} samples"
+            return self.assembly.refuse(name, op, reason, "keep samples on an axis of their own")
+        sizes = tuple(n if isinstance(n, int) else self.stand_in for n in first.shape)
         count = len(meaning) if isinstance(meaning, list | tuple) else 1
-        call = Call(name, op, tuple(tensors), options, 0, tuple(shape), count)
+        call = Call(name, op, tuple(tensors), options, 0, sizes, places, count)
         made = self.assembly.add(call, row)
+        if isinstance(made[0], Edge) and made[0].batch not in places:
+            reason = f"samples lie on axis {places[0]} of what it makes"
+            return self.assembly.refuse(name, op, reason, "keep samples on the first axis")
         if _changes_input(node) and isinstance(node.args[0], fx.Node):
             self.values[node.args[0].name] = made[0]  # later readers see the new value
         return made if several else made[0]

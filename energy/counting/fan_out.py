@@ -8,11 +8,13 @@ in time, cell by cell and step by step, and the integer network's one pass.
 Conventions. An event behind a sum pool counts once for every pooled cell that is not zero and reaches a
 weight; the pool's own additions (a max pool's comparisons) are counted apart, one for every cell and
 window. A join adds every term that is not zero, except sums of a weighted layer: these are accumulated
-where they arrive. A product with a constant that is neither a weight nor 0, 1 or -1 is a scaling.
+where they arrive. A product with a constant that is neither a weight nor 0, 1 or -1 is a scaling. A
+product of two computed values adds once for every event at either factor, for every cell it reaches.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -25,6 +27,7 @@ from spikemorph.graph.traits import Fires, Moves, Pools, Shape, Weighted
 from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.joining import Add
 from spikemorph.layers.ladder import along_channels
+from spikemorph.layers.multiply import Multiply
 from spikemorph.layers.readout import Readout
 
 
@@ -83,6 +86,13 @@ def _join(op: Add, *shapes: Shape) -> Reach:
     return Reach(adds=adds, scalings=tuple(_scales(f) for f in factors))
 
 
+@reaches(Multiply)
+def _product(op: Multiply, *shapes: Shape) -> Reach:
+    made = torch.broadcast_shapes(*shapes)
+    each = (torch.full(s, prod(made) // prod(s), dtype=torch.int64) for s in shapes)
+    return Reach(adds=tuple(each))
+
+
 @reaches(ScaleShift)
 def _scale(op: ScaleShift, shape: Shape) -> Reach:
     return Reach(scalings=(_scales(_spread(op.gain, shape)),))
@@ -116,6 +126,12 @@ def _moved(op: Op, *flags: Tensor) -> Tensor:
 @flags_through(Add)
 def _any(op: Add, *flags: Tensor) -> Tensor:
     return torch.stack(flags).any(0)
+
+
+@flags_through(Multiply)
+def _either(op: Multiply, *flags: Tensor) -> Tensor:
+    a, b = flags
+    return a | b
 
 
 @flags_through(ScaleShift, Readout)

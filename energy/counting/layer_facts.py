@@ -12,7 +12,9 @@ from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.interpret import require_rows, shapes
 from spikemorph.graph.tables import on_increments, on_integers, on_ranges
 from spikemorph.graph.traits import Pools, Weighted
+from spikemorph.layers.joining import Add
 from spikemorph.layers.ladder import Ladder
+from spikemorph.layers.multiply import Multiply
 from spikemorph.layers.ranges import Range
 from spikemorph.spiking import SpikingNetwork
 
@@ -64,7 +66,7 @@ def sites(network: SpikingNetwork, steps: int) -> dict[str, Site]:
         if isinstance(node.op, Input):
             continue
         reach = reaches[type(node.op)](node.op, *(sizes[name] for name in node.inputs))
-        if reach.adds and len(node.inputs) > 1:  # a join: sums are accumulated where they arrive
+        if isinstance(node.op, Add):  # sums are accumulated where they arrive
             taken = zip(reach.adds, node.inputs, strict=True)
             reach = replace(reach, adds=tuple(a * ~sums[name][0] for a, name in taken))
         constants = _constants(node, sizes)
@@ -151,6 +153,8 @@ def _flags(graph: Graph, sizes: Mapping[str, tuple[int, ...]], *, keep: bool) ->
             found[node.name] = torch.zeros(shape, dtype=torch.bool)
         elif isinstance(node.op, Weighted):
             found[node.name] = _past(node.op, sources[0]) if keep else torch.ones(shape).bool()
+        elif isinstance(node.op, Multiply) and not keep:  # what is passed on is no sum any more
+            found[node.name] = torch.zeros(shape, dtype=torch.bool)
         else:
             found[node.name] = flags_through[type(node.op)](node.op, *sources)
     return found

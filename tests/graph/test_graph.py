@@ -91,7 +91,7 @@ def test_inputs_and_outputs_are_there() -> None:
             Graph((X, relu), inputs, outputs)
     with pytest.raises(GraphError, match="an Input, and only an Input"):
         Graph((X, Node("a", ReLU())), ("x",), ("a",))
-    with pytest.raises(GraphError, match="inputs must be its Input nodes"):
+    with pytest.raises(GraphError, match="registers must be its Input nodes"):
         Graph((X, Node("z", Input((1,))), relu), ("x",), ("a",))
 
 

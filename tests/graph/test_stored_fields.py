@@ -20,6 +20,7 @@ from spikemorph.convert import to_spiking
 from spikemorph.convert.certificate import certify
 from spikemorph.graph import Graph, Input, InputError, Node, SpikemorphError, run
 from spikemorph.graph import records as stored_records
+from spikemorph.graph.graph import Register
 from spikemorph.graph.grid import Grid, Interval
 from spikemorph.graph.records import decode, encode
 from spikemorph.graph.saving import (
@@ -35,9 +36,11 @@ from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.joining import Add, Concat
 from spikemorph.layers.ladder import Ladder, Line
 from spikemorph.layers.linear import Linear
+from spikemorph.layers.multiply import Multiply
 from spikemorph.layers.normalisation import BatchNorm
 from spikemorph.layers.pooling import AveragePool, GlobalAverage, GlobalMax, MaxPool, SumPool
 from spikemorph.layers.readout import Readout, Softmax
+from spikemorph.layers.scan import Scan
 from spikemorph.layers.shape import Identity, Pad, Reshape, Transpose
 from spikemorph.layers.slicing import Narrow
 from spikemorph.spiking import DenseEngine, SpikingNetwork, load_network, save_network
@@ -82,11 +85,21 @@ def floats() -> Graph:
         Node("cat", Concat(1), ("sum", last)),
         Node("mean", GlobalAverage(), ("cat",)), Node("most", GlobalMax(), ("cat",)),
         Node("both", Concat(1), ("mean", "most")),
-        Node("flat", Reshape((8,)), ("both",)),
+        Node("lines", Reshape((4, 2)), ("both",)),
+        Node("scan", Scan(cell(), 1, True), ("lines",)),
+        Node("gated", Multiply(), ("scan", "lines")),
+        Node("flat", Reshape((8,)), ("gated",)),
         Node("head", Linear(draw(3, 8), draw(3), torch.ones(3, 8, dtype=torch.bool)), ("flat",)),
         Node("soft", Softmax(1), ("head",)),
     ]  # fmt: skip
     return Graph(tuple(nodes), ("x",), ("soft",))
+
+
+def cell() -> Graph:
+    """The body of a recurrent layer: a register, and what it takes."""
+    entries = Node("x", Input((2,))), Node("h", Input((2,)))
+    steps = Node("y", Multiply(), ("x", "h")), Node("z", Tanh(), ("y",))
+    return Graph((*entries, *steps), ("x",), ("z",), (Register("h", torch.ones(2), "y"),))
 
 
 def spikes() -> SpikingNetwork:
@@ -245,7 +258,7 @@ def test_no_kind_of_record_is_left_out() -> None:
     }
     others = {"Dynamics", "AnalogFirstStep", "BitPlane", "Constant", "Thermometer"}  # below
     assert known - {kind for _, _, kind, _ in CASES} - others == {
-        "Coding", "ReLU", "Tanh", "Sigmoid", "Relay", "Identity",
+        "Coding", "ReLU", "Tanh", "Sigmoid", "Relay", "Identity", "Multiply",
         "GlobalAverage", "GlobalMax",
     }  # fmt: skip  # an abstract one, and those without fields
 

@@ -29,6 +29,7 @@ from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.joining import Add, Concat
 from spikemorph.layers.ladder import Ladder
 from spikemorph.layers.linear import Linear
+from spikemorph.layers.multiply import Multiply
 from spikemorph.layers.pooling import (
     AveragePool,
     GlobalAverage,
@@ -182,6 +183,9 @@ def integer_ops() -> dict[str, tuple[Op, list[tuple[int, ...]]]]:
         "scale of elements": (ScaleShift(whole(4, 5, 6), whole(1, 5, 1)), [plane]),
         "add": (Add((torch.tensor(3), whole(4, 1, 1))), [plane, plane]),
         "concat": (Concat(1), [plane, (2, 5, 6)]),
+        "multiply": (Multiply(), [plane, plane]),
+        "multiply by a number for each channel": (Multiply(), [plane, (4, 1, 1)]),
+        "multiply by a number for each place": (Multiply(), [(1, 5, 1), plane]),
         "max pool": (MaxPool((2, 3), (2, 2), even, (1, 1)), [plane]),
         "max pool 1": (MaxPool((2,), (1,), ((1, 0),), (2,)), [(4, 9)]),
         "sum pool": (SumPool((2, 3), (2, 2), even), [plane]),

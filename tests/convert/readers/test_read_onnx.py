@@ -146,8 +146,12 @@ def binary(op: str) -> Callable[[int], Iterator[Case]]:
             yield [node(op, ["x", "c"], ["y"])], (2, 3, 4, 5), stored
             if op != "Div":
                 yield [node(op, ["c", "x"], ["y"])], (2, 3, 4, 5), stored
-        if op in ("Add", "Sub"):
+        if op != "Div":
             yield [node("Tanh", ["x"], ["t"]), node(op, ["x", "t"], ["y"])], (2, 3, 4), {}
+        if op == "Mul":
+            mean = node("GlobalAveragePool", ["x"], ["m"])
+            yield [mean, node(op, ["m", "x"], ["y"])], (2, 3, 4, 5), {}
+            yield [node(op, ["x", "x"], ["y"])], (2, 3), {}
 
     return cases
 
@@ -248,6 +252,41 @@ def slices(version: int) -> Iterator[Case]:
             yield [node("Slice", ["x", *stored], ["y"])], (2, 4, 5), stored
 
 
+def gathers(version: int) -> Iterator[Case]:
+    for axis, index in ((1, -1), (2, np.array(0)), (-1, ints(2))):
+        yield [node("Gather", ["x", "i"], ["y"], axis=axis)], (2, 4, 5), {"i": np.array(index)}
+
+
+def recurrent(op: str, gates: int) -> Callable[[int], Iterator[Case]]:
+    """All directions, with and without biases and initial states; samples on the second axis inside."""
+
+    def cases(version: int) -> Iterator[Case]:
+        for direction, ways in (("forward", 1), ("reverse", 1), ("bidirectional", 2)):
+            stored = {"w": numbers(ways, gates * 3, 4), "r": numbers(ways, gates * 3, 3)}
+            options: dict[str, Any] = {"hidden_size": 3, "direction": direction}
+            enter = node("Transpose", ["x"], ["t"], perm=[1, 0, 2])
+            ahead = node("Transpose", ["s"], ["y"], perm=[2, 0, 1, 3])
+            yield [enter, node(op, ["t", "w", "r"], ["s"], **options), ahead], (2, 5, 4), stored
+            stored |= {"b": numbers(ways, gates * 6), "h": start(ways)}
+            given = ["t", "w", "r", "b", "", "h"]
+            if op == "LSTM":
+                stored["c"] = start(ways) / 2
+                given.append("c")
+            if op == "GRU":
+                options["linear_before_reset"] = 1
+            if op == "RNN":
+                options["activations"] = ["Relu"] * ways
+            last = node("Transpose", ["l"], ["y"], perm=[1, 0, 2])
+            yield [enter, node(op, given, ["", "l"], **options), last], (2, 5, 4), stored
+
+    return cases
+
+
+def start(ways: int) -> Any:
+    """The same initial state for two samples."""
+    return np.repeat(numbers(ways, 1, 3), 2, axis=1)
+
+
 CASES: dict[str, Callable[[int], Iterator[Case]]] = {
     "Conv": convolutions,
     "Gemm": gemms,
@@ -288,6 +327,10 @@ CASES: dict[str, Callable[[int], Iterator[Case]]] = {
     "LogSoftmax": softmaxes("LogSoftmax"),
     "Split": splits,
     "Slice": slices,
+    "Gather": gathers,
+    "RNN": recurrent("RNN", 1),
+    "GRU": recurrent("GRU", 3),
+    "LSTM": recurrent("LSTM", 4),
 }
 
 

@@ -134,7 +134,6 @@ REFUSED: dict[str, tuple[list[onnx.NodeProto], tuple[int, ...], dict[str, Any], 
     "old softmax over several axes": (
         [node("Softmax", ["x"], ["y"], axis=1)], (2, 3, 4), {}, 11, "axes 1 to 2 together"),
     "softmax over samples": ([node("Softmax", ["x"], ["y"], axis=0)], (2, 3), {}, 13, "samples"),
-    "transpose of the batch": ([node("Transpose", ["x"], ["y"])], (2, 3), {}, 13, "batch axis"),
     "reshape across samples": (
         [node("Reshape", ["x", "s"], ["y"])], (2, 4), {"s": ints(4, 2)}, 13, "batch axis"),
     "concatenation of samples": (
@@ -150,7 +149,10 @@ REFUSED: dict[str, tuple[list[onnx.NodeProto], tuple[int, ...], dict[str, Any], 
     "variance below zero": (
         [node("BatchNormalization", ["x", "o", "z", "z", "v"], ["y"])], (2, 2),
         {"o": numbers(2), "z": numbers(2), "v": -np.ones(2, np.float32)}, 13, r"variance\[0\]"),
-    "gate": ([node("Mul", ["x", "x"], ["y"])], (2, 3), {}, 13, "two activations"),
+    "product of other axes": (
+        [node("GlobalMaxPool", ["x"], ["m"]), node("Flatten", ["m"], ["f"]),
+         node("Mul", ["x", "f"], ["y"])], (2, 3, 4), {}, 13, "shapes"),
+    "quotient": ([node("Div", ["x", "x"], ["y"])], (2, 3), {}, 13, "by another"),
     "bias per sample": (
         [node("Gemm", ["x", "w", "b"], ["y"])], (2, 3), {"w": numbers(3, 2), "b": numbers(2, 1)},
         13, "differs between samples"),

@@ -82,6 +82,8 @@ FAMILIES: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "mean": (Does(lambda x, s: x.mean((2, 3)) + x.amax((-1, -2))), (3, 4, 6)),
     "arithmetic": (Does(lambda x, s: 1 - (x * s + x / 3 - 0.5).sub(2 * x, alpha=2)), (3, 4)),
     "constants": (Does(lambda x, s: torch.add(s, x, alpha=-2) + s.exp() * x), (3, 4)),
+    "gate": (Does(lambda x, s: x * x.sigmoid() * s.relu()), (3, 4)),
+    "squeeze and excite": (Does(lambda x, s: x.mean((2, 3), keepdim=True).sigmoid() * x), (3, 4, 5)),
     "negative": (Does(lambda x, s: torch.rsub(-x, 3.0, alpha=2)), (3, 4)),
     "concat": (Does(lambda x, s: torch.cat([x, x * 2, x], dim=-1)), (3, 4)),
     "flatten": (nn.Flatten(), (3, 4, 5)),
@@ -267,18 +269,23 @@ class Counts(nn.Module):
 REFUSED: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
     "random constant": (Does(lambda x, s: x + torch.rand(4)), (4,), "random"),
     "random noise": (Does(lambda x, s: x + torch.rand_like(x)), (4,), "rand_like"),
-    "the batch size": (Does(lambda x, s: x * x.shape[0]), (4,), "not a constant"),
     "a state": (Counts(), (4,), "stored tensor"),
-    "samples moved": (Does(lambda x, s: x.transpose(0, 1)), (4,), "first axis"),
     "samples mixed": (Does(lambda x, s: x.softmax(0)), (4,), "samples"),
     "samples dropped": (Does(lambda x, s: x[:1]), (4,), "samples"),
     "integers": (Does(lambda x, s: x.to(torch.int64).float()), (4,), "rounds"),
-    "a gate": (Does(lambda x, s: x * x.sigmoid()), (4,), "two activations"),
+    "a quotient": (Does(lambda x, s: x / x.sigmoid()), (4,), "by another"),
     "indices": (Does(lambda x, s: nn.functional.max_pool1d(x, 2, return_indices=True)[1] * 1.0),
                 (3, 4), "reads output 1"),
     "strided slice": (Does(lambda x, s: x[:, ::2]), (4,), "steps"),
     "uneven windows": (nn.AdaptiveAvgPool1d(3), (2, 7), "differ in size"),
 }  # fmt: skip
+
+
+def test_outputs_have_samples_first_wherever_the_module_puts_them() -> None:
+    """As recurrent layers that take samples second leave them."""
+    x = samples(3, 4, 5)
+    model = Does(lambda x, s: torch.cat([x.transpose(0, 1).relu(), x.permute(1, 0, 2)], 2)[1:])
+    torch.testing.assert_close(run(read_torch(model, x), x), model(x).transpose(0, 1))
 
 
 @pytest.mark.parametrize("what", REFUSED)

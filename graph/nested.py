@@ -1,0 +1,59 @@
+"""Graphs inside ops: the bodies of recurrent layers, whose nodes passes may want to see."""
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+
+from .errors import Problem, UnsupportedError
+from .graph import Graph, Node, Op
+
+
+def bodies(op: Op) -> dict[str, Graph]:
+    """The graphs that an op holds, by field."""
+    held = {field.name: getattr(op, field.name) for field in fields(op)}
+    return {name: value for name, value in held.items() if isinstance(value, Graph)}
+
+
+def nested_nodes(graph: Graph, inside: str = "") -> Iterator[tuple[str, Node]]:
+    """Every node with its qualified name: ``gru`` itself, then those inside, as ``gru/gate.reset``."""
+    for node in graph.nodes:
+        yield f"{inside}{node.name}", node
+        for body in bodies(node.op).values():
+            yield from nested_nodes(body, f"{inside}{node.name}/")
+
+
+def numbered(graph: Graph) -> Graph:
+    """The graph with numbers for names, inside ops too."""
+    number = {node.name: str(k) for k, node in enumerate(graph.nodes)}
+
+    def renamed(node: Node) -> Node:
+        inner = {name: numbered(body) for name, body in bodies(node.op).items()}
+        op = replace(node.op, **inner) if inner else node.op
+        return Node(number[node.name], op, tuple(number[i] for i in node.inputs))
+
+    return Graph(
+        tuple(renamed(node) for node in graph.nodes),
+        tuple(number[name] for name in graph.inputs),
+        tuple(number[name] for name in graph.outputs),
+        tuple(replace(r, name=number[r.name], after=number[r.after]) for r in graph.registers),
+    )
+
+
+def not_taken(purpose: str) -> tuple[str, str]:
+    """Why `purpose` refuses a recurrent layer, and what to do."""
+    reason = f"recurrent layers are read, but not taken by {purpose} yet"
+    return reason, "give a network without it"
+
+
+def require_flat(graph: Graph, purpose: str) -> None:
+    """Refuse a graph with recurrent layers, or registers of its own, which `purpose` does not take yet.
+
+    Raises
+    ------
+    UnsupportedError
+        Naming every such node.
+    """
+    reason, repair = not_taken(purpose)
+    held = [(node.name, type(node.op).__name__) for node in graph.nodes if bodies(node.op)]
+    held += [(register.name, "Register") for register in graph.registers]
+    if held:
+        raise UnsupportedError([Problem(name, kind, reason, repair) for name, kind in held])
