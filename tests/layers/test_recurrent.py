@@ -125,7 +125,9 @@ def test_what_takes_no_recurrent_layer_yet_says_so(gru: Graph) -> None:
         lambda: SpikingModule(gru, Dynamics(4, 1.0, False)),
         lambda: PruneTask(gru, 0.5),
     ):
-        with pytest.raises(UnsupportedError, match="node 'layer' .Scan.: recurrent layers are read, but not"):
+        with pytest.raises(
+            UnsupportedError, match="node 'layer' .Scan.: recurrent layers are read, but not"
+        ):
             attempt()
 
 
