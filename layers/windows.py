@@ -94,6 +94,8 @@ def greatest(x: Tensor, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Tensor
     Where no gradient is asked for, that is many times faster than torch's own pools on a CPU.
     """
     for axis, (k, s, d) in enumerate(zip(kernel, stride, dilation, strict=True), -len(kernel)):
+        if min(k, s, d) < 1 or (k - 1) * d >= x.shape[axis]:  # before anything is as long as k
+            raise RuntimeError(f"windows of {k} cells, {d} apart, do not fit {x.shape[axis]} cells")
         count = (x.shape[axis] - (k - 1) * d - 1) // s + 1
         behind: list[Any] = [slice(None)] * (-axis - 1)
         ends = [(i * d, i * d + (count - 1) * s + 1) for i in range(k)]

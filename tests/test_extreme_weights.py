@@ -53,7 +53,8 @@ def network(last: Activation, *, joins: bool) -> Graph:
 
 
 def names(graph: Graph, text: str) -> bool:
-    return any(f"'{node.name}" in text for node in graph.nodes)
+    """Whether a node is named; the last one of an integer graph is none of the float graph."""
+    return any(f"'{name}" in text for name in ("readout", *(node.name for node in graph.nodes)))
 
 
 FIELDS = [

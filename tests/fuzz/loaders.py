@@ -287,7 +287,7 @@ _ROWS = (
         "report", _reports, _JSON, (("report", "report.json", "--out", "r.html"),), 2, bytewise=0.1
     ),
     Loader(
-        "run", _runs, _JSON, (("run", "recipe.toml", "--out", "run"),), 1, seeds.inputs_of_run,
+        "run", _runs, _JSON, (("run", "recipe.toml", "--out", "run", "--quiet"),), 1, seeds.inputs_of_run,
         _PARTS_OF_A_RUN, 0.1,
     ),
     Loader(
