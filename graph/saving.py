@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .brief import brief_repr
 from .containers import ordered, read_content
-from .errors import GraphError, InputError, UnsupportedError
+from .errors import GraphError, InputError, Repair, UnsupportedError
 from .fields import filled, fitted
 from .graph import Graph, Node, Op, Register
 from .interpret import shapes
@@ -221,6 +221,20 @@ def load_graph_file(path: Path) -> Graph:
     """Load a graph that `save_graph` wrote."""
     plain, tensors = read_file(path, "graph")
     return graph_from_plain(plain, tensors, str(path))
+
+
+def made_folder(path: Path, repair: Repair) -> None:
+    """Make a folder for results, with its parents.
+
+    Raises
+    ------
+    InputError
+        If the system refuses; `repair` says what to do.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be made: {error.strerror}", repair) from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -52,8 +52,3 @@ def position_kind(line: Line, bound: float) -> torch.dtype | None:
     if most < DOUBLE:
         return torch.float32 if most < SINGLE else torch.float64
     return None
-
-
-def fits(line: Line, bound: float) -> bool:
-    """Whether `position` has the exact floor in float64."""
-    return position_kind(line, bound) is not None

@@ -17,7 +17,7 @@ from spikemorph.layers.joining import Add
 from spikemorph.layers.ladder import Line
 from spikemorph.layers.moving import channel_sources, widened
 
-from .exact_floats import fits, through
+from .exact_floats import position_kind, through
 from .ladders import even_line
 from .observe import Steps
 from .scale_plan import Plan
@@ -76,7 +76,8 @@ class Planned:
                 terms = [term * size for term, size in zip(terms, sizes, strict=True)]
             bounds[node.name] = _bound(node, plan, terms, ends)
             float_carrier(bounds[node.name], node.name)
-            if node.name in lines and not fits(lines[node.name], bounds[node.inputs[0]]):
+            line = lines.get(node.name)
+            if line is not None and position_kind(line, bounds[node.inputs[0]]) is None:
                 raise GraphError(
                     f"node {node.name!r}: its step and the scale of its sums are too far apart for "
                     "53 bits; lower the learning rate"

@@ -41,9 +41,7 @@ def quiet_plan(plan: Plan, x: Tensor, settings: Quantisation) -> Plan | None:
             steps = choose_steps(clipped, x, settings)
         except InputError:
             return None  # nothing but rare events wakes one of its layers
-        judge = _deaf(
-            plan, steps
-        )  # of all weights: what was loud by another's noise only is given back
+        judge = _deaf(plan, steps)  # what was loud only by another's noise is given back
     return Plan(clipped, plan.sizes, plan.entry, steps, plan.largest)
 
 

@@ -14,6 +14,7 @@ from spikemorph.graph.errors import Setting
 from spikemorph.graph.interpret import flow
 from spikemorph.graph.records import Record
 from spikemorph.graph.tables import on_integers
+from spikemorph.layers.carriers import float_carrier
 from spikemorph.layers.ladder import Ladder
 
 from .engine import State
@@ -21,7 +22,7 @@ from .increments import Held
 from .network import SpikingNetwork
 from .neurons import Neuron
 from .reference import Membrane, fire, rest
-from .settling import settling
+from .settling import ranges, settling
 from .trace import require_steps
 
 Memory = dict[str, Held]  # by node: what it carries from step to step
@@ -112,12 +113,19 @@ class SpikingLayers(nn.Module):
         What is run, by its definition.
     steps : int
         How many steps `forward` takes.
+
+    Raises
+    ------
+    GraphError
+        If a node's sums may pass 53 bits, which these numbers hold.
     """
 
     def __init__(self, network: SpikingNetwork, steps: int) -> None:
         super().__init__()
         require_steps(steps)
         self.network, self.steps = network, steps
+        for name, bound in ranges(network, steps).items():
+            float_carrier(bound.increments.load, name)
         known = settling(network)
         children: list[Passing] = []
         for node in network.graph.nodes:

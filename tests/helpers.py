@@ -1,11 +1,13 @@
 """What several test files draw and check in the same way."""
 
+import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikemorph.graph.saving import read_file, write_file
 
@@ -30,3 +32,24 @@ def forged(path: Path, kind: str, change: Callable[[Any, dict[str, Tensor]], obj
     other = path.with_name(f"forged.{path.name}")
     write_file(other, kind, plain, tensors)
     return other
+
+
+def parts(path: Path) -> tuple[dict[str, Any], bytes]:
+    """A safetensors file's header and its tensors' bytes."""
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
+
+
+def put(path: Path, header: dict[str, Any], rest: bytes) -> None:
+    """Write a safetensors file of such parts."""
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + rest)
+
+
+def assert_same(one: nn.Module, other: nn.Module) -> None:
+    """Every weight and every buffer, bit for bit."""
+    left, right = one.state_dict(), other.state_dict()
+    assert left.keys() == right.keys()
+    for name, value in left.items():
+        assert torch.equal(value, right[name]), name

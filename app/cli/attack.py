@@ -105,13 +105,13 @@ def attack(
     sources = [open_subject(name, device=where) for name in transfer or ()]
     calm = None if undefended is None else open_subject(undefended, device=where)
     found = options.read_data(data, samples, task, opened.entry)
-    place, said = (folder, []) if folder else _own_folder(model)
-    with _kept(place, folder is not None), meter() as shown:
-        watch = _after(said, shown)
+    place, named = folder or _own_folder(model), folder is not None
+    with _kept(place, named), meter() as watch:
+        shown = watch if named else _after(place, watch)
         result = attack_model(
             opened, found, choice, seed, sources=sources,
             companions=_others(opened, sources, calm),
-            where=Where(place, processes, output.tell, block, folder is not None, watch),
+            where=Where(place, processes, output.tell, block, named, shown),
             command=shlex.join(["spikemorph", *sys.argv[1:]]),
         ).to_dict()  # fmt: skip
     if processes.rank:
@@ -132,13 +132,10 @@ def _others(opened: Opened, sources: Sequence[Opened], undefended: Opened | None
     )
 
 
-def _own_folder(model: str) -> tuple[Path, list[str]]:
-    """Where blocks of an attack on what the user calls so are kept until all is done, in words, too."""
+def _own_folder(model: str) -> Path:
+    """Where blocks of an attack on what the user calls so are kept until all is done."""
     name = re.sub(r"[^\w.-]+", "-", Path(model).stem)
-    folder = Path("runs") / f"attack-{name}"
-    return folder, [
-        f"finished blocks are kept in {folder}; if stopped, the same command goes on there"
-    ]
+    return Path("runs") / f"attack-{name}"
 
 
 @contextmanager
@@ -153,12 +150,14 @@ def _kept(place: Path, named: bool) -> Iterator[None]:
                 place.parent.rmdir()
 
 
-def _after(said: list[str], watch: Callable[[Progress], None]) -> Callable[[Progress], None]:
-    """Says lines once, when the work is under way: what is refused before has none to go on with."""
+def _after(place: Path, watch: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    """Says where blocks are, once there are some: what is refused before has none to go on with."""
+    line = f"finished blocks are kept in {place}; if stopped, the same command goes on there"
+    first = iter((line,))
 
     def told(at: Progress) -> None:
-        while said:
-            output.tell(said.pop(0))
+        for said in first:
+            output.tell(said)
         watch(at)
 
     return told

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from spikemorph.convert import load_certified
+from spikemorph.graph.errors import Repair
+from spikemorph.graph.saving import made_folder
 
 from ..choices.settings import ConvertChoice
 from ..front.snn import SNN
@@ -53,7 +55,7 @@ def demo(
     pair = sampling.split_data(DATA, None, seed, options.read_data)
     snn = SNN.of(model, pair.calibration, ConvertChoice(), seed, source=MODEL)
     measured = evaluated(snn, pair.test, where)
-    options.made_folder(out)
+    made_folder(out, Repair("out", words="choose another {}"))
     saved = out / f"{model.name}.safetensors"
     snn.save(saved)
     output.write_json(out / "evaluation.json", measured.to_dict())

@@ -222,22 +222,6 @@ def _same(one: Path, other: Path) -> bool:
         return False
 
 
-def made_folder(path: Path) -> None:
-    """Make a folder for results, with its parents.
-
-    Raises
-    ------
-    InputError
-        If the system refuses.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be made: {error.strerror}; choose another --out"
-        ) from error
-
-
 def clean_up(checkpoint: Path | None) -> None:
     """Remove what a training that is done was to go on from, phase by phase; other files stay."""
     if checkpoint is None:

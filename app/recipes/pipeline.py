@@ -12,7 +12,7 @@ import torch
 
 from spikemorph.graph import InputError
 from spikemorph.graph.errors import Repair
-from spikemorph.graph.saving import read_header, write_bytes
+from spikemorph.graph.saving import made_folder, read_header
 from spikemorph.zoo import Samples, load_data
 
 from ..choices.settings import IN_TIME, TRAIN
@@ -28,7 +28,7 @@ from ..training.extra import extra_of
 from .origins import Hashes, origins
 from .recipe import Recipe
 from .stages.attack import table_row
-from .stages.bench import STAMPS, Bench, Tell, Watch, clear, read_part, stamps_of
+from .stages.bench import STAMPS, Bench, Tell, Watch, clear, read_part, stamps_of, write_part
 from .stages.order import ALL, check, is_attacked, stages_of
 from .stages.stage import Stage
 
@@ -72,7 +72,7 @@ def run_recipe(
         check(bench)
     dense = None
     for bench in sorted(benches.values(), key=_rank):
-        _made(bench.folder)
+        made_folder(bench.folder, Repair("out", words="choose another {}"))
         start = bench.network.start
         begun = replace(bench, dense=dense, start=None if start is None else out / start)
         _through(begun, hashes)
@@ -91,7 +91,7 @@ def _finished(
     result = side_by_side(test.name, rows, shown)
     _attacked(recipe, benches.values(), out, test.name)
     reports = [_report(bench, result, command, hashes) for bench in benches.values()]
-    _write(out / "comparison.json", result.to_dict())
+    write_part(out / "comparison.json", result.to_dict())
     write_index(out, recipe.name, tuple(map(Network, benches, reports)))
     return result
 
@@ -117,7 +117,7 @@ def _attacked(recipe: Recipe, benches: Iterable[Bench], out: Path, data: str) ->
         return
     names = ("robustness", "robustness_ann")
     robust = [table_row(b, *_parts(b.folder, *names)) for b in benches if is_attacked(b)]
-    _write(out / ROBUST, {"data": data, "networks": robust})
+    write_part(out / ROBUST, {"data": data, "networks": robust})
 
 
 def _samples(recipe: Recipe, model: Model, read: Read) -> list[Samples]:
@@ -173,7 +173,7 @@ def _through(bench: Bench, hashes: Hashes) -> None:
             (bench.folder / file).unlink(missing_ok=True)
         stage.work(replace(bench, stamp=stamp))
         before[stage.name] = stamp
-        _write(bench.folder / STAMPS, before)
+        write_part(bench.folder / STAMPS, before)
     clear(bench)
 
 
@@ -195,7 +195,7 @@ def _forget(
     if names & set(stamps):
         for name in names:
             stamps.pop(name, None)
-        _write(folder / STAMPS, stamps)
+        write_part(folder / STAMPS, stamps)
     for file in {file for stage in gone for file in stage.files} - held:
         (folder / file).unlink(missing_ok=True)
 
@@ -222,8 +222,8 @@ def _report(bench: Bench, result: Comparison, command: str, hashes: Hashes) -> R
         (certificate,) = _parts(folder, "certificate")
         network = certificate["network_hash"]
     found = provenance(command, {"recipe": bench.recipe.seed}, {**hashes, "network": network})
-    _write(folder / "reproduce.json", found.to_dict())
-    _write(folder / "comparison.json", result.to_dict())
+    write_part(folder / "reproduce.json", found.to_dict())
+    write_part(folder / "comparison.json", result.to_dict())
     with _naming(folder):
         report = read_run(folder)
     write_report(report, folder / "report.html")
@@ -237,16 +237,3 @@ def _naming(folder: Path) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{folder}: {error} (delete that file and run again)") from error
-
-
-def _made(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be made: {error.strerror}", Repair("out", words="choose another {}")
-        ) from error
-
-
-def _write(path: Path, plain: Any) -> None:
-    write_bytes(path, (json.dumps(plain, indent=1) + "\n").encode())

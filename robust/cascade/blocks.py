@@ -20,9 +20,10 @@ from torch import Tensor
 
 from spikemorph.graph import InputError
 from spikemorph.graph.brief import brief_repr
+from spikemorph.graph.errors import Repair
 from spikemorph.graph.fields import TRUTHS, WHOLE, Between, Shape, filled
 from spikemorph.graph.plain import Plain
-from spikemorph.graph.saving import content_hash, read_file, write_bytes, write_file
+from spikemorph.graph.saving import content_hash, made_folder, read_file, write_bytes, write_file
 from spikemorph.train.processes import Processes
 
 from ..attacks.base import NAMED_BY, Attack
@@ -224,12 +225,7 @@ def _block_path(place: Path, number: int) -> Path:
 def _made(evaluation: Evaluation, folder: Path) -> Path:
     """The evaluation's own folder, with its identity for readers."""
     place = folder / evaluation.key
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{place}: cannot be made: {error.strerror}; choose another folder"
-        ) from error
+    made_folder(place, Repair("folder", words="choose another {}"))
     text = json.dumps(evaluation.identity, sort_keys=True, indent=1) + "\n"
     write_bytes(place / _IDENTITY, text.encode())
     return place

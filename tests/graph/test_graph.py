@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import struct
 from collections.abc import Callable
 from dataclasses import fields
 from fractions import Fraction
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import parts, put
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -210,18 +210,6 @@ def test_the_hash_sees_everything_and_without_names_all_but_names() -> None:
     before = graph_hash(graph, names=False)
     turned.bias[0] = torch.nextafter(turned.bias[0], torch.tensor(9.0))
     assert graph_hash(graph, names=False) != before
-
-
-def parts(path: Path) -> tuple[dict[str, Any], bytes]:
-    """A safetensors file's header and its tensors' bytes."""
-    content = path.read_bytes()
-    (length,) = struct.unpack("<Q", content[:8])
-    return json.loads(content[8 : 8 + length]), content[8 + length :]
-
-
-def put(path: Path, header: dict[str, Any], rest: bytes) -> None:
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + rest)
 
 
 def refused(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import struct
 import tracemalloc
 from collections.abc import Callable
 from fractions import Fraction
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import parts, put
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -54,17 +54,6 @@ def saved(tmp_path: Path, sparse: Graph) -> Path:
     return path
 
 
-def split(path: Path) -> tuple[dict[str, Any], bytes]:
-    content = path.read_bytes()
-    (length,) = struct.unpack("<Q", content[:8])
-    return json.loads(content[8 : 8 + length]), content[8 + length :]
-
-
-def put(path: Path, header: dict[str, Any], rest: bytes) -> None:
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + rest)
-
-
 def test_a_sparse_network_comes_back_and_is_smaller(
     saved: Path, sparse: Graph, tmp_path: Path
 ) -> None:
@@ -84,10 +73,10 @@ def test_the_bytes_of_a_file_are_accounted_for(saved: Path) -> None:
     size = file_size(saved, "graph")
     assert size.total_bytes == saved.stat().st_size == len(saved.read_bytes())
     assert size.total_bytes == size.tensor_bytes + size.structure_bytes + size.overhead_bytes
-    assert size.tensor_bytes == len(split(saved)[1])
+    assert size.tensor_bytes == len(parts(saved)[1])
     tensors = len(file_layouts(saved, "graph"))
     assert 0 <= 8 * size.tensor_bytes - size.tensor_bits <= 21 * tensors
-    assert size.structure_bytes > len(split(saved)[0]["__metadata__"]["structure"])
+    assert size.structure_bytes > len(parts(saved)[0]["__metadata__"]["structure"])
 
 
 def test_a_changed_byte_anywhere_is_refused_or_changes_nothing(saved: Path, sparse: Graph) -> None:
@@ -105,7 +94,7 @@ def test_a_changed_byte_anywhere_is_refused_or_changes_nothing(saved: Path, spar
 
 
 def test_an_earlier_format_is_refused(saved: Path) -> None:
-    header, rest = split(saved)
+    header, rest = parts(saved)
     header["__metadata__"]["format"] = "spikemorph-1"
     put(saved, header, rest)
     for read in (load_graph_file, file_kind):
@@ -166,7 +155,7 @@ def content() -> dict[str, Tensor]:
 def test_a_forged_header_is_refused_before_it_costs_memory(what: str, tmp_path: Path) -> None:
     path = tmp_path / "f.safetensors"
     write_file(path, "graph", {}, content())
-    header, rest = split(path)
+    header, rest = parts(path)
     meta = header["__metadata__"]
     entries = json.loads(meta["packing"])
     key, forge = FORGERIES[what]
@@ -186,7 +175,7 @@ def test_a_forged_header_is_refused_before_it_costs_memory(what: str, tmp_path: 
 def test_a_packing_that_is_no_table_is_refused(packing: str, tmp_path: Path) -> None:
     path = tmp_path / "f.safetensors"
     write_file(path, "graph", {}, content())
-    header, rest = split(path)
+    header, rest = parts(path)
     header["__metadata__"]["packing"] = packing
     put(path, header, rest)
     with pytest.raises(InputError, match=r"f\.safetensors"):

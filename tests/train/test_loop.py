@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import assert_same
 from lightning_fabric import Fabric
 from safetensors.torch import save
 from torch import Generator, Tensor, nn
@@ -53,14 +54,6 @@ def network(seed: int = 0) -> nn.Module:
         )
 
     return initialised(build, torch.Generator().manual_seed(seed))
-
-
-def assert_same(one: nn.Module, other: nn.Module) -> None:
-    """Every weight and every buffer, bit for bit."""
-    left, right = one.state_dict(), other.state_dict()
-    assert left.keys() == right.keys()
-    for name, value in left.items():
-        assert torch.equal(value, right[name]), name
 
 
 class Stop(Exception):

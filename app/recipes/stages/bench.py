@@ -58,8 +58,7 @@ class Bench:
 
     def write(self, part: str, plain: Any) -> None:
         """Write one part of the run as JSON."""
-        text = json.dumps(plain, indent=1) + "\n"
-        write_bytes(self.folder / f"{part}.json", text.encode())
+        write_part(self.folder / f"{part}.json", plain)
 
     def test_values(self, most: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The first test samples, all where `most` is 0."""
@@ -125,3 +124,8 @@ def read_part(path: Path) -> Any:
         return read_plain(path.read_bytes(), path)
     except (OSError, InputError) as error:
         raise InputError(f"{error}; delete {path} and run again: it is made again") from error
+
+
+def write_part(path: Path, plain: Any) -> None:
+    """Write a part of a run, whole or not at all; `read_part` reads it."""
+    write_bytes(path, (json.dumps(plain, indent=1) + "\n").encode())

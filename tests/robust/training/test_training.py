@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import assert_same
 from lightning_fabric import Fabric
 from torch import Generator, Tensor, nn
 
@@ -43,13 +44,6 @@ def network(seed: int = 0, *, normed: bool = True) -> nn.Module:
         return nn.Sequential(nn.Linear(6, 8), *middle, nn.ReLU(), nn.Linear(8, 2))
 
     return initialised(build, torch.Generator().manual_seed(seed))
-
-
-def assert_same(one: nn.Module, other: nn.Module) -> None:
-    left, right = one.state_dict(), other.state_dict()
-    assert left.keys() == right.keys()
-    for name, value in left.items():
-        assert torch.equal(value, right[name]), name
 
 
 class Stop(Exception):
