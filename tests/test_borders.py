@@ -22,6 +22,7 @@ from spikemorph.layers.readout import Readout
 from spikemorph.layers.staircase import Staircase, _proved, staircase
 from spikemorph.spiking import DenseEngine, ReferenceEngine, SpikingNetwork
 from spikemorph.spiking.coding import BitPlane, Coding, Repeated, Thermometer
+from spikemorph.spiking.module import SpikingLayers
 from spikemorph.spiking.neurons import SNM, STBIF, group, pow2
 from spikemorph.spiking.settling import WHOLE, membrane_peak, ranges
 from spikemorph.spiking.trace import settled_at
@@ -165,6 +166,10 @@ def test_sums_are_certified_where_their_differences_keep_53_bits(
     engine = DenseEngine(beyond)
     assert engine.compiled.kinds["n0"] is torch.int64
     assert torch.equal(engine.run(x, 4).outputs[-1], run_integers(beyond.graph, x.long()))
+    logits = within.readout.real(wanted)
+    assert torch.equal(SpikingLayers(within, 4)(x), logits)  # its numbers are float64 alone
+    with pytest.raises(GraphError, match="'n0': its sums may reach .* beyond the 53 bits"):
+        SpikingLayers(beyond, 4)
 
 
 def test_sums_beyond_all_numbers_are_refused_too(chain: Build, even_ladder: Build) -> None:
