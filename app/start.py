@@ -24,6 +24,9 @@ def main() -> int:
     except KeyboardInterrupt:  # a second one, while the first was answered
         status = STOPPED
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done; only modules are put away
+    # Python takes an interrupt that came while text was executed (a dataclass being made) for one that
+    # nobody heard, and would end by the signal instead of the status: the next text takes that back
+    exec("")
     return status
 
 

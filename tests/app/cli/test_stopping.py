@@ -87,6 +87,13 @@ def test_while_it_works_and_twice(tmp_path: Path) -> None:
         assert not out.exists()
 
 
+def test_while_text_is_executed_as_a_dataclass_does(tmp_path: Path) -> None:
+    made = "import types\nfrom spikemorph import start\ntext = 'raise KeyboardInterrupt'\n"
+    made += "start.import_module = lambda _: types.SimpleNamespace(main=lambda: exec(text))\n"
+    (tmp_path / "made.py").write_text(f"{made}raise SystemExit(start.main())\n")
+    assert subprocess.run([sys.executable, "-m", "made"], cwd=tmp_path).returncode == 130
+
+
 def test_where_nobody_listens_it_goes_on() -> None:
     """A shell ignores Ctrl-C for what it runs in the background."""
     process = subprocess.Popen(
