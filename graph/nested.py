@@ -13,6 +13,14 @@ def bodies(op: Op) -> dict[str, Graph]:
     return {name: value for name, value in held.items() if isinstance(value, Graph)}
 
 
+def nested_bodies(graph: Graph, inside: str = "") -> Iterator[tuple[str, Graph]]:
+    """Every body with what the qualified names of its nodes begin with, as ``gru/``."""
+    for node in graph.nodes:
+        for body in bodies(node.op).values():
+            yield f"{inside}{node.name}/", body
+            yield from nested_bodies(body, f"{inside}{node.name}/")
+
+
 def nested_nodes(graph: Graph, inside: str = "") -> Iterator[tuple[str, Node]]:
     """Every node with its qualified name: ``gru`` itself, then those inside, as ``gru/gate.reset``."""
     for node in graph.nodes:

@@ -13,7 +13,6 @@ from .calls import Refusal
 from .errors import GraphError, Problem
 from .graph import Graph, Input, Op
 from .interpret import shapes
-from .nested import not_taken
 from .tables import Table, on_increments, on_integers, on_ranges, on_scales, opens
 from .traits import Ends, Shape, carries_spikes
 
@@ -78,9 +77,12 @@ def require(graph: Graph, stage: Stage) -> Graph:
     return graph
 
 
-def problems(graph: Graph, stage: Stage) -> list[Problem]:
-    """What keeps a graph from being one of a stage, in running order; nothing where it is one."""
-    found = {problem.node: problem for problem in _ends(graph, stage)}
+def problems(graph: Graph, stage: Stage, *, inside: bool = False) -> list[Problem]:
+    """What keeps a graph from being one of a stage, in running order; nothing where it is one.
+
+    One that stands `inside` an op may have many inputs and outputs, and ends where it likes.
+    """
+    found = {problem.node: problem for problem in _ends(graph, stage, inside)}
     for node in graph.nodes:
         if (why := _stranger(node.op, stage)) is not None:
             found.setdefault(node.name, Problem(node.name, type(node.op).__name__, *why))
@@ -89,9 +91,9 @@ def problems(graph: Graph, stage: Stage) -> list[Problem]:
     return [found[node.name] for node in graph.nodes if node.name in found]
 
 
-def _ends(graph: Graph, stage: Stage) -> Iterator[Problem]:
+def _ends(graph: Graph, stage: Stage, inside: bool) -> Iterator[Problem]:
     """What is wrong with where samples enter, and where results leave."""
-    for name in graph.inputs:
+    for name in (*graph.inputs, *(register.name for register in graph.registers)):
         op = graph[name].op
         assert isinstance(op, Input)
         if stage.integer and op.grid is None:
@@ -100,9 +102,8 @@ def _ends(graph: Graph, stage: Stage) -> Iterator[Problem]:
         elif not stage.integer and op.grid is not None:
             repair = "give the float graph that it was made of"
             yield Problem(name, "Input", "it is an integer graph's", repair)
-    if stage.needs:
-        for register in graph.registers:
-            yield Problem(register.name, "Register", *not_taken("quantisation"))
+    if inside:
+        return
     last, kind = graph.outputs[0], type(graph[graph.outputs[0]].op).__name__
     if stage.needs and len(graph.outputs) != 1:
         reason = f"the network has outputs {graph.outputs}"

@@ -4,6 +4,7 @@ A trait is a base class. Rows of tables may be keyed by it (`Table` looks an op'
 base classes), so an op with a trait needs rows only where it differs.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -85,6 +86,22 @@ class Fires(Op, abstract=True):
     """Where spikes are made: an activation of a float graph, a ladder of an integer graph."""
 
 
+class Recurs(Op, abstract=True):
+    """Runs a graph with registers along an axis of what it reads; on integers, spikes leave it."""
+
+    # What each op has as fields of its own, in its own order.
+    body: Graph
+    axis: int  # that counts the batch
+
+    def over(self, body: Graph) -> Self:
+        """The same with another body."""
+        return replace(self, **{"body": body})
+
+    def computed(self, compute: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """As when called, with ``compute(node, *inputs)`` for the nodes of the body."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, eq=False)
 class Ends(Op, abstract=True):
     """Reads the outputs off: the last node of an integer graph."""
@@ -95,5 +112,5 @@ def carries_spikes(graph: Graph) -> dict[str, bool]:
     found: dict[str, bool] = {}
     for node in graph.nodes:
         passes = isinstance(node.op, Moves | Pools) and all(found[i] for i in node.inputs)
-        found[node.name] = passes or isinstance(node.op, Input | Fires)
+        found[node.name] = passes or isinstance(node.op, Input | Fires | Recurs)
     return found

@@ -14,12 +14,13 @@ from spikemorph.graph import Graph, Node
 from spikemorph.graph.batches import batch_size
 from spikemorph.graph.interpret import require_rows, shapes, walk
 from spikemorph.graph.tables import on_integers
-from spikemorph.graph.traits import Weighted
+from spikemorph.graph.traits import Recurs, Weighted
 
 from .carriers import Products, carrier
 from .ladder import Ladder
 from .ranges import Range, by_row, edge_ranges
 from .readout import Readout
+from .scan import inner_ranges
 from .staircase import staircase, top_level
 
 Ready = Callable[..., Tensor]  # a node's output from its inputs
@@ -96,6 +97,8 @@ def ready(
         If its sums may pass 62 bits.
     """
     op, kind = node.op, carrier(max(bound.load, bound.peak), node.name)
+    if isinstance(op, Recurs):
+        return _inside(op, sources, products)
     if isinstance(op, Weighted):
         bounds = (sources[0].peak, bound.load)
         product = products.of(op, shape, bounds, torch.device("cpu"))
@@ -107,6 +110,23 @@ def ready(
         return lambda sums: stairs(sums).to(kind)
     row = on_integers[type(op)]
     return lambda *inputs: row(op, *(i.to(kind) for i in inputs))
+
+
+def _inside(op: Recurs, sources: list[Range], products: Products) -> Ready:
+    """A body whose nodes are all ready."""
+    bounds, sizes = inner_ranges(op, sources), shapes(op.body)
+    nodes = {
+        node.name: ready(
+            node,
+            [bounds[i] for i in node.inputs],
+            bounds[node.name],
+            sizes[node.inputs[0]],
+            products,
+        )
+        for node in op.body.nodes
+        if node.inputs
+    }
+    return partial(op.computed, lambda node, *inputs: nodes[node.name](*inputs))
 
 
 def _weighted(

@@ -1,21 +1,26 @@
 """Recurrent layers: a graph with registers, run along an axis of a larger one."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from torch import Tensor
 
-from spikemorph.graph import Graph, Op
+from spikemorph.graph import Graph, Input, Node, Op
 from spikemorph.graph.calls import Refusal
 from spikemorph.graph.fields import Between
-from spikemorph.graph.interpret import Compute, by_name, on_reals, shapes
-from spikemorph.graph.nested import not_taken
+from spikemorph.graph.interpret import Compute, by_name, integer_compute, on_reals, shapes
 from spikemorph.graph.sequences import along
-from spikemorph.graph.stages import PREPARED, Seat
+from spikemorph.graph.stages import INTEGER, PREPARED, Seat, Stage, problems
+from spikemorph.graph.tables import on_integers, on_ranges
+from spikemorph.graph.traits import Fires, Recurs
+
+from .ladder import Ladder
+from .ranges import Range, by_row, edge_ranges
 
 
 @dataclass(frozen=True, eq=False)
-class Scan(Op):
+class Scan(Recurs):
     """`body` at every element along an axis (that counts the batch); its outputs lie on that axis.
 
     The body has as many inputs as the node, which it reads element by element, and one output. Its
@@ -44,6 +49,73 @@ class Scan(Op):
         return made.movedim(1, self.axis)
 
 
+@on_integers(Scan)
+def _on_integers(op: Scan, *inputs: Tensor) -> Tensor:
+    return op.computed(integer_compute(op.body), *inputs)
+
+
+@on_ranges(Scan)
+def _on_ranges(op: Scan, *sources: Range) -> Range:
+    return inner_ranges(op, sources)[op.body.outputs[0]]
+
+
+def inner_ranges(
+    op: Recurs, sources: Sequence[Range], of_node: Callable[..., Range] = by_row
+) -> dict[str, Range]:
+    """The bounds of every value in a body, by name, from those of what its node reads.
+
+    A register has those of its grid, which what it takes never leaves (it is checked): so they hold at
+    every element of sequences of any length. ``of_node(node, *sources)`` gives one node's.
+    """
+    entering = dict(zip(op.body.inputs, (source.whole() for source in sources), strict=True))
+
+    def bound(node: Node, *reads: Range) -> Range:
+        return entering[node.name] if node.name in entering else of_node(node, *reads)
+
+    return edge_ranges(op.body, bound)
+
+
 @PREPARED(Scan)
-def _not_yet(op: Scan, seat: Seat) -> None:
-    raise Refusal(*not_taken("quantisation"))
+def _prepared(op: Scan, seat: Seat) -> None:
+    """What leaves it, and what lasts, are spikes, or what was read."""
+    _legal(op, PREPARED)
+    body = op.body
+    for name in (*body.outputs, *(register.after for register in body.registers)):
+        if not isinstance(body[name].op, Fires | Input):
+            reason = f"its node {name!r} is to last or to leave, and is no activation"
+            raise Refusal(reason, "put a relay behind it (spikemorph.quant)")
+
+
+@INTEGER(Scan)
+def _integer(op: Scan, seat: Seat) -> None:
+    """Registers start, and stay, on their grids."""
+    _legal(op, INTEGER)
+    for register in op.body.registers:
+        low, high = _grid_ends(op.body[register.name].op)
+        least, most = _ends(op.body[register.after].op)
+        start = register.start
+        held = start.is_floating_point() or bool(((start < low) | (start > high)).any())
+        if held or not low <= least <= most <= high:
+            reason = f"its register {register.name!r} leaves its grid of {low}..{high}"
+            raise Refusal(reason, "convert the model again")
+
+
+def _grid_ends(op: Op) -> tuple[int, int]:
+    assert isinstance(op, Input) and op.grid is not None
+    return op.grid.low, op.grid.high
+
+
+def _ends(op: Op) -> tuple[int, int]:
+    """The least and the greatest value of what a register takes."""
+    if isinstance(op, Input):
+        return _grid_ends(op)
+    if not isinstance(op, Ladder) or op.smax is None:
+        raise Refusal("a register takes what is no ladder with a top", "convert the model again")
+    return op.smin, op.smax
+
+
+def _legal(op: Scan, stage: Stage) -> None:
+    """Refuse a body that is not legal at a stage; says which of its nodes, and why."""
+    if found := problems(op.body, stage, inside=True):
+        first = found[0]
+        raise Refusal(f"its node {first.node!r} ({first.op}): {first.reason}", first.repair)

@@ -1,5 +1,6 @@
 """Turn a float graph into an integer graph: the one place where reals become integers."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -8,13 +9,16 @@ from torch import Tensor
 
 from spikemorph.graph import Graph, Input, Node, Op
 from spikemorph.graph.brief import brief_repr
+from spikemorph.graph.graph import Register
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import shapes
-from spikemorph.graph.traits import Weighted
+from spikemorph.graph.nested import require_flat
+from spikemorph.graph.traits import Recurs, Weighted
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift, per_channel
 from spikemorph.layers.joining import Add
 from spikemorph.layers.moving import widened
+from spikemorph.layers.ranges import edge_ranges
 from spikemorph.layers.readout import Analog, Readout
 
 from .correction import correct_biases
@@ -108,6 +112,7 @@ def rate_graph(graph: Graph, calibration: Tensor, grid: Grid, settings: RateCodi
     A spike of a layer is worth its threshold; nothing is exact (exactness.md, section 3bis). Raises
     as `quantise_graph` does.
     """
+    require_flat(graph, "rate coding")
     body, analog, x = prepared(graph, calibration, grid)
     steps = rate_steps(body, x, settings)
     plan = Plan(body, shapes(body), grid.step, steps, RATE_WEIGHTS)
@@ -134,18 +139,18 @@ class _Absorbed:
 
 
 class Builder:
-    """Builds the integer nodes, in running order."""
+    """Builds the integer nodes, in running order; `grid` is the input's, or by the names of several."""
 
-    def __init__(self, graph: Graph, plan: Plan, grid: Grid) -> None:
-        self.graph, self.plan, self.grid = graph, plan, grid
+    def __init__(self, graph: Graph, plan: Plan, grid: Grid | Mapping[str, Grid]) -> None:
+        self.graph, self.plan = graph, plan
+        self.grids = {graph.inputs[0]: grid} if isinstance(grid, Grid) else dict(grid)
         self.nodes: list[Node] = []
         self.absorbed: dict[str, _Absorbed] = {}
         self.reads: dict[str, str] = {}  # float node -> integer node that stands for it
 
     def build(self, analog: tuple[Analog, ...]) -> Graph:
-        for node in self.graph.nodes:
-            with naming(node.name):
-                self._take(node)
+        """The integer graph, with a read-out behind its output."""
+        self._take_all()
         (last,) = self.graph.outputs
         scale = self.plan.scale(last)
         unit = common(scale)
@@ -156,10 +161,40 @@ class Builder:
         self.nodes.append(Node(name, readout, (self.reads.get(last, last),)))
         return Graph(tuple(self.nodes), self.graph.inputs, (name,))
 
+    def build_body(self) -> Graph:
+        """The integer graph of a body, whose registers start on their grids."""
+        registers = []
+        for register in self.graph.registers:
+            grid = self._lasting(register)
+            self.grids[register.name] = grid
+            start = torch.floor(register.start.double() / float(grid.step) + 0.5)
+            registers.append(replace(register, start=narrow(start.clamp(grid.low, grid.high))))
+        self._take_all()
+        return Graph(tuple(self.nodes), self.graph.inputs, self.graph.outputs, tuple(registers))
+
+    def _lasting(self, register: Register) -> Grid:
+        """Where a register's values lie: on the levels, or on the grid, of what it takes."""
+        taken = {other.name: other.after for other in self.graph.registers}
+        last = register.name
+        while last in taken:
+            last = taken[last]
+        if last in self.grids:
+            return self.grids[last]
+        steps = self.plan.steps[last]
+        assert steps.smax is not None
+        return Grid(steps.unit[0], steps.smin, steps.smax)
+
+    def _take_all(self) -> None:
+        for node in self.graph.nodes:
+            with naming(node.name):
+                self._take(node)
+
     def _take(self, node: Node) -> None:
         op = node.op
         if isinstance(op, Input):
-            self._put(node, replace(op, domain=self.grid))
+            self._put(node, replace(op, domain=self.grids[node.name]))
+        elif isinstance(op, Recurs):
+            self._recurs(node, op)
         elif isinstance(op, Weighted):
             self._put(node, self._weighted(node))
         elif isinstance(op, Activation):
@@ -185,7 +220,8 @@ class Builder:
         assert isinstance(op, Weighted)
         weights = self.plan.weights(node)
         unit = as_reals(scale).reshape(-1, *[1] * (weights.dim() - 1))
-        rounded = torch.floor(weights / unit + 0.5).clamp(-self.plan.largest, self.plan.largest)
+        largest = self.plan.largest_of(node)
+        rounded = torch.floor(weights / unit + 0.5).clamp(-largest, largest)
         bias = torch.zeros(len(weights)) if op.bias is None else op.bias.double()
         per_row = as_reals(scale).reshape(-1, *[1] * (bias.dim() - 1))
         whole = torch.floor(bias / per_row + 0.5)
@@ -251,8 +287,25 @@ class Builder:
 
     def _aligned(self, node: Node, unit: Scale) -> None:
         """Bring every input to one scale by integer factors, ahead of a node that mixes channels."""
+        inputs = self._at(node, [unit] * len(node.inputs))
+        self.nodes.append(Node(node.name, node.op, inputs))
+
+    def _recurs(self, node: Node, op: Recurs) -> None:
+        """A recurrent layer, which reads numbers of one scale at each input."""
+        inner = self.plan.inner(node)
+        inputs = self._at(node, [inner.scale(name) for name in op.body.inputs])
+        bounds = edge_ranges(Graph(tuple(self.nodes), self.graph.inputs, inputs))
+        grids = {}
+        for name, source in zip(op.body.inputs, inputs, strict=True):
+            bound, (unit,) = bounds[source].whole(), inner.scale(name)
+            grids[name] = Grid(unit, int(bound.low), int(bound.high))
+        body = Builder(op.body, inner, grids).build_body()
+        self.nodes.append(Node(node.name, op.over(body), inputs))
+
+    def _at(self, node: Node, units: Sequence[Scale]) -> tuple[str, ...]:
+        """What a node reads, each input at a scale of its own: names, aligning nodes put ahead."""
         inputs: list[str] = []
-        for name in node.inputs:
+        for name, unit in zip(node.inputs, units, strict=True):
             source = self.reads.get(name, name)
             factors = as_factors(self.plan.scale(name), unit, self._rank(name))
             if bool((factors != 1).any()):
@@ -261,7 +314,7 @@ class Builder:
                 self.nodes.append(Node(aligned, op, (source,)))
                 source = aligned
             inputs.append(source)
-        self.nodes.append(Node(node.name, node.op, tuple(inputs)))
+        return tuple(inputs)
 
 
 def _wide(values: Tensor, rank: int) -> Tensor:

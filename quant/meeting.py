@@ -1,7 +1,7 @@
 """Which activations need one step for all their channels: those whose channels meet at one place."""
 
 from spikemorph.graph import Graph
-from spikemorph.graph.traits import Moves, Pools
+from spikemorph.graph.traits import Moves, Pools, Recurs
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.moving import channel_sources
 
@@ -11,6 +11,8 @@ Shapes = dict[str, tuple[int, ...]]
 def meeting(graph: Graph, sizes: Shapes) -> set[str]:
     """The activations whose channels are brought to one place before a weighted layer reads them.
 
+    All that a recurrent layer reads is one: it reads numbers of one grid.
+
     `graph` is prepared; `sizes` has one sample's shape after every node.
     """
     carried: dict[str, set[str]] = {}
@@ -19,6 +21,8 @@ def meeting(graph: Graph, sizes: Shapes) -> set[str]:
         if isinstance(node.op, Activation):
             carried[node.name] = {node.name}
             continue
+        if isinstance(node.op, Recurs):
+            found |= set().union(*(carried[i] for i in node.inputs))
         passes = isinstance(node.op, Moves | Pools)
         carried[node.name] = set().union(*(carried[i] for i in node.inputs)) if passes else set()
         if passes and carried[node.name]:

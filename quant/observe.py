@@ -1,8 +1,9 @@
 """Watch a float graph's activations on calibration samples, and choose each ladder's levels."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,9 +11,12 @@ from torch import Tensor
 from spikemorph.graph import Graph, InputError, Node
 from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.interpret import on_reals, shapes, walk
+from spikemorph.graph.nested import nested_bodies
+from spikemorph.graph.traits import Recurs
 from spikemorph.layers.activation import Activation
 
 from .calibrators import Max
+from .lasting import lasting, memories
 from .meeting import meeting
 from .scales import Scale, collapsed, naming, snapped
 from .settings import Quantisation
@@ -80,27 +84,44 @@ def observe(graph: Graph, x: Tensor) -> dict[str, Seen]:
     if not len(x):
         raise InputError("calibration data is empty: give at least one sample")
     kept: dict[str, list[Seen]] = {}
-    share = max(1, KEPT // -(-len(x) // _BATCH))
-
-    def watch(node: Node, *inputs: Tensor) -> Tensor:
-        value = on_reals(node, *inputs)
-        if isinstance(node.op, Activation):
-            rows = value.transpose(0, 1).flatten(1)
-            stride = max(1, rows.numel() // share)
-            stride += stride % 2 == 0  # an odd stride does not stay in step with the maps
-            part = Seen(rows[:, ::stride].clone(), _ends(value), _ends(inputs[0]))
-            kept.setdefault(node.name, []).append(part)
-        return value
-
     with torch.no_grad():
         for batch in x.split(_BATCH):
+            watch = partial(_watch, kept, KEPT // -(-len(x) // _BATCH), "")
             for node, value in walk(graph, batch, watch):
-                if not bool(torch.isfinite(value).all()):
-                    raise InputError(
-                        f"node {node.name!r} gives numbers that are not finite on calibration samples; "
-                        "repair or rescale its weights"
-                    )
+                if not node.inputs:
+                    _require_finite(node.name, value)
     return {name: _joined(parts) for name, parts in kept.items()}
+
+
+def _watch(
+    kept: dict[str, list[Seen]], share: int, inside: str, node: Node, *inputs: Tensor
+) -> Tensor:
+    """A node's output; an activation's is kept, thinned to about `share` values of a batch.
+
+    Those of a body are kept by qualified name, at every element.
+    """
+    op, name = node.op, f"{inside}{node.name}"
+    if isinstance(op, Recurs):
+        elements = inputs[0].shape[op.axis]
+        value = op.computed(partial(_watch, kept, share // elements, f"{name}/"), *inputs)
+    else:
+        value = on_reals(node, *inputs)
+    _require_finite(name, value)
+    if isinstance(op, Activation):
+        rows = value.transpose(0, 1).flatten(1)
+        stride = max(1, rows.numel() // max(1, share))
+        stride += stride % 2 == 0  # an odd stride does not stay in step with the maps
+        part = Seen(rows[:, ::stride].clone(), _ends(value), _ends(inputs[0]))
+        kept.setdefault(name, []).append(part)
+    return value
+
+
+def _require_finite(name: str, value: Tensor) -> None:
+    if not bool(torch.isfinite(value).all()):
+        raise InputError(
+            f"node {name!r} gives numbers that are not finite on calibration samples; "
+            "repair or rescale its weights"
+        )
 
 
 def _ends(value: Tensor) -> Tensor:
@@ -130,15 +151,23 @@ def choose_steps(graph: Graph, x: Tensor, settings: Quantisation) -> dict[str, S
     InputError
         If there are no samples, or they leave an activation silent; it is named.
     """
-    seen, tied = heard(graph, x), meeting(graph, shapes(graph))
+    seen = heard(graph, x)
     found = {}
-    for node in graph.nodes:
-        if isinstance(node.op, Activation):
-            with naming(node.name):
-                found[node.name] = _steps(
-                    node.op, seen[node.name], settings, whole=node.name in tied
-                )
+    for inside, body in (("", graph), *nested_bodies(graph)):
+        tied = meeting(body, shapes(body)) | (lasting(body) if inside else set())
+        remembering = memories(body)
+        for node in body.nodes:
+            if isinstance(node.op, Activation):
+                name = f"{inside}{node.name}"
+                how = _of_a_memory(settings) if node.name in remembering else settings
+                with naming(name):
+                    found[name] = _steps(node.op, seen[name], how, whole=node.name in tied)
     return found
+
+
+def _of_a_memory(settings: Quantisation) -> Quantisation:
+    """A state that changes by sums is kept finely, and nothing that was seen of it is clipped."""
+    return replace(settings, levels=settings.state_levels, calibrator=Max())
 
 
 def heard(graph: Graph, x: Tensor) -> dict[str, Seen]:

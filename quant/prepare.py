@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import torch
 
-from spikemorph.graph import Graph, Node, Problem, UnsupportedError
+from spikemorph.graph import Graph, Input, Node, Problem, UnsupportedError
+from spikemorph.graph.nested import nested_nodes
 from spikemorph.graph.stages import PREPARED, problems
-from spikemorph.graph.traits import Weighted, carries_spikes
+from spikemorph.graph.traits import Fires, Recurs, Weighted, carries_spikes
 from spikemorph.layers.activation import Activation, Relay
 from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.joining import Add
@@ -22,10 +23,31 @@ def ready(graph: Graph) -> tuple[Graph, tuple[Analog, ...]]:
         Naming every node that has no integer meaning where it stands.
     """
     body, analog = split_analog(graph)
-    body = relay_sums(whole_factors(body))
+    body = relay_sums(whole_factors(body.map(_ready_inside)))
     if found := problems(body, PREPARED):
         raise UnsupportedError(found)
     return body, analog
+
+
+def _ready_inside(node: Node) -> Node:
+    """A node whose body, if it has one, is ready."""
+    op = node.op
+    if not isinstance(op, Recurs):
+        return node
+    return replace(node, op=op.over(relay_sums(whole_factors(relay_lasting(op.body)))))
+
+
+def relay_lasting(body: Graph) -> Graph:
+    """Put a relay neuron wherever a sum would last to the next element, or leave a body.
+
+    The relay has the name of the sum, so that all that read it read what lasts.
+    """
+    for name in dict.fromkeys((*body.outputs, *(r.after for r in body.registers))):
+        node = body[name]
+        if not isinstance(node.op, Fires | Input):
+            total = replace(node, name=body.fresh(f"{name}.sum"))
+            body = body.substitute(name, total, Node(name, Relay(), (total.name,)))
+    return body
 
 
 def split_analog(graph: Graph) -> tuple[Graph, tuple[Analog, ...]]:
@@ -35,7 +57,7 @@ def split_analog(graph: Graph) -> tuple[Graph, tuple[Analog, ...]]:
     while len(graph.outputs) == 1 and isinstance(last.op, Analog) and not graph.users(last.name):
         analog.insert(0, last.op)
         nodes = tuple(node for node in graph.nodes if node.name != last.name)
-        graph = Graph(nodes, graph.inputs, last.inputs)
+        graph = replace(graph, nodes=nodes, outputs=last.inputs)
         last = graph[graph.outputs[0]]
     return graph, tuple(analog)
 
@@ -83,7 +105,7 @@ def require_neurons(body: Graph) -> None:
     UnsupportedError
         Naming the last node.
     """
-    if not any(isinstance(node.op, Activation) for node in body.nodes):
+    if not any(isinstance(node.op, Activation) for _, node in nested_nodes(body)):
         last = body[body.outputs[0]]
         reason, repair = (
             "no activation lies before it: nothing would spike",

@@ -12,13 +12,15 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, Node
+from spikemorph.graph.interpret import shapes
 from spikemorph.graph.tables import on_scales
-from spikemorph.graph.traits import Moves, Pools, Shape, Weighted, carries_spikes
+from spikemorph.graph.traits import Moves, Pools, Recurs, Shape, Weighted, carries_spikes
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift, per_channel
 from spikemorph.layers.joining import Add
 from spikemorph.layers.moving import moved, widened
 
+from .lasting import MEMORY_WEIGHT, memories
 from .observe import Steps
 from .scales import Scale, as_reals, collapsed, common, naming, simple, snapped
 
@@ -36,10 +38,10 @@ class Plan:
         Canonical and prepared.
     sizes : dict
         One sample's shape after every node.
-    entry : Fraction
-        The step of the input grid.
+    entry : Fraction or mapping of str to Fraction
+        The step of the input grid; of every input, by name, where they differ.
     steps : dict
-        The ladder of every activation.
+        The ladder of every activation; of those in bodies by qualified name.
     largest : int
         The largest integer weight.
     learnt : mapping, optional
@@ -51,7 +53,7 @@ class Plan:
         self,
         graph: Graph,
         sizes: dict[str, tuple[int, ...]],
-        entry: Fraction,
+        entry: Fraction | Mapping[str, Fraction],
         steps: dict[str, Steps],
         largest: int,
         learnt: Mapping[str, Sequence[float]] | None = None,
@@ -59,6 +61,8 @@ class Plan:
         self.graph, self.sizes, self.entry = graph, sizes, entry
         self.steps, self.largest, self.learnt = steps, largest, learnt or {}
         self._spiking = carries_spikes(graph)
+        self._inner: dict[str, Plan] = {}
+        self._wide = set().union(*memories(graph).values())
         self._scales: dict[str, Scale] = {}
         for node in graph.nodes:
             if isinstance(node.op, Add):
@@ -74,9 +78,36 @@ class Plan:
                 self._scales[name] = collapsed(self._own_scale(self.graph[name]))
         return self._scales[name]
 
+    def inner(self, node: Node) -> "Plan":
+        """The scales inside a recurrent layer: what it reads has one, and so has each register."""
+        if node.name not in self._inner:
+            body, inside = _body(node), f"{node.name}/"
+            steps = {
+                name.removeprefix(inside): own
+                for name, own in self.steps.items()
+                if name.startswith(inside)
+            }
+            pairs = zip(body.inputs, node.inputs, strict=True)
+            entry = {name: common(self.scale(source)) for name, source in pairs}
+            taken = {register.name: register.after for register in body.registers}
+            for name in taken:
+                last = name
+                for _ in taken:  # a register may take another
+                    last = taken.get(last, last)
+                if last in taken:
+                    raise OverflowError("registers that only take each other hold no activation")
+                entry[name] = entry[last] if last in entry else steps[last].unit[0]
+            plan = Plan(body, shapes(body), entry, steps, self.largest)
+            self._inner[node.name] = plan
+        return self._inner[node.name]
+
+    def largest_of(self, node: Node) -> int:
+        """The largest integer weight of one layer."""
+        return max(self.largest, MEMORY_WEIGHT) if node.name in self._wide else self.largest
+
     def mixes(self, node: Node) -> bool:
         """Whether a node moves channels of different scales to one place, so they must be aligned."""
-        return self._passed(node) is None
+        return isinstance(node.op, Recurs) or self._passed(node) is None
 
     def _passed(self, node: Node) -> Scale | None:
         """The scale that follows from those of a node's inputs; None where these must be one first."""
@@ -96,11 +127,14 @@ class Plan:
     def _own_scale(self, node: Node) -> Scale:
         op = node.op
         if not node.inputs:
-            return (self.entry,)
+            return (self.entry if isinstance(self.entry, Fraction) else self.entry[node.name],)
         if isinstance(op, Activation):
             return self.steps[node.name].unit
         if isinstance(op, Weighted):
             return self.ideal(node)
+        if isinstance(op, Recurs):
+            inner = self.inner(node)
+            return inner.scale(inner.graph.outputs[0])
         if isinstance(op, ScaleShift):
             return self._diagonal(node, op)
         found = self._passed(node)
@@ -119,8 +153,9 @@ class Plan:
         weights = self.weights(node).flatten(1)
         peaks = self.heard_weights(node).flatten(1).abs().amax(1)
         spare = float(peaks.max()) or float(as_reals(self.scale(node.inputs[0])).max())
-        scale = tuple(snapped((float(p) or spare) / self.largest, up=True) for p in peaks)
-        return clipped_scale(weights, scale, self.largest) if self.largest <= FEW else scale
+        largest = self.largest_of(node)
+        scale = tuple(snapped((float(p) or spare) / largest, up=True) for p in peaks)
+        return clipped_scale(weights, scale, largest) if largest <= FEW else scale
 
     def heard_weights(self, node: Node) -> Tensor:
         """As `weights`, 0 for channels that calibration never heard; all of a row that reads no other.
@@ -179,6 +214,11 @@ class Plan:
 
     def _elastic(self, name: str) -> bool:
         return isinstance(self.graph[name].op, Weighted) and self.graph.only_user(name) is not None
+
+
+def _body(node: Node) -> Graph:
+    assert isinstance(node.op, Recurs)
+    return node.op.body
 
 
 def in_units(op: Weighted, source: Tensor) -> Tensor:
