@@ -15,6 +15,7 @@ from torch import Tensor
 
 from spikemorph.graph import InputError, Node, Op
 from spikemorph.graph.fields import Between, filled
+from spikemorph.graph.nested import bodies, nested_nodes
 from spikemorph.graph.plain import Plain
 from spikemorph.graph.records import encode, tensors_in
 from spikemorph.graph.saving import TensorStore, content_hash
@@ -23,8 +24,9 @@ from spikemorph.layers.ladder import Ladder
 from spikemorph.layers.masks import broken_masks, mask_hash, masks_of, weight_of
 from spikemorph.layers.ranges import Range, bits
 from spikemorph.spiking import Schedule, SpikingNetwork, load_network
+from spikemorph.spiking.bounds import ranges
 from spikemorph.spiking.network import network_to_plain
-from spikemorph.spiking.settling import Settling, ranges, settling
+from spikemorph.spiking.settling import Settling, settling
 from spikemorph.spiking.trace import require_steps
 
 LONGEST = 2**20  # steps that a stored certificate may ask for
@@ -124,10 +126,10 @@ def certify(network: SpikingNetwork, steps: int | None = None) -> Certificate:
     for name, layer in known.items():
         if layer.final is None:
             refusals.append(f"node {name!r}: {layer.reason}")
-    for node in network.graph.nodes:
-        refusals.extend(_static(node, None if bounds is None else bounds[node.name]))
+    for name, node in nested_nodes(network.graph):
+        refusals.extend(_static(name, node, None if bounds is None else bounds[name]))
     layers = tuple(_proof(network, node, known[node.name], bounds) for node in network.ladders())
-    last = network.coding.lasts(network.grid)
+    last = network.lasts
     finals = [last, *(layer.final for layer in known.values())]
     required = None if None in finals else max(f for f in finals if f is not None)
     used = required if steps is None else steps
@@ -195,13 +197,13 @@ def _hash(op: Op) -> str:
     return hashlib.sha256(content_hash(plain, store.tensors).encode()).hexdigest()[:16]
 
 
-def _static(node: Node, bound: Range | None) -> list[str]:
+def _static(name: str, node: Node, bound: Range | None) -> list[str]:
     """What breaks the proof at one node whatever the schedule: reals, or sums beyond 53 bits."""
     found = []
-    if any(t.is_floating_point() for t in tensors_in(node.op)):
-        found.append(f"node {node.name!r}: it computes with real numbers")
+    if not bodies(node.op) and any(t.is_floating_point() for t in tensors_in(node.op)):
+        found.append(f"node {name!r}: it computes with real numbers")
     if bound is not None and bound.increments.load >= DOUBLE:
-        found.append(f"node {node.name!r}: its sums may pass 53 bits")
+        found.append(f"node {name!r}: its sums may pass 53 bits")
     return found
 
 

@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 from spikemorph.graph import Graph
+from spikemorph.graph.nested import nested_nodes
 from spikemorph.layers.ladder import Ladder
 from spikemorph.spiking import AnalogFirstStep, Coding, Neuron, Schedule, SpikingNetwork
+from spikemorph.spiking.network import Carry
 from spikemorph.spiking.neurons import Alphabet, pow2
 
 DEFAULT = pow2()
@@ -16,10 +18,12 @@ def to_spiking(
     neuron: Neuron = DEFAULT,
     coding: Coding = _FIRST,
     schedule: Schedule = Schedule.FREE,
+    carry: Carry = Carry.RESET,
 ) -> SpikingNetwork:
     """The spiking network of an integer graph (`spikemorph.quant.quantise_graph`).
 
-    A few-spikes neuron gets the word length its ladder needs.
+    A few-spikes neuron gets the word length its ladder needs. `carry` says what recurrent layers keep
+    between elements.
 
     Raises
     ------
@@ -27,10 +31,10 @@ def to_spiking(
         If the graph is not an integer graph.
     """
     chosen = []
-    for node in graph.nodes:
+    for name, node in nested_nodes(graph):
         if isinstance(node.op, Ladder):
             own = neuron
             if neuron.alphabet is Alphabet.DESCENDING and node.op.smax is not None:
                 own = replace(neuron, bits=node.op.smax.bit_length())
-            chosen.append((node.name, own))
-    return SpikingNetwork(graph, tuple(chosen), coding, schedule)
+            chosen.append((name, own))
+    return SpikingNetwork(graph, tuple(chosen), coding, schedule, carry)

@@ -92,10 +92,11 @@ class Recurs(Op, abstract=True):
     # What each op has as fields of its own, in its own order.
     body: Graph
     axis: int  # that counts the batch
+    reverse: bool
 
     def over(self, body: Graph) -> Self:
         """The same with another body."""
-        return replace(self, **{"body": body})
+        return replace(self, body=body)
 
     def computed(self, compute: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         """As when called, with ``compute(node, *inputs)`` for the nodes of the body."""

@@ -93,8 +93,8 @@ def _integer(op: Scan, seat: Seat) -> None:
     for register in op.body.registers:
         low, high = _grid_ends(op.body[register.name].op)
         least, most = _ends(op.body[register.after].op)
-        start = register.start
-        held = start.is_floating_point() or bool(((start < low) | (start > high)).any())
+        start = register.start.double()
+        held = register.start.is_floating_point() or bool(((start < low) | (start > high)).any())
         if held or not low <= least <= most <= high:
             reason = f"its register {register.name!r} leaves its grid of {low}..{high}"
             raise Refusal(reason, "convert the model again")

@@ -14,10 +14,11 @@ from spikemorph.layers.carriers import carrier
 from spikemorph.layers.ladder import Ladder, along_channels
 from spikemorph.layers.staircase import Staircase, staircase
 
+from .bounds import ranges
 from .increments import passages
 from .network import SpikingNetwork
 from .neurons import Neuron
-from .settling import WHOLE, membrane_peak, ranges, restless, settling
+from .settling import WHOLE, membrane_peak, restless, settling
 
 
 @dataclass(frozen=True, eq=False)

@@ -121,13 +121,13 @@ class _Stretch:
         if node.name in self.compiled.layers:
             return self._fire(node.name, held, sources[0])
         passage = self.compiled.passages[node.name]
-        self.held[node.name], out = passage(held, self.when.start == 1, *sources)
+        self.held[node.name], out = passage(held, *sources)
         return out
 
     def _inject(self, name: str) -> Tensor:
         """What enters, (step, sample, ...); samples that receive something are marked active."""
         network = self.compiled.network
-        out = torch.stack([network.coding.at(self.points, k, network.grid) for k in self.when])
+        out = torch.stack([network.injected(name, self.points, k) for k in self.when])
         self.active.logical_or_(nonzero(out.flatten(2)))
         return out.to(self.compiled.kinds[name])
 

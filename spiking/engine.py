@@ -60,15 +60,29 @@ class Step:
     spikes: Mapping[str, Tensor]
 
 
-class Engine(Protocol):
-    """Runs one network; every engine equals the reference, spike for spike.
-
-    `stride` is how many steps are best taken together. Where `stops`, a run may end once all samples
-    have had a silent step, since later steps are repetition (theorem 3).
-    """
+class Runs(Protocol):
+    """Runs samples through one network; `stride` is how many steps are best taken together."""
 
     network: SpikingNetwork
     stride: int
+
+    def run(self, x: Tensor, steps: int, *, record: bool = False) -> Trace:
+        """Run samples `x` (sample, *shape), real values on the grid, for `steps` steps.
+
+        Raises
+        ------
+        InputError
+            If there is no step, or a value is outside the input grid.
+        """
+
+
+class Engine(Runs, Protocol):
+    """Runs one network step by step; every engine equals the reference, spike for spike.
+
+    Where `stops`, a run may end once all samples have had a silent step, since later steps are
+    repetition (theorem 3).
+    """
+
     stops: bool
 
     def start(self) -> State:
@@ -80,15 +94,6 @@ class Engine(Protocol):
         """The next `count` steps of samples (sample, *shape), int64 on the network's grid.
 
         With `record` the spikes are kept. The state that was given stays as it is.
-        """
-
-    def run(self, x: Tensor, steps: int, *, record: bool = False) -> Trace:
-        """Run samples `x` (sample, *shape), real values on the grid, for `steps` steps.
-
-        Raises
-        ------
-        InputError
-            If there is no step, or a value is outside the input grid.
         """
 
 

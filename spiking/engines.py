@@ -8,9 +8,10 @@ import torch
 from spikemorph.graph import InputError
 
 from .dense import DenseEngine
-from .engine import Engine
+from .engine import Engine, Runs
 from .network import SpikingNetwork
 from .reference import ReferenceEngine
+from .segmented import SegmentedEngine
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Kind:
     lacks : callable
         ``lacks(network, device)`` says why it cannot run a network there; empty where it can.
     build : callable
-        ``build(network, device, most_steps)`` makes one, for runs of at most so many steps.
+        ``build(network, device, most_steps)`` makes one, for runs of at most so many steps, of a network
+        without recurrence.
     """
 
     lacks: Callable[[SpikingNetwork, torch.device], str]
@@ -39,10 +41,15 @@ engines: Mapping[str, Kind] = {
 }
 
 
+CPU = torch.device("cpu")
+
+
 def engine_for(
-    network: SpikingNetwork, device: torch.device, most_steps: int, name: str = "auto"
-) -> Engine:
+    network: SpikingNetwork, device: torch.device = CPU, most_steps: int = 1024, name: str = "auto"
+) -> Runs:
     """The engine of that name, or the fastest that can run the network; ready for it.
+
+    Of a recurrent network it runs the parts.
 
     Raises
     ------
@@ -57,4 +64,7 @@ def engine_for(
     if not able:
         why = "; ".join(f"{own}: {lack}" for own, lack in lacks.items())
         raise InputError(f"engine {name} cannot run this network: {why}; choose another")
-    return engines[able[0]].build(network, device, most_steps)
+    build = engines[able[0]].build
+    if network.recurrent:
+        return SegmentedEngine(network, lambda part: build(part, device, most_steps))
+    return build(network, device, most_steps)

@@ -55,10 +55,10 @@ class Passage:
         """Whether it forms sums."""
         return on_increments[type(self.node.op)] is accumulate
 
-    def __call__(self, held: Held | None, first: bool, *increments: Tensor) -> tuple[Held, Tensor]:
+    def __call__(self, held: Held | None, *increments: Tensor) -> tuple[Held, Tensor]:
         """What comes out of (step, sample, ...) increments, and what the node holds after them.
 
-        `held` is None for a node at rest; `first` says whether these steps begin with the first one.
+        `held` is None for a node at rest, whose first step this is.
         """
         given = [source.to(self.kind) for source in increments]
         if self.accumulates:
@@ -70,7 +70,7 @@ class Passage:
         else:
             out = self._products(self.product, flat[0])
         out = out.unflatten(0, (steps, -1))
-        if self.constant is not None and (first or self.repeats):
+        if self.constant is not None and (held is None or self.repeats):
             out[: steps if self.repeats else 1] += self.constant
         return (), out
 

@@ -17,12 +17,13 @@ from spikemorph.graph.tables import on_integers
 from spikemorph.layers.carriers import float_carrier
 from spikemorph.layers.ladder import Ladder
 
+from .bounds import ranges
 from .engine import State
 from .increments import Held
 from .network import SpikingNetwork
 from .neurons import Neuron
 from .reference import Membrane, fire, rest
-from .settling import ranges, settling
+from .settling import settling
 from .trace import require_steps
 
 Memory = dict[str, Held]  # by node: what it carries from step to step

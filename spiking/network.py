@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from spikemorph.graph import Graph, GraphError, Input, InputError, Node
 from spikemorph.graph.fields import filled, fitted
 from spikemorph.graph.grid import Grid
+from spikemorph.graph.nested import nested_bodies, nested_nodes
 from spikemorph.graph.plain import Plain
 from spikemorph.graph.records import decode, encode
 from spikemorph.graph.saving import (
@@ -36,6 +38,13 @@ class Schedule(IntEnum):
     WAIT = 1  # each only once its input is complete, by the proven bound (theorem 4)
 
 
+class Carry(IntEnum):
+    """What is kept from one element of a sequence to the next, inside recurrent layers."""
+
+    RESET = 0  # the states alone: every element is computed from rest
+    DELTA = 1  # all sums and tracers: only changes are sent
+
+
 @dataclass(frozen=True)
 class SpikingNetwork:
     """What runs in time.
@@ -45,39 +54,49 @@ class SpikingNetwork:
     graph : Graph
         An integer graph: one input with a grid, one `Readout` last.
     neurons : tuple of (str, Neuron)
-        One for every ladder, by node name.
+        One for every ladder, by node name; inside recurrent layers by qualified name.
     coding : Coding
         How inputs enter.
     schedule : Schedule
         When neurons may fire.
+    carry : Carry
+        What recurrent layers keep between the elements of a sequence.
 
     Raises
     ------
     GraphError
-        If a ladder has no neuron, a neuron no ladder, or the graph is not an integer graph
-        (`graph.stages`).
+        If a ladder has no neuron, a neuron no ladder, the graph is not an integer graph
+        (`graph.stages`), or inputs of sequences are not to come all at once.
     """
 
     graph: Graph
     neurons: tuple[tuple[str, Neuron], ...]
     coding: Coding = AnalogFirstStep()
     schedule: Schedule = Schedule.FREE
+    carry: Carry = Carry.RESET
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "schedule", Schedule(self.schedule))
-        ladders = {node.name for node in self.graph.nodes if isinstance(node.op, Ladder)}
+        object.__setattr__(self, "carry", Carry(self.carry))
+        ladders = {node.name for node in self.ladders()}
         if ladders != set(self.neuron):
             odd = sorted(ladders ^ set(self.neuron))
             raise GraphError(f"nodes {odd}: every ladder needs exactly one neuron")
         require(self.graph, INTEGER)
+        if self.recurrent and not isinstance(self.coding, AnalogFirstStep):
+            raise GraphError(
+                f"{self.coding!r}: elements of sequences enter all at once (AnalogFirstStep)"
+            )
 
     def __repr__(self) -> str:
         kinds = ", ".join(dict.fromkeys(neuron.name for _, neuron in self.neurons)) or "none"
         count = len(self.neurons)
         layers = f"{count} neuron layer{'' if count == 1 else 's'} ({kinds})"
+        carried = f", carry {self.carry.name.lower()}" if self.recurrent else ""
+        entries = ", ".join(f"{op.shape} in {op.interval}" for op in self._entries.values())
         return (
-            f"SpikingNetwork of {layers}, inputs {self.entry.shape} in {self.grid.interval}, "
-            f"{self.coding!r}, schedule {self.schedule.name.lower()}"
+            f"SpikingNetwork of {layers}, inputs {entries}, {self.coding!r}, schedule "
+            f"{self.schedule.name.lower()}{carried}"
         )
 
     @cached_property
@@ -96,6 +115,41 @@ class SpikingNetwork:
         assert self.entry.grid is not None
         return self.entry.grid
 
+    @cached_property
+    def _entries(self) -> Mapping[str, Input]:
+        found = {name: self.graph[name].op for name in self.graph.inputs}
+        return {name: op for name, op in found.items() if isinstance(op, Input)}
+
+    @property
+    def lasts(self) -> int | None:
+        """The last step at which something is injected; None if it never stops."""
+        found = [self.coding.lasts(op.grid) for op in self._entries.values() if op.grid is not None]
+        return None if None in found else max(last for last in found if last is not None)
+
+    def part(self, name: str, points: Tensor) -> Tensor:
+        """The points of one input, (sample, *shape).
+
+        `points` is that for a network with one input; the points of several lie in it side by side,
+        (sample, number), in the order of the inputs.
+        """
+        if len(self._entries) == 1:
+            return points
+        sizes = {own: prod(entry.shape) for own, entry in self._entries.items()}
+        before = sum(list(sizes.values())[: list(sizes).index(name)])
+        found = points.narrow(1, before, sizes[name])
+        return found.reshape(-1, *self._entries[name].shape)
+
+    def injected(self, name: str, points: Tensor, step: int) -> Tensor:
+        """What is injected at one of the inputs at `step` (from 1 on), int64 (sample, *shape)."""
+        grid = self._entries[name].grid
+        assert grid is not None
+        return self.coding.at(self.part(name, points), step, grid)
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether something of it runs along the elements of a sequence."""
+        return bool(self.graph.registers) or any(True for _ in nested_bodies(self.graph))
+
     @property
     def readout(self) -> Readout:
         """The last node's op."""
@@ -109,8 +163,14 @@ class SpikingNetwork:
         return isinstance(self.coding, Constant)
 
     def ladders(self) -> list[Node]:
-        """The nodes that spike, in running order."""
-        return [node for node in self.graph.nodes if isinstance(node.op, Ladder)]
+        """The nodes that spike, in running order; those of bodies under their qualified names."""
+        found = []
+        for name, node in nested_nodes(self.graph):
+            if isinstance(node.op, Ladder):
+                inside = name.removesuffix(node.name)
+                reads = tuple(f"{inside}{source}" for source in node.inputs)
+                found.append(Node(name, node.op, reads))
+        return found
 
 
 @dataclass(frozen=True)
@@ -121,6 +181,7 @@ class _Stored:
     neurons: tuple[tuple[str, Any], ...]
     coding: Any
     schedule: Schedule
+    carry: Carry = Carry.RESET
 
 
 @dataclass(frozen=True)
@@ -133,11 +194,13 @@ class _File:
 
 def network_to_plain(network: SpikingNetwork, store: TensorStore) -> Plain:
     """A network as JSON; its tensors go to `store`."""
+    carried: dict[str, Plain] = {"carry": int(network.carry)} if network.recurrent else {}
     return {
         "graph": graph_to_plain(network.graph, store),
         "neurons": [[name, encode(neuron, store)] for name, neuron in network.neurons],
         "coding": encode(network.coding, store),
         "schedule": int(network.schedule),
+        **carried,
     }
 
 
@@ -158,7 +221,7 @@ def network_from_plain(plain: Plain, tensors: Mapping[str, Tensor], where: str) 
     place = f"{where}, coding"
     coding = fitted(decode(stored.coding, tensors, place), Coding, place)
     try:
-        return SpikingNetwork(graph, tuple(neurons), coding, stored.schedule)
+        return SpikingNetwork(graph, tuple(neurons), coding, stored.schedule, stored.carry)
     except GraphError as error:
         raise InputError(f"{where}: not a stored network ({error}); convert again") from error
 

@@ -6,7 +6,7 @@ current of the neurons behind it. A neuron integrates its current on its membran
 is reset by what it fired (soft reset). Integers only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -130,14 +130,15 @@ class ReferenceEngine:
     ) -> tuple[State, Tensor, Tensor, Mapping[str, Tensor]]:
         """One step: the state after it, the outputs, who was active, and every layer's spikes."""
         network, step = self.network, state.done + 1
-        injected = network.coding.at(points, step, network.grid)
+        injected: dict[str, Tensor] = {}
         sums: dict[str, Tensor] = {}
         held: dict[str, Held] = {}
         sent: dict[str, Tensor] = {}
         for node in network.graph.nodes:
             before = state.held.get(node.name)
             if isinstance(node.op, Input):
-                sums[node.name] = injected if before is None else before[0] + injected
+                new = injected[node.name] = network.injected(node.name, points, step)
+                sums[node.name] = new if before is None else before[0] + new
             elif isinstance(node.op, Ladder):
                 after, sent[node.name] = self._fire(node, step, sums[node.inputs[0]], before)
                 held[node.name], sums[node.name] = after, after.tracer
@@ -145,7 +146,7 @@ class ReferenceEngine:
             else:
                 sums[node.name] = self._sum(node, step, sums)
             held[node.name] = (sums[node.name],)
-        active = self._active(step, injected, sent)
+        active = self._active(step, [*injected.values(), *sent.values()])
         return State(step, held), sums[network.graph.outputs[0]], active, sent
 
     def _fire(
@@ -167,9 +168,7 @@ class ReferenceEngine:
             out = out + (step - 1) * self._compute(node, *(torch.zeros_like(i) for i in inputs))
         return out
 
-    def _active(self, step: int, injected: Tensor, sent: Mapping[str, Tensor]) -> Tensor:
+    def _active(self, step: int, moved: Sequence[Tensor]) -> Tensor:
         """(sample,) whether anything happened, or may still happen by the clock alone."""
-        active = injected.flatten(1).ne(0).any(1)
-        for spikes in sent.values():
-            active = active | spikes.flatten(1).ne(0).any(1)
+        active = torch.stack([events.flatten(1).ne(0).any(1) for events in moved]).any(0)
         return active | (self._restless is None or step <= self._restless)

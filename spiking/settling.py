@@ -10,14 +10,16 @@ from dataclasses import dataclass
 
 import torch
 
-from spikemorph.graph import GraphError, Input, Node
+from spikemorph.graph import Input
 from spikemorph.graph.once import once
 from spikemorph.layers.ladder import Ladder
-from spikemorph.layers.ranges import Range, by_row, edge_ranges
+from spikemorph.layers.ranges import Range
 from spikemorph.layers.staircase import top_level
 
-from .network import Schedule, SpikingNetwork
+from .bounds import ranges
+from .network import Carry, Schedule, SpikingNetwork
 from .neurons import Alphabet, Neuron
+from .segments import segments
 
 WHOLE = 2**63  # int64 holds whole numbers below this
 
@@ -38,12 +40,22 @@ class Settling:
 
 
 def settling(network: SpikingNetwork) -> dict[str, Settling]:
-    """The settling of every neuron layer, by node name."""
+    """The settling of every neuron layer, by node name.
+
+    Inside recurrent layers steps count from the beginning of an element, in the other parts of a
+    recurrent network from when what they read has settled (`segments`).
+    """
     return dict(_known(network))
 
 
 @once
 def _known(network: SpikingNetwork) -> dict[str, Settling]:
+    if network.recurrent:
+        return {
+            f"{part.inside}{name}": own
+            for part in segments(network)
+            for name, own in _known(part.network).items()
+        }
     if network.rate_coded:
         why = "inputs never stop (rate coding), so it has no settled state"
         return {node.name: Settling(1, None, None, why) for node in network.ladders()}
@@ -53,7 +65,7 @@ def _known(network: SpikingNetwork) -> dict[str, Settling]:
     for node in network.graph.nodes:
         complete = _latest([final[name] for name in node.inputs])
         if isinstance(node.op, Input):
-            final[node.name] = network.coding.lasts(network.grid)
+            final[node.name] = network.lasts
         elif isinstance(node.op, Ladder):
             source, tracer = bounds[node.inputs[0]], bounds[node.name]
             neuron = network.neuron[node.name]
@@ -82,7 +94,8 @@ def _settling(
         return Settling(gate, None, None, f"{neuron.name} retracts only {margin} below zero")
     if op.smax is None or (not neuron.capped and top_level(op, source.high) > op.smax):
         return Settling(gate, None, None, f"{neuron.name} has no cap at the ladder's top level")
-    once = gate >= complete  # all input is there before the first spike: spikes of one sign
+    # All input is there before the first spike, and nothing was sent before: spikes of one sign.
+    once = gate >= complete and network.carry is Carry.RESET
     reach = op.smax - op.smin + neuron.overshoot(op.smax - op.smin)
     takes = neuron.settles_in(op.smin, op.smax) if once else neuron.settles_in(-reach, reach)
     if neuron.alphabet is Alphabet.DESCENDING and not once:
@@ -93,7 +106,7 @@ def _settling(
 
 
 def _why_not(neuron: Neuron, once: bool) -> str:
-    if not once:
+    if not once:  # waiting, it may still have to take back what it sent for the element before
         return f"{neuron.name} cannot take spikes back, and fires before its input is complete"
     return f"{neuron.name} cannot reach every level of the ladder"
 
@@ -104,7 +117,7 @@ def restless(network: SpikingNetwork, known: Mapping[str, Settling]) -> int | No
     Until then input comes in, a gate is closed, or a few-spikes neuron counts down to its last digit;
     from then on the network is an autonomous map, and a silent step is a fixed point (theorem 3).
     """
-    lasts = network.coding.lasts(network.grid)
+    lasts = network.lasts
     if lasts is None:
         return None
     waits = [1]
@@ -133,50 +146,3 @@ def membrane_peak(op: Ladder, neuron: Neuron, source: Range, tracer: Range) -> i
         bottom = start + scale * low - threshold * most
         peaks.append(max(top, -bottom) * margin.denominator + margin.numerator * threshold)
     return max(peaks)
-
-
-def ranges(network: SpikingNetwork, steps: int = 1) -> dict[str, Range]:
-    """Bounds of the sums that every node carries at any time, transients included.
-
-    A rate-coded network's sums grow with time: its bounds are those of one step, times `steps`.
-
-    Raises
-    ------
-    GraphError
-        If a rate-coded neuron has no largest spike.
-    """
-    found = _ranges(network)
-    if network.rate_coded:
-        return {name: _times(bound, steps) for name, bound in found.items()}
-    return dict(found)
-
-
-@once
-def _ranges(network: SpikingNetwork) -> dict[str, Range]:
-    def of_node(node: Node, *sources: Range) -> Range:
-        if not isinstance(node.op, Ladder):
-            return by_row(node, *sources)
-        neuron = network.neuron[node.name]
-        if network.rate_coded:
-            return _per_step(node.name, neuron)
-        return _tracer(node.op, neuron, sources[0])
-
-    return edge_ranges(network.graph, of_node)
-
-
-def _tracer(op: Ladder, neuron: Neuron, source: Range) -> Range:
-    top = top_level(op, source.high) if op.smax is None or not neuron.capped else op.smax
-    over = neuron.overshoot(top - op.smin)
-    return Range.of(op.smin - over, top + over)
-
-
-def _per_step(name: str, neuron: Neuron) -> Range:
-    if neuron.up is None or neuron.down is None:
-        raise GraphError(
-            f"node {name!r}: a rate-coded {neuron.name} neuron has no largest spike; choose if or burst"
-        )
-    return Range.of(-neuron.down, neuron.up)
-
-
-def _times(bound: Range, steps: int) -> Range:
-    return Range(bound.low * steps, bound.high * steps, bound.load * steps)

@@ -22,7 +22,7 @@ from spikemorph.spiking import (
     SpikingNetwork,
 )
 from spikemorph.spiking.coding import AnalogFirstStep, BitPlane, Repeated, Thermometer
-from spikemorph.spiking.engine import Engine
+from spikemorph.spiking.engine import Runs
 from spikemorph.spiking.engines import engine_for, engines
 from spikemorph.spiking.exits import ExitRule
 from spikemorph.spiking.neurons import BIF, IF, SNM, STBIF, burst, few_spikes, group, pow2
@@ -199,7 +199,7 @@ def exit_rule(text: str) -> ExitRule | None:
     return ExitRule(kind, float(number))
 
 
-def engine(name: str, network: SpikingNetwork, where: torch.device, steps: int) -> Engine:
+def engine(name: str, network: SpikingNetwork, where: torch.device, steps: int) -> Runs:
     """The engine of that name, ready for a network."""
     if name not in ("auto", *engines):
         raise InputError(f"choose one of auto, {', '.join(engines)}", where=Setting("engine", name))

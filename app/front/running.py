@@ -13,7 +13,8 @@ from spikemorph.convert.certificate import steps_of
 from spikemorph.graph import InputError
 from spikemorph.graph.batches import batch_size
 from spikemorph.graph.errors import Setting
-from spikemorph.spiking import DenseEngine, SpikingNetwork, save_network
+from spikemorph.spiking import SpikingNetwork, save_network
+from spikemorph.spiking.engines import engine_for
 from spikemorph.spiking.module import Moment, SpikingLayers
 from spikemorph.spiking.trace import require_steps
 
@@ -81,7 +82,7 @@ class Running:
         """
         inputs, wanted = self._inputs(x), self.settled if steps is None else steps
         require_steps(wanted)
-        engine = DenseEngine(self.network, most_steps=wanted)
+        engine = engine_for(self.network, most_steps=wanted)
         batches = inputs.split(batch_size(self.network.graph, min(wanted, engine.stride)))
         real = [engine.run(batch, wanted).real_outputs(self.network)[-1] for batch in batches]
         return torch.cat(real).to(getattr(x, "device", "cpu"), torch.float32)

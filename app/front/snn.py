@@ -15,7 +15,8 @@ from spikemorph.energy import EnergyResult, estimate_energy
 from spikemorph.graph import Graph
 from spikemorph.robust.gates.context import Companions
 from spikemorph.robust.result import RobustnessResult
-from spikemorph.spiking import DenseEngine, SpikingNetwork
+from spikemorph.spiking import SpikingNetwork
+from spikemorph.spiking.engines import engine_for
 from spikemorph.spiking.trace import require_steps
 from spikemorph.zoo import Samples
 
@@ -262,7 +263,7 @@ class SNN(Running):
         if self.float_graph is not None:
             parts["model"] = inspect_graph(self.name, self.float_graph).to_dict()
         if self._counted is not None:
-            engine = DenseEngine(self.network, most_steps=self.settled)
+            engine = engine_for(self.network, most_steps=self.settled)
             seen = activity(self.network, engine, self._counted, self.settled)
             parts["activity"] = seen.to_dict()
         write_report(Report(parts), Path(path))

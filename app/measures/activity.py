@@ -10,7 +10,7 @@ from torch import Tensor
 from spikemorph.graph import InputError
 from spikemorph.graph.batches import batch_size
 from spikemorph.spiking import SpikingNetwork, Trace
-from spikemorph.spiking.engine import Engine
+from spikemorph.spiking.engine import Runs
 
 ROWS = 60  # neurons of a layer that a raster shows at most
 
@@ -85,7 +85,7 @@ class _Sums:
 
 def activity(
     network: SpikingNetwork,
-    engine: Engine,
+    engine: Runs,
     x: Tensor,
     steps: int,
     *,

@@ -11,7 +11,8 @@ from spikemorph.convert import load_certified
 from spikemorph.convert.certificate import curve_steps, steps_of
 from spikemorph.energy import EnergyResult, PriceList, estimate_energy
 from spikemorph.graph import InputError
-from spikemorph.spiking import DenseEngine, SpikingNetwork
+from spikemorph.spiking import SpikingNetwork
+from spikemorph.spiking.engines import engine_for
 from spikemorph.zoo import Samples
 
 from ..sources.sampling import first, fitting
@@ -150,7 +151,7 @@ def compare_networks(
         network, certificate, _ = load_certified(path)
         x = fitting(data, network.graph)
         steps = curve_steps(certificate)
-        engine = DenseEngine(network, device, most_steps=max(steps))
+        engine = engine_for(network, device, most_steps=max(steps))
         seen = evaluate(
             network, engine, certificate, x, data.y, steps=steps, names=(name, data.name),
             watch=watch, task=task_for(network.graph, data),

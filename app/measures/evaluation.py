@@ -15,7 +15,7 @@ from spikemorph.graph.errors import Repair, Setting
 from spikemorph.graph.tasks import Kind, Task
 from spikemorph.layers.integer_pass import IntegerPass
 from spikemorph.spiking import SpikingNetwork
-from spikemorph.spiking.engine import Engine
+from spikemorph.spiking.engine import Runs
 from spikemorph.spiking.exits import ExitRule, confidence, conformal_threshold, exit_steps
 from spikemorph.spiking.trace import require_steps
 
@@ -46,7 +46,7 @@ class Measured:
 
 def measure(
     network: SpikingNetwork,
-    engine: Engine,
+    engine: Runs,
     x: Tensor,
     steps: int,
     watch: Watch = lambda _: None,
@@ -78,7 +78,7 @@ def measure(
 
 
 def _measure_batch(
-    engine: Engine, integers: IntegerPass, x: Tensor, steps: int, task: Task
+    engine: Runs, integers: IntegerPass, x: Tensor, steps: int, task: Task
 ) -> Measured:
     network = engine.network
     trace, wanted = engine.run(x, steps), integers(x)
@@ -94,7 +94,7 @@ def _measure_batch(
     )
 
 
-def spiking_outputs(engine: Engine, x: Tensor, steps: int) -> Tensor:
+def spiking_outputs(engine: Runs, x: Tensor, steps: int) -> Tensor:
     """(step, sample, *shape) float64 real outputs of all samples."""
     parts = x.split(batch_size(engine.network.graph, min(steps, engine.stride)))
     return torch.cat([engine.run(p, steps).real_outputs(engine.network) for p in parts], 1)
@@ -102,7 +102,7 @@ def spiking_outputs(engine: Engine, x: Tensor, steps: int) -> Tensor:
 
 def evaluate(
     network: SpikingNetwork,
-    engine: Engine,
+    engine: Runs,
     certificate: Certificate,
     x: Tensor,
     y: Tensor | None,
@@ -146,6 +146,11 @@ def evaluate(
     task = task or task_with(network.graph, y, names[1])
     task.require(y, names[1])
     found = measure(network, engine, x, last, watch, task)
+    wishes = sorted(set(steps))
+    at = dict.fromkeys(wishes, found)
+    if network.recurrent:  # every element is given so many steps, so each is a run of its own
+        require_no_exit(exit_rule)
+        at |= {s: measure(network, engine, x, s, watch, task) for s in wishes[:-1]}
     floats = None if float_graph is None else float_answers(float_graph, x, task)
     wanted = floats if network.rate_coded else found.integer_answers
     early = None
@@ -161,7 +166,7 @@ def evaluate(
         neuron=next((neuron.name for _, neuron in network.neurons), "none"),
         float_accuracy=None if floats is None else task.share(floats, y),
         integer_accuracy=None if network.rate_coded else task.share(found.integer_answers, y),
-        curve=tuple(_point(found, y, wanted, step, task) for step in sorted(set(steps))),
+        curve=tuple(_point(own, y, wanted, step, task) for step, own in at.items()),
         settled=_settled(found, y, last, task),
         certificate=certificate,
         seconds=round(time.perf_counter() - began, 3),
@@ -169,6 +174,21 @@ def evaluate(
         task=task.kind,
         error=_errors(found, y, floats, task),
     )
+
+
+def require_no_exit(rule: ExitRule | None) -> None:
+    """Refuse to end a recurrent network early.
+
+    Raises
+    ------
+    InputError
+        If there is a rule.
+    """
+    if rule is not None:
+        raise InputError(
+            "a recurrent network ends with its last element, not by a rule of steps",
+            Repair("exit_rule", "none"),
+        )
 
 
 def _errors(found: Measured, y: Tensor | None, floats: Tensor | None, task: Task) -> Errors | None:

@@ -10,8 +10,9 @@ from torch import Tensor
 from spikemorph.graph import InputError
 from spikemorph.graph.batches import HELD, samples_within
 from spikemorph.layers.ladder import Ladder
-from spikemorph.spiking import DenseEngine, SpikingNetwork
-from spikemorph.spiking.engine import Engine
+from spikemorph.spiking import SpikingNetwork
+from spikemorph.spiking.engine import Runs
+from spikemorph.spiking.engines import engine_for
 
 from .counts import PER_SAMPLE, Counts, LayerCounts
 from .edge_values import Edges, Visit, last_step
@@ -34,7 +35,7 @@ def count(
     x: Tensor,
     steps: int,
     *,
-    engine: Engine | None = None,
+    engine: Runs | None = None,
     batch: int | None = None,
 ) -> Counts:
     """Run a network on samples and count everything it does.
@@ -62,7 +63,7 @@ def count(
     if len(x) == 0 or steps < 1 or (batch is not None and batch < 1):
         raise InputError(f"{len(x)} samples for {steps} steps: give one or more of each")
     known, edges = sites(network, steps), Edges(network, steps)
-    engine = DenseEngine(network, most_steps=steps) if engine is None else engine
+    engine = engine_for(network, most_steps=steps) if engine is None else engine
     seen = {name: _Seen([], {0}) for name in known}
     if batch is None:
         neurons = sum(site.still.neurons for site in known.values())

@@ -12,8 +12,8 @@ from spikemorph.graph import Input, Node
 from spikemorph.graph.interpret import flow
 from spikemorph.layers.ladder import Ladder, climb
 from spikemorph.spiking import SpikingNetwork, Trace
+from spikemorph.spiking.bounds import ranges
 from spikemorph.spiking.increments import passages
-from spikemorph.spiking.settling import ranges
 
 Visit = tuple[Node, tuple[Tensor, ...], Tensor]  # a node, what it reads, what it makes
 Compute = Callable[..., Tensor]
@@ -43,14 +43,14 @@ class Edges:
         `trace` is of a run on the integers `points` (sample, *shape) with its trains recorded; only
         its first `steps` steps are walked.
         """
-        coding, grid = self.network.coding, self.network.grid
 
         def compute(node: Node, *sources: Tensor) -> Tensor:
             if isinstance(node.op, Input):
-                return torch.stack([coding.at(points, k, grid) for k in range(1, steps + 1)])
+                when = range(1, steps + 1)
+                return torch.stack([self.network.injected(node.name, points, k) for k in when])
             if isinstance(node.op, Ladder):
                 return trace.trains[node.name][:steps]
-            _, out = self._passages[node.name](None, True, *sources)
+            _, out = self._passages[node.name](None, *sources)
             return out
 
         yield from self._visits(compute)
@@ -66,7 +66,7 @@ class Edges:
         def compute(node: Node, *sources: Tensor) -> Tensor:
             op = node.op
             if isinstance(op, Input):
-                return points * times
+                return self.network.part(node.name, points) * times
             if isinstance(op, Ladder):
                 level = climb(op, sources[0].to(torch.int64))
                 most = self.network.neuron[node.name].up
@@ -88,7 +88,7 @@ class Edges:
     def _settled(self, node: Node, times: int, *sources: Tensor) -> Tensor:
         """A node of the twin: what increments in one step make of it, its constant `times` over."""
         passage = self._passages[node.name]
-        _, out = passage(None, True, *(source[None] for source in sources))
+        _, out = passage(None, *(source[None] for source in sources))
         if times > 1 and passage.constant is not None:
             out += (times - 1) * passage.constant
         return out[0]
@@ -96,7 +96,7 @@ class Edges:
 
 def last_step(network: SpikingNetwork, trace: Trace, steps: int) -> int:
     """The last step at which anything entered or was sent; all of them where inputs never stop."""
-    lasts = network.coding.lasts(network.grid)
+    lasts = network.lasts
     if lasts is None:
         return steps
     sent: Mapping[str, Tensor] = trace.trains

@@ -20,8 +20,8 @@ from spikemorph.layers.pooling import accumulate
 from spikemorph.layers.ranges import Range
 from spikemorph.layers.readout import Readout
 from spikemorph.spiking import SpikingNetwork
+from spikemorph.spiking.bounds import ranges
 from spikemorph.spiking.neurons import Alphabet, Neuron, nearest_power
-from spikemorph.spiking.settling import ranges
 
 from .results import MemoryResult, StateMemory, WeightMemory
 from .storage import SparseMatrix, ceil_log2

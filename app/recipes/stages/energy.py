@@ -6,7 +6,7 @@ from spikemorph.convert import load_certified
 from spikemorph.convert.certificate import steps_of
 from spikemorph.energy import estimate_energy
 from spikemorph.graph import InputError
-from spikemorph.spiking import DenseEngine
+from spikemorph.spiking.engines import engine_for
 
 from ...measures.activity import activity
 from ...measures.comparison import dense_network
@@ -29,7 +29,7 @@ def energy(bench: Bench) -> None:
         data=bench.test.name,
     )  # fmt: skip
     bench.write("energy", result.to_dict())
-    engine = DenseEngine(network, most_steps=steps)
+    engine = engine_for(network, most_steps=steps)
     bench.write("activity", activity(network, engine, x, steps).to_dict())
 
 

@@ -6,7 +6,7 @@ from spikemorph.convert import certify, load_certified
 from spikemorph.convert.certificate import curve_steps
 from spikemorph.graph.saving import load_graph_file
 from spikemorph.layers.integer_pass import IntegerPass
-from spikemorph.spiking import DenseEngine
+from spikemorph.spiking.engines import engine_for
 
 from ...measures.evaluation import evaluate, float_answers
 from ...sources.tasks import task_for
@@ -22,7 +22,7 @@ def measure(bench: Bench) -> None:
     x, y = bench.test_values(bench.recipe.measure.spiking)
     steps, task = curve_steps(certificate), task_for(graph, bench.test)
     result = evaluate(
-        network, DenseEngine(network, most_steps=max(steps)), certify(network, max(steps)), x, y,
+        network, engine_for(network, most_steps=max(steps)), certify(network, max(steps)), x, y,
         steps=steps, names=(bench.network.name, bench.test.name), float_graph=graph,
         task=task,
     )  # fmt: skip

@@ -1,0 +1,141 @@
+"""Run a body along a sequence: an element for some inner steps, then what lasts is handed on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from spikemorph.graph.traits import Recurs
+
+from .engine import Engine, State, Step
+from .network import Carry
+from .segments import Segment
+
+
+@dataclass(frozen=True, eq=False)
+class Between:
+    """A body between two elements: whole numbers, which can be kept and gone on with.
+
+    Parameters
+    ----------
+    registers : mapping of str to Tensor
+        (sample, *shape) int64: what the next element reads.
+    read : Tensor, optional
+        (sample, number) all that the last element read; None where nothing is carried.
+    held : mapping of str to tuple of Tensor
+        What the engine's nodes hold, where sums and tracers are carried.
+    """
+
+    registers: Mapping[str, Tensor]
+    read: Tensor | None = None
+    held: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
+
+    def where(self, there: Tensor, before: "Between") -> "Between":
+        """This one for samples that are `there` (sample,), the one before for all others."""
+
+        def chosen(new: Tensor, old: Tensor) -> Tensor:
+            return torch.where(there.reshape(-1, *[1] * (new.dim() - 1)), new, old)
+
+        registers = {
+            name: chosen(new, before.registers[name]) for name, new in self.registers.items()
+        }
+        if self.read is None or before.read is None:
+            return Between(registers, self.read, self.held)
+        held = {
+            name: tuple(chosen(new, old) for new, old in zip(own, before.held[name], strict=True))
+            for name, own in self.held.items()
+        }
+        return Between(registers, chosen(self.read, before.read), held)
+
+
+@dataclass(frozen=True, eq=False)
+class Element:
+    """What one element of every sample did: what its body gives, and its steps.
+
+    Parameters
+    ----------
+    given : mapping of str to Tensor
+        (sample, *shape) int64: what leaves, and what lasts, by node of the body.
+    step : Step
+        All its inner steps.
+    """
+
+    given: Mapping[str, Tensor]
+    step: Step
+
+
+class Elements:
+    """A body that an engine runs element by element.
+
+    Parameters
+    ----------
+    part : Segment
+        The body.
+    engine : Engine
+        What runs it (`part.network`).
+    """
+
+    def __init__(self, part: Segment, engine: Engine) -> None:
+        assert part.node is not None and isinstance(part.node.op, Recurs)
+        self.part, self.engine, self.op = part, engine, part.node.op
+        self._carries = part.network.carry is Carry.DELTA
+
+    def start(self, samples: int) -> Between:
+        """Before the first element, for a number of samples."""
+        registers = {
+            register.name: register.start.to(torch.int64).expand(samples, *register.start.shape)
+            for register in self.op.body.registers
+        }
+        return Between(registers)
+
+    def element(
+        self, before: Between, reads: Mapping[str, Tensor], steps: int, *, record: bool = False
+    ) -> tuple[Between, Element]:
+        """One element: (sample, *shape) int64 of every input of the body, for `steps` inner steps."""
+        given = {**reads, **before.registers}
+        points = torch.cat([given[n].flatten(1) for n in self.part.network.graph.inputs], 1)
+        state, sent = State(), points
+        if self._carries and before.read is not None:
+            state, sent = State(0, before.held), points - before.read
+        if len(self.part.network.graph.inputs) == 1:
+            (name,) = self.part.network.graph.inputs
+            sent = sent.reshape(-1, *self.part.network.entry.shape)
+        state, step = settle(self.engine, state, sent, steps, record=record)
+        made = self.part.given(step.outputs[-1].to("cpu"))
+        registers = {r.name: made[r.after] for r in self.op.body.registers}
+        if not self._carries:
+            return Between(registers), Element(made, step)
+        return Between(registers, points, state.held), Element(made, step)
+
+
+def settle(
+    engine: Engine, state: State, points: Tensor, steps: int, *, record: bool
+) -> tuple[State, Step]:
+    """Some steps from a state on, until all samples have had a silent one."""
+    parts = list[Step]()
+    while state.done < steps:
+        count = min(engine.stride, steps - state.done)
+        state, step = engine.step(state, points, count, record=record)
+        parts.append(step)
+        if engine.stops and not bool(step.active[-1].any()):
+            break
+    return state, joined(parts)
+
+
+def joined(parts: list[Step]) -> Step:
+    """Steps one after another as one."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+
+    def one(kind: str) -> dict[str, Tensor]:
+        return {
+            name: torch.cat([getattr(p, kind)[name] for p in parts])
+            for name in getattr(first, kind)
+        }
+
+    outputs, active = (
+        torch.cat([getattr(p, kind) for p in parts]) for kind in ("outputs", "active")
+    )
+    return Step(outputs, one("positive"), one("negative"), active, one("spikes"))
