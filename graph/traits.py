@@ -94,9 +94,9 @@ class Recurs(Op, abstract=True):
     axis: int  # that counts the batch
     reverse: bool
 
-    def over(self, body: Graph) -> Self:
-        """The same with another body."""
-        return replace(self, body=body)
+    def having(self, **changed: Any) -> Self:
+        """The same with another `body`."""
+        return replace(self, **changed)
 
     def computed(self, compute: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         """As when called, with ``compute(node, *inputs)`` for the nodes of the body."""

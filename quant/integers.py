@@ -300,7 +300,7 @@ class Builder:
             bound, (unit,) = bounds[source].whole(), inner.scale(name)
             grids[name] = Grid(unit, int(bound.low), int(bound.high))
         body = Builder(op.body, inner, grids).build_body()
-        self.nodes.append(Node(node.name, op.over(body), inputs))
+        self.nodes.append(Node(node.name, op.having(body=body), inputs))
 
     def _at(self, node: Node, units: Sequence[Scale]) -> tuple[str, ...]:
         """What a node reads, each input at a scale of its own: names, aligning nodes put ahead."""

@@ -34,7 +34,7 @@ def _ready_inside(node: Node) -> Node:
     op = node.op
     if not isinstance(op, Recurs):
         return node
-    return replace(node, op=op.over(relay_sums(whole_factors(relay_lasting(op.body)))))
+    return replace(node, op=op.having(body=relay_sums(whole_factors(relay_lasting(op.body)))))
 
 
 def relay_lasting(body: Graph) -> Graph:

@@ -49,7 +49,7 @@ class _Record:
         return found
 
     def trains(self, bodies: Mapping[str, Recurs]) -> dict[str, Tensor]:
-        """(step, sample, *shape) of every neuron layer; with an axis of elements before *shape in bodies."""
+        """(step, sample, *shape) of every neuron layer; elements lie before *shape in bodies."""
         found = {}
         for name, parts in self.spikes.items():
             body = next((op for inside, op in bodies.items() if name.startswith(inside)), None)

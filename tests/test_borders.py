@@ -21,10 +21,11 @@ from spikemorph.layers.ranges import Range
 from spikemorph.layers.readout import Readout
 from spikemorph.layers.staircase import Staircase, _proved, staircase
 from spikemorph.spiking import DenseEngine, ReferenceEngine, SpikingNetwork
+from spikemorph.spiking.bounds import ranges
 from spikemorph.spiking.coding import BitPlane, Coding, Repeated, Thermometer
 from spikemorph.spiking.module import SpikingLayers
 from spikemorph.spiking.neurons import SNM, STBIF, group, pow2
-from spikemorph.spiking.settling import WHOLE, membrane_peak, ranges
+from spikemorph.spiking.settling import WHOLE, membrane_peak
 from spikemorph.spiking.trace import settled_at
 
 Build = Callable[..., Any]

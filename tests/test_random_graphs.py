@@ -23,9 +23,9 @@ from spikemorph.layers.pooling import AveragePool, MaxPool
 from spikemorph.layers.shape import Reshape
 from spikemorph.quant import MSE, Max, Percentile, Quantisation, quantise_graph
 from spikemorph.spiking import Coding, Neuron, ReferenceEngine, Schedule, SpikingNetwork, Trace
+from spikemorph.spiking.bounds import ranges
 from spikemorph.spiking.coding import Constant
 from spikemorph.spiking.neurons import STBIF, group, pow2
-from spikemorph.spiking.settling import ranges
 
 Build = Callable[..., Any]
 

@@ -24,8 +24,8 @@ from spikemorph.layers.readout import Readout
 from spikemorph.layers.shape import Reshape
 from spikemorph.layers.staircase import staircase
 from spikemorph.spiking import DenseEngine, ReferenceEngine, SpikingNetwork
+from spikemorph.spiking.bounds import ranges
 from spikemorph.spiking.neurons import STBIF, nearest_power, nearest_powers
-from spikemorph.spiking.settling import ranges
 
 Build = Callable[..., Any]
 NONE = ((0, 0), (0, 0))

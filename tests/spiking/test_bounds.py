@@ -26,8 +26,9 @@ from spikemorph.layers.ranges import Range, bits
 from spikemorph.layers.readout import Readout
 from spikemorph.layers.shape import Reshape
 from spikemorph.spiking import Coding, Neuron, ReferenceEngine, Schedule, SpikingNetwork, Trace
+from spikemorph.spiking.bounds import ranges
 from spikemorph.spiking.neurons import STBIF, group, pow2
-from spikemorph.spiking.settling import Settling, membrane_peak, ranges, settling
+from spikemorph.spiking.settling import Settling, membrane_peak, settling
 
 Build = Callable[..., Any]
 

@@ -21,10 +21,11 @@ from spikemorph.layers.pooling import accumulate
 from spikemorph.layers.ranges import Range
 from spikemorph.layers.readout import Readout
 from spikemorph.spiking import DenseEngine, ReferenceEngine, SpikingNetwork
+from spikemorph.spiking.bounds import ranges
 from spikemorph.spiking.engine import Engine, State
 from spikemorph.spiking.engines import engine_for, engines
 from spikemorph.spiking.neurons import STBIF, pow2
-from spikemorph.spiking.settling import ranges, settling
+from spikemorph.spiking.settling import settling
 
 Build = Callable[..., Any]
 CPU = torch.device("cpu")
