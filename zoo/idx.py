@@ -45,6 +45,8 @@ def _read(path: Path, stream: IO[bytes], most: int) -> Tensor:
         raise InputError(f"{path}: not an IDX file of bytes; delete it and fetch again")
     sizes = tuple(int(size) for size in np.frombuffer(sizes_read, dtype=">u4"))
     promised = math.prod(sizes)
+    if not promised:  # what else it says cannot be checked against what is there
+        raise InputError(f"{path}: its header promises no element; delete it and fetch again")
     content = stream.read(min(promised, most) + 1)
     if len(content) != promised:
         more = "or more " if len(content) > promised else ""

@@ -31,6 +31,7 @@ _MADE = re.compile(
 )
 _CALLS = ("INST", "OBJ", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4", "NEWOBJ", "NEWOBJ_EX")
 _SAFER = "save the state dict as safetensors"
+_PROTOCOL = 2  # of pickles that torch.save writes
 _LONGEST = 2**22  # bytes of the pickle, which holds names and sizes only
 _REPEATED = 2**16  # elements of a tensor that repeats what is stored
 _UNDER = ("state_dict", "model_state_dict", "model", "net", "module")  # where checkpoints keep it
@@ -139,6 +140,10 @@ def _require_plain(path: Path, found: Mapping[str, bytes]) -> None:
 def _require_tensors(path: Path, pickled: bytes) -> None:
     """Refuse a pickle that names anything but what makes dense tensors."""
     for number, (code, value, _) in enumerate(pickletools.genops(io.BytesIO(pickled))):
+        if code.name == "PROTO" and value != _PROTOCOL:  # torch warns of it, and reads on
+            raise InputError(
+                f"{path}: its pickle is of protocol {value}, not {_PROTOCOL}; {_SAFER}"
+            )
         made = code.name != "GLOBAL" or _MADE.fullmatch(str(value))
         if number == 1 and not made:  # the first thing after the protocol's number
             raise InputError(f"{path}: {_WHOLE}{_INSTEAD}")
