@@ -53,7 +53,8 @@ class _Record:
         found = {}
         for name, parts in self.spikes.items():
             body = next((op for inside, op in bodies.items() if name.startswith(inside)), None)
-            found[name] = parts[0] if body is None else torch.stack(parts, 2)
+            ordered = parts[::-1] if body is not None and body.reverse else parts
+            found[name] = parts[0] if body is None else torch.stack(ordered, 2)
         return found
 
 
