@@ -12,8 +12,9 @@ from .data_card import DataSet, Split
 from .digits import DIGITS
 from .fashion import FASHION_MNIST
 from .fetch import Download, Tell, obtain
-from .files import read_image_folder, read_npz
+from .image_folder import read_image_folder
 from .mnist import MNIST, ONNX_MNIST
+from .npz_samples import read_npz
 from .samples import Samples
 
 _DATA_SETS: Mapping[str, DataSet] = MappingProxyType(
@@ -62,7 +63,7 @@ def load_data(
     ----------
     spec
         `digits:test`, `mnist:test:1000` (the first thousand), a path to an `.npz` with `x` and
-        optionally `y`, `FILE.npz:1000`, or a path to a folder of images.
+        optionally `y`, `lengths`, `label_lengths`, `FILE.npz:1000`, or a path to a folder of images.
     most
         How many are looked at: of a file that may be larger than memory no more are read.
     home
