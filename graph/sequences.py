@@ -140,21 +140,31 @@ def _lengths(given: Mapping[str, Tensor], lengths: Tensor | Sequence[int] | None
         raise InputError(f"inputs have other samples and elements than each other: {sizes}")
     if not samples or not count:
         raise InputError(f"{samples} samples of {count} elements: give one or more of each")
-    if lengths is None:
-        return None
+    return None if lengths is None else lengths_of(lengths, samples, count)
+
+
+def lengths_of(lengths: Tensor | Sequence[int], samples: int, most: int, least: int = 1) -> Tensor:
+    """How many elements each sample has, as int64 (sample,).
+
+    Raises
+    ------
+    InputError
+        If they are not whole numbers, one a sample, or one is not within `least` and `most`.
+    """
     found = torch.as_tensor(lengths)
-    if found.shape != (samples,) or found.is_floating_point():
+    if found.shape != (samples,) or found.is_floating_point() or found.dtype == torch.bool:
         raise InputError(
             f"lengths of shape {tuple(found.shape)} and {found.dtype}: give one whole number for each "
             f"of {samples} samples"
         )
-    bad = ((found < 1) | (found > count)).nonzero()
+    bad = ((found < least) | (found > most)).nonzero()
     if len(bad):
         index = int(bad[0])
         raise InputError(
-            f"sample {index} has length {int(found[index])}: give 1 to {count}, the elements there are"
+            f"sample {index} has length {int(found[index])}: give {least} to {most}, the elements "
+            "there are"
         )
-    return found
+    return found.to(torch.int64)
 
 
 def _require_finite(name: str, x: Tensor, lengths: Tensor | None) -> None:

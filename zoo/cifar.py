@@ -13,7 +13,7 @@ from torch import Tensor
 
 from spikemorph.graph.errors import InputError
 
-from .data_card import DataSet, Split
+from .data_card import Arrays, DataSet, Split
 from .downloads import npm
 from .fetch import Download
 from .reasons import reason
@@ -34,7 +34,7 @@ _FILES = {
 }
 
 
-def _read_strips(images: tuple[str, ...], labels: str, folder: Path) -> tuple[Tensor, Tensor]:
+def _read_strips(images: tuple[str, ...], labels: str, folder: Path) -> Arrays:
     """Colour images (sample, 3, 32, 32) and their labels."""
     x = torch.cat([_read_strip(folder / image) for image in images])
     try:
@@ -49,7 +49,7 @@ def _read_strips(images: tuple[str, ...], labels: str, folder: Path) -> tuple[Te
         raise InputError(
             f"{folder / labels}: cannot be read ({reason(error)}); fetch it again"
         ) from error
-    return x, y
+    return Arrays(x, y)
 
 
 def _read_strip(path: Path) -> Tensor:

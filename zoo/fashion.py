@@ -7,11 +7,10 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
-from torch import Tensor
 
 from spikemorph.graph.errors import InputError
 
-from .data_card import DataSet, Split
+from .data_card import Arrays, DataSet, Split
 from .downloads import debian, torchvision
 from .fetch import Download
 from .idx import read_idx_pair
@@ -29,11 +28,11 @@ _FILES = {
 }
 
 
-def _read_sample(folder: Path) -> tuple[Tensor, Tensor]:
+def _read_sample(folder: Path) -> Arrays:
     """The first test images, as they were shipped."""
     try:
         tensors = load((files("spikemorph.zoo.models") / SAMPLE_FILE).read_bytes())
-        return tensors["x"], tensors["y"].to(torch.int64)
+        return Arrays(tensors["x"], tensors["y"].to(torch.int64))
     except (OSError, SafetensorError, KeyError) as error:
         raise InputError(f"{SAMPLE_FILE}: cannot be read ({reason(error)}); reinstall") from error
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from spikemorph.graph.errors import InputError
 
+from .data_card import Arrays
 from .npz import UNFOLDS
 from .reasons import reason
 
@@ -57,6 +58,6 @@ def _read(path: Path, stream: IO[bytes], most: int) -> Tensor:
     return torch.from_numpy(np.frombuffer(content, np.uint8).copy()).reshape(sizes)
 
 
-def read_idx_pair(images: str, labels: str, folder: Path) -> tuple[Tensor, Tensor]:
+def read_idx_pair(images: str, labels: str, folder: Path) -> Arrays:
     """Grey images (sample, 1, row, column) and their labels."""
-    return read_idx(folder / images)[:, None], read_idx(folder / labels).to(torch.int64)
+    return Arrays(read_idx(folder / images)[:, None], read_idx(folder / labels).to(torch.int64))

@@ -35,7 +35,8 @@ _HEADER = re.compile(
     r"\s*'shape':\s*\((?P<shape>[0-9, ]*)\),?\s*\}\s*"
 )
 _KIND = re.compile(r"[<>|=]?(?:b1|[iu][1248]|f[248])")
-_WORDS = {"O": "objects", "U": "text", "S": "text", "V": "records", "c": "complex", "M": "dates"}
+_OBJECTS = "objects"
+_WORDS = {"O": _OBJECTS, "U": "text", "S": "text", "V": "records", "c": "complex", "M": "dates"}
 UNFOLDS = 1032  # times: more than deflate can
 _PIECE = 2**22  # bytes that are read at once
 
@@ -147,7 +148,12 @@ def _number_kind(where: str, found: re.Match[str]) -> np.dtype[Any]:
     if _KIND.fullmatch(text):
         return np.dtype(text)
     kind = _WORDS.get(text.lstrip("<>|=")[:1], text) if text else "records"
-    raise InputError(f"{where} holds {kind}, not plain numbers; {_SAVE}")
+    ragged = (
+        "; pad samples of several lengths to one array, and give lengths"
+        if kind == _OBJECTS
+        else ""
+    )
+    raise InputError(f"{where} holds {kind}, not plain numbers; {_SAVE}{ragged}")
 
 
 def pieces(

@@ -1,7 +1,7 @@
 """What a run starts from, by content: files may hold something else by the next run."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from spikemorph.graph import InputError
@@ -26,15 +26,15 @@ def origins(
     InputError
         If the recipe would be tested on what it learns from, labels apart, or a teacher is unknown.
     """
-    learnt, tested = _samples_hash(train), _samples_hash(test)
-    asked = _samples_hash(replace(test, y=None))
+    learnt, tested = samples_hash(train), samples_hash(test)
+    asked = samples_hash(test.unlabelled())
     for samples in (train, *(() if extra is None else (extra.samples,))):
-        if samples.name == test.name or _samples_hash(replace(samples, y=None)) == asked:
+        if samples.name == test.name or samples_hash(samples.unlabelled()) == asked:
             raise InputError(
                 f"{samples.name}: it would be tested on what it learns from; give test data"
             )
     if extra is not None:
-        learnt = content_hash([learnt, _samples_hash(extra.samples), extra.share], {})
+        learnt = content_hash([learnt, samples_hash(extra.samples), extra.share], {})
     found = {"model": graph_hash(model.graph), "training data": learnt, "test data": tested}
     return found | {_teacher(n): graph_hash(load_graph(n).graph) for n in _teachers(recipe)}
 
@@ -60,6 +60,6 @@ def _teacher(name: str) -> str:
     return f"teacher {name}"
 
 
-def _samples_hash(samples: Samples) -> str:
-    tensors = {"x": samples.x} if samples.y is None else {"x": samples.x, "y": samples.y}
-    return content_hash("samples", tensors)
+def samples_hash(samples: Samples) -> str:
+    """SHA-256 of all that samples hold, whatever they are called."""
+    return content_hash("samples", samples.tensors())

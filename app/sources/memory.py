@@ -182,7 +182,11 @@ def _gathered(
     if not xs:
         raise InputError("it gives no batches; give at least one sample", where=where)
     if len({tuple(x.shape[1:]) for x in xs}) > 1:
-        raise InputError("its samples have several shapes; bring them to one", where=where)
+        raise InputError(
+            "its samples have several shapes; bring them to one: sequences are padded, and given as "
+            "Samples with lengths",
+            where=where,
+        )
     return torch.cat(xs), torch.cat(ys) if ys else None
 
 

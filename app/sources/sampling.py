@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -162,7 +162,7 @@ def drawn(samples: Samples, seed: int, most: int = CALIBRATION_SAMPLES) -> Sampl
         return samples
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(samples), generator=generator)[:most]
-    return _picked(samples, chosen)
+    return samples.picked(chosen)
 
 
 def _halves(samples: Samples, seed: int) -> DataPair:
@@ -172,10 +172,5 @@ def _halves(samples: Samples, seed: int) -> DataPair:
     order = torch.randperm(len(samples), generator=generator)
     half = len(samples) // 2
     return DataPair(
-        drawn(_picked(samples, order[:half]), seed), _picked(samples, order[half:].sort().values)
+        drawn(samples.picked(order[:half]), seed), samples.picked(order[half:].sort().values)
     )
-
-
-def _picked(samples: Samples, chosen: Tensor) -> Samples:
-    y = None if samples.y is None else samples.y[chosen]
-    return replace(samples, x=samples.x[chosen], y=y)

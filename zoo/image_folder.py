@@ -1,13 +1,11 @@
-"""Read a user's own samples: an `.npz` file or a folder of images."""
+"""Read a folder of images as samples."""
 
 import io
 import logging
-import math
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from zipfile import ZipFile
 
 import numpy as np
 import torch
@@ -23,7 +21,6 @@ from .samples import Samples
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it says is in our errors
 _SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # no others: some start programs
-_MOST_CLASSES = 100_000
 _MOST_PIXELS = 2**24  # of an image
 _ORIENTATION = 0x0112  # the EXIF tag
 _OWN = (
@@ -32,77 +29,6 @@ _OWN = (
 )  # of TIFFs: others are decoded by libtiff, which writes on the error stream
 _GREY = frozenset({"1", "L"})
 _COLOUR = frozenset({"P", "RGB"})
-_KINDS = {torch.uint8: np.uint8, torch.float32: np.float32, torch.int64: np.int64}
-
-
-def read_npz(path: Path, count: int | None = None, most: int | None = None) -> Samples:
-    """Samples `x` and, if there, labels `y` of an `.npz` file: the first `count`, or all.
-
-    Of these no more than `most` are looked at. What is not is not unfolded, and little more than what
-    is asked for is held: the file may be larger than memory.
-    """
-    with npz.opened(path) as archive:
-        names = [name.removesuffix(".npy") for name in archive.namelist()]
-        if "x" not in names:
-            found = ", ".join(names) or "nothing"
-            raise InputError(f"{path}: no array 'x' in it, only {found}; name the samples x")
-        header = _header_of_inputs(path, archive)
-        whole = header.shape[0]
-        if count is not None and count > whole:
-            raise InputError(
-                f"{path}: cannot take {count} of {whole} samples; ask for 1 to {whole}"
-            )
-        few = min(n for n in (whole, count, most) if n is not None)
-        kind = torch.uint8 if header.kind == np.uint8 else torch.float32
-        x = _gathered(path, archive, "x", header, kind, few)
-        y = _labels(path, archive, whole, few) if "y" in names else None
-    top = -1 if y is None or y.is_floating_point() else int(y.max())
-    classes = tuple(str(label) for label in range(top + 1))
-    return Samples(name=path.name, x=x, y=y, classes=classes, source=str(path))
-
-
-def _header_of_inputs(path: Path, archive: ZipFile) -> npz.Header:
-    """Bytes, which stay bytes, or floats of any width, which become float32."""
-    header = npz.header_of(path, archive, "x")
-    if header.kind != np.uint8 and header.kind.kind != "f":
-        raise InputError(f"{path}: x is {header.kind}; give uint8 (0..255) or floats")
-    if math.prod(header.shape) == 0 or not header.shape:
-        raise InputError(f"{path}: no samples; x has shape {header.shape}")
-    return header
-
-
-def _labels(path: Path, archive: ZipFile, samples: int, few: int) -> Tensor:
-    """Whole numbers, or real targets, of the first few samples: one each, or one a position."""
-    header = npz.header_of(path, archive, "y")
-    if header.kind.kind not in "iuf":
-        raise InputError(f"{path}: y is {header.kind}; give integers, as y.astype('int64')")
-    if not header.shape or math.prod(header.shape) == 0:
-        raise InputError(f"{path}: y is of shape {header.shape}; give one label a sample")
-    if header.shape[0] != samples:
-        raise InputError(
-            f"{path}: {samples} samples but {header.shape[0]} labels; give one label a sample"
-        )
-    kind = torch.float32 if header.kind.kind == "f" else torch.int64
-    return _gathered(path, archive, "y", header, kind, few)
-
-
-def _gathered(
-    path: Path, archive: ZipFile, name: str, header: npz.Header, kind: torch.dtype, few: int
-) -> Tensor:
-    """The first few samples of an array in one number type."""
-    shape = (few, *header.shape[1:])
-    with closing(npz.pieces(path, archive, name, header, few)) as parts:
-        return npz.gathered(shape, kind, (_tensor(path, part, kind) for part in parts))
-
-
-def _tensor(path: Path, values: npz.Array, kind: torch.dtype) -> Tensor:
-    if kind == torch.int64 and int(values.max()) >= _MOST_CLASSES:
-        raise InputError(
-            f"{path}: label {values.max()} is no class: they count from 0, and there are at most "
-            f"{_MOST_CLASSES}"
-        )
-    with np.errstate(over="ignore"):  # too large a value becomes infinite, and is refused later
-        return torch.from_numpy(values.astype(_KINDS[kind]))
 
 
 def read_image_folder(folder: Path) -> Samples:
