@@ -191,6 +191,8 @@ class _Run:
                 group["lr"] = moment.rate
             self.optimizer.zero_grad()
             self.fabric.backward(loss)
+            if self.settings.clip:
+                self.fabric.clip_gradients(self.spread, self.optimizer, max_norm=self.settings.clip)
             companion = self.plugged.companion
             if companion is None or companion.before_update(moment):
                 self.optimizer.step()

@@ -17,12 +17,13 @@ class TrainSettings:
     momentum: float = 0.9
     decay: float = 5e-4  # L2 penalty on all weights
     seed: int = 0
+    clip: float = 0.0  # largest norm of all gradients together; 0 clips nothing
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; give 1 or more")
-        for name in ("rate", "momentum", "decay"):
+        for name in ("rate", "momentum", "decay", "clip"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} is {getattr(self, name)}; give 0 or more, not infinite")
         if not 0 <= self.warmup < 1:

@@ -42,6 +42,7 @@ class TrainingChoice:
     as it was before pruning. An `objective` other than clean attacks every batch within `eps`, as
     "8/255" or a number; `attack_steps` and `beta` 0 stand for the objective's own. `average` names an
     average of the weights to end with; `select` keeps the epoch most robust on the held-out samples.
+    `clip` is the largest norm that all gradients together may have; 0 clips nothing.
     """
 
     epochs: int = 5
@@ -61,6 +62,7 @@ class TrainingChoice:
     beta: float = 0.0
     average: str = "none"
     select: bool = False
+    clip: float = 0.0
 
 
 @dataclass(frozen=True)

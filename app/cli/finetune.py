@@ -53,6 +53,7 @@ def finetune(
     batch: training.Batch = 128,
     rate: training.Rate = 0.01,
     decay: training.Decay = 1e-4,
+    clip: training.Clip = 0.0,
     smoothing: training.Smoothing = 0.0,
     shift: training.Shift = 0,
     flip: training.Flip = False,
@@ -117,8 +118,8 @@ def finetune(
     found = options.load(model, input_shape, weights, mean, std)
     found, granted = options.declared(found, input_range)
     numbers = TrainingChoice(
-        epochs=epochs, batch=batch, rate=rate, decay=decay, smoothing=smoothing, shift=shift,
-        flip=flip, held_out=held_out, distil=distil, teacher=teacher, precision=precision,
+        epochs=epochs, batch=batch, rate=rate, decay=decay, clip=clip, smoothing=smoothing,
+        shift=shift, flip=flip, held_out=held_out, distil=distil, teacher=teacher, precision=precision,
         objective=objective, eps=eps, attack_steps=attack_steps, beta=beta, average=average,
         select=select,
     )  # fmt: skip

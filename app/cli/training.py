@@ -16,6 +16,10 @@ Epochs = Annotated[
 Batch = Annotated[int, typer.Option(help="Samples a step.", rich_help_panel=_TRAINING)]
 Rate = Annotated[float, typer.Option(help="Highest learning rate.", rich_help_panel=_TRAINING)]
 Decay = Annotated[float, typer.Option(help="Weight decay.", rich_help_panel=_TRAINING)]
+Clip = Annotated[
+    float,
+    typer.Option(help="Largest norm of all gradients together; 0: any.", rich_help_panel=_TRAINING),
+]
 Smoothing = Annotated[float, typer.Option(help="Label smoothing.", rich_help_panel=_TRAINING)]
 Distil = Annotated[
     float,

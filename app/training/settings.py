@@ -82,8 +82,9 @@ def lesson_of(
     if extra is not None:
         train = extra.beside(train, model, task)
     settings = TrainSettings(
-        epochs=choice.epochs, batch=choice.batch, rate=choice.rate, decay=choice.decay, seed=seed
-    )
+        epochs=choice.epochs, batch=choice.batch, rate=choice.rate, decay=choice.decay, seed=seed,
+        clip=choice.clip,
+    )  # fmt: skip
     vary = _variation(choice, model)
     arithmetic = by_name.precision(choice.precision)
     fabric = _fabric(device, arithmetic)

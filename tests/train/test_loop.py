@@ -323,6 +323,24 @@ def test_a_shift_moves_whole_images_and_uncovers_zeros() -> None:
     assert torch.equal(FlipAndShift(flip=False, pixels=0)(x, torch.Generator()), x)
 
 
+def test_gradients_are_clipped_to_a_norm_and_keep_their_direction() -> None:
+    """One step without momentum: what moved is rate times the gradient; a high bound changes nothing."""
+
+    def moved(clip: float) -> Tensor:
+        model = network()
+        before = torch.cat([p.detach().flatten() for p in model.parameters()])
+        settings = TrainSettings(1, 100, 0.1, warmup=0.0, momentum=0.0, decay=0.0, clip=clip)
+        fit(model, images(), settings)
+        return torch.cat([p.detach().flatten() for p in model.parameters()]) - before
+
+    rate = TrainSettings(1, rate=0.1, warmup=0.0).rate_at(0.5)
+    free, tight = moved(0.0), moved(0.01)
+    assert float(free.norm()) > 0.1 * rate
+    assert float(tight.norm()) == pytest.approx(0.01 * rate, rel=1e-3)
+    assert torch.allclose(tight / tight.norm(), free / free.norm(), atol=1e-3)
+    assert torch.equal(moved(1e6), free)
+
+
 def test_held_out_samples_are_a_partition() -> None:
     data = DataTensors(torch.arange(20.0)[:, None], torch.arange(20))
     rest, held = hold_out(data, 6, torch.Generator().manual_seed(0))
@@ -342,7 +360,15 @@ def test_the_rate_rises_to_its_peak_and_falls_to_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"epochs": 0}, {"batch": 0}, {"rate": math.nan}, {"decay": -1.0}, {"warmup": 1.0}]
+    "wrong",
+    [
+        {"epochs": 0},
+        {"batch": 0},
+        {"rate": math.nan},
+        {"decay": -1.0},
+        {"warmup": 1.0},
+        {"clip": -1.0},
+    ],
 )
 def test_settings_that_cannot_train_are_refused(wrong: dict[str, float]) -> None:
     (name,) = wrong

@@ -1,0 +1,139 @@
+"""The networks of the zoo that read sequences, as plain torch modules that torch.export can trace."""
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .memories import LegendreMemory, MinGru
+
+
+class LegendreNet(nn.Module):
+    """A Legendre memory of one number, and two layers that read it after the last element."""
+
+    def __init__(self, order: int, window: int, hidden: int, classes: int) -> None:
+        super().__init__()
+        self.memory = LegendreMemory(order, window, bits=12)
+        self.norm1 = nn.BatchNorm1d(order)
+        self.linear1 = nn.Linear(order, hidden, bias=False)
+        self.norm2 = nn.BatchNorm1d(hidden)
+        self.relu1 = nn.ReLU()
+        self.head = nn.Linear(hidden, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Sequences (sample, element, 1) to logits (sample, class)."""
+        read = self.linear1(self.norm1(self.memory(x)))
+        return self.head(self.relu1(self.norm2(read)))
+
+
+class CausalConvolution(nn.Module):
+    """A convolution along elements that reads none to come, `apart` from each other; norm, ReLU."""
+
+    def __init__(
+        self, inputs: int, outputs: int, size: int, apart: int = 1, stride: int = 1
+    ) -> None:
+        super().__init__()
+        self.before = (size - 1) * apart + 1 - stride
+        self.conv = nn.Conv1d(inputs, outputs, size, stride=stride, dilation=apart, bias=False)
+        self.norm = nn.BatchNorm1d(outputs)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(sample, inputs, element) to (sample, outputs, element / stride)."""
+        return self.relu(self.norm(self.conv(F.pad(x, (self.before, 0)))))
+
+
+class RecurrentNet(nn.Module):
+    """Recurrent layers, and a linear layer that reads the last one after the last element.
+
+    A `front` of convolutions may read the elements first.
+    """
+
+    def __init__(
+        self, layers: nn.Module, states: int, classes: int, front: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.front = front
+        self.layers = layers
+        self.head = nn.Linear(states, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Sequences (sample, element, feature) to logits (sample, class)."""
+        if self.front is not None:
+            x = self.front(x.transpose(1, 2)).transpose(1, 2)
+        made = self.layers(x)
+        return self.head((made[0] if isinstance(made, tuple) else made)[:, -1])
+
+
+class LinesNet(nn.Module):
+    """Convolutions over an image of a line of text, and a GRU both ways along its columns.
+
+    Every other column of the image is a position, which has a logit for each class and one, the first,
+    for none: what CTC (Graves and others, ICML 2006) reads.
+    """
+
+    def __init__(
+        self, height: int, widths: tuple[int, int, int], states: int, classes: int
+    ) -> None:
+        super().__init__()
+        first, second, third = widths
+        self.convs = nn.Sequential(
+            OrderedDict(
+                conv1=nn.Conv2d(1, first, 3, padding=1, bias=False), norm1=nn.BatchNorm2d(first),
+                relu1=nn.ReLU(), pool1=nn.MaxPool2d(2),
+                conv2=nn.Conv2d(first, second, 3, padding=1, bias=False),
+                norm2=nn.BatchNorm2d(second), relu2=nn.ReLU(), pool2=nn.MaxPool2d((2, 1)),
+                conv3=nn.Conv2d(second, third, 3, padding=1, bias=False),
+                norm3=nn.BatchNorm2d(third), relu3=nn.ReLU(), pool3=nn.MaxPool2d((2, 1)),
+            )
+        )  # fmt: skip
+        self.columns = nn.Flatten(1, 2)
+        self.layers = nn.GRU(third * (height // 8), states, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(2 * states, classes + 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (sample, 1, H, W) to logits (sample, W / 2, 1 + class)."""
+        columns = self.columns(self.convs(x)).transpose(1, 2)
+        return self.head(self.layers(columns)[0])
+
+
+def mnist_permuted_lmu() -> nn.Module:
+    """A Legendre memory of order 256 over 784 pixels in one fixed, drawn order."""
+    return LegendreNet(256, 784, 400, 10)
+
+
+def mnist_sequential_crnn() -> nn.Module:
+    """Causal convolutions along the stream of pixels, and a GRU that steps once a row of the image.
+
+    The first reads 61 pixels, two rows and five, at every fourth; the second its outputs in three rows
+    at the same column; the third the seven of a row.
+    """
+    front = nn.Sequential(
+        OrderedDict(
+            layer1=CausalConvolution(1, 32, 61, stride=4),
+            layer2=CausalConvolution(32, 64, 3, apart=7),
+            layer3=CausalConvolution(64, 96, 7, stride=7),
+        )
+    )
+    return RecurrentNet(nn.GRU(96, 128, batch_first=True), 128, 10, front)
+
+
+def mnist_rows_gru() -> nn.Module:
+    """A GRU over the rows of an image."""
+    return RecurrentNet(nn.GRU(28, 128, batch_first=True), 128, 10)
+
+
+def mnist_rows_min_gru() -> nn.Module:
+    """Two minimal GRUs over the rows of an image, whose gates do not read their states."""
+    layers = nn.Sequential(OrderedDict(first=MinGru(28, 128), second=MinGru(128, 128)))
+    return RecurrentNet(layers, 128, 10)
+
+
+def vowels_gru() -> nn.Module:
+    """A GRU over 12 cepstral coefficients of a spoken vowel, for nine speakers."""
+    return RecurrentNet(nn.GRU(12, 64, batch_first=True), 64, 9)
+
+
+def vowels_lstm() -> nn.Module:
+    """An LSTM over 12 cepstral coefficients of a spoken vowel, for nine speakers."""
+    return RecurrentNet(nn.LSTM(12, 64, batch_first=True), 64, 9)
