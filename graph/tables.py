@@ -80,6 +80,10 @@ on_scales: Table[Callable[..., Any]] = Table("on_scales")
 # where it stays.
 opens: Table[Callable[..., Any]] = Table("opens")
 
+# The op for sequences of one element: (op, `Places`) -> (op, axis of the elements of what it makes, None
+# where it is of the last element alone); a `Refusal` where it looks at several. Key: op class.
+one_at_a_time: Table[Callable[..., Any]] = Table("one_at_a_time")
+
 # The op with a constant scale and shift folded in: behind it, (op, scale, shape between) -> op, and
 # ahead of it, (op, scale, shape ahead) -> op; None where that cannot be. Key: op class.
 takes_scale_behind: Table[Callable[..., Any]] = Table("takes_scale_behind")

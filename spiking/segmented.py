@@ -2,19 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from spikemorph.graph.traits import Recurs
 
-from .engine import Engine, State, Step
+from .engine import Engine, Step
 from .network import SpikingNetwork
-from .segments import Segment, segments
-from .sequences import Elements, settle
+from .segments import segments
+from .sequences import Between, Runner
 from .trace import Trace, require_steps, settled_at
 
 Build = Callable[[SpikingNetwork], Engine]
+States = tuple[Between, ...]  # of every part
 
 
 @dataclass
@@ -22,7 +24,6 @@ class _Record:
     """What all parts did so far: counts by qualified name, and when each sample fell silent."""
 
     steps: int
-    samples: int
     positive: dict[str, Tensor] = field(default_factory=dict)
     negative: dict[str, Tensor] = field(default_factory=dict)
     spikes: dict[str, list[Tensor]] = field(default_factory=dict)
@@ -74,59 +75,42 @@ class SegmentedEngine:
 
     def __init__(self, network: SpikingNetwork, build: Build) -> None:
         self.network = network
-        self._parts = [(part, build(part.network)) for part in segments(network)]
-        self.stride = max(engine.stride for _, engine in self._parts)
+        self.parts = [Runner(part, build(part.network)) for part in segments(network)]
+        self.stride = max(part.engine.stride for part in self.parts)
+
+    def start(self, samples: int) -> States:
+        """All parts at the beginning of a sequence."""
+        return tuple(part.start(samples) for part in self.parts)
 
     def run(self, x: Tensor, steps: int, *, record: bool = False) -> Trace:
         """See `Engine.run`; outputs are those of the last part after each of its steps.
 
         Counts of a layer inside a body are those of all elements, by inner step.
         """
+        points = self.network.grid.to_integers(x)
+        return self.go_on(self.start(len(x)), points, steps, record=record)[1]
+
+    def go_on(
+        self, states: States, points: Tensor, steps: int, *, record: bool = False
+    ) -> tuple[States, Trace]:
+        """Run what the network reads, (sample, *shape) int64 on its grid, from states on."""
         require_steps(steps)
-        graph = self.network.graph
-        (entry,), (wanted,) = graph.inputs, graph.outputs
-        values = {entry: self.network.grid.to_integers(x)}
-        kept = _Record(steps, len(x), settled=torch.zeros(len(x), dtype=torch.int64))
-        outputs = torch.zeros(0)
-        for part, engine in self._parts:
-            if part.node is not None:
-                values[part.node.name] = _along(part, engine, values, kept, record)
-                continue
-            step = _once(part, engine, values, kept, record)
-            values.update(part.given(step.outputs[-1].to("cpu")))
-            outputs = step.outputs.to("cpu")
+        (entry,), after = self.network.graph.inputs, list[Between]()
+        values, outputs = {entry: points}, points
+        kept = _Record(steps, settled=torch.zeros(len(points), dtype=torch.int64))
+        for part, before in zip(self.parts, states, strict=True):
+            watch = partial(kept.take, part.part.inside)
+            if part.part.node is not None:
+                state, made = part.along(before, values, steps, record=record, watch=watch)
+                values[part.part.node.name] = made
+            else:
+                reads = {name: values[name] for name in part.part.reads}
+                state, found = part.element(before, reads, steps, record=record)
+                watch(found.step)
+                values.update(found.given)
+                outputs = found.step.outputs.to("cpu")
+            after.append(state)
         last = torch.arange(steps).clamp(max=len(outputs) - 1)
-        bodies = {part.inside: part.node.op for part, _ in self._parts if part.node is not None}
-        trains = kept.trains({name: op for name, op in bodies.items() if isinstance(op, Recurs)})
-        assert wanted in values
-        return Trace(outputs[last], kept.positive, kept.negative, kept.settled, trains)
-
-
-def _once(
-    part: Segment, engine: Engine, values: Mapping[str, Tensor], kept: _Record, record: bool
-) -> Step:
-    """A part that runs once, all at rest."""
-    points = values[part.reads[0]]
-    if len(part.reads) > 1:
-        points = torch.cat([values[name].flatten(1) for name in part.reads], 1)
-    _, step = settle(engine, State(), points, kept.steps, record=record)
-    kept.take(part.inside, step)
-    return step
-
-
-def _along(
-    part: Segment, engine: Engine, values: Mapping[str, Tensor], kept: _Record, record: bool
-) -> Tensor:
-    """What leaves a recurrent layer, (sample, *shape) int64, its elements along its axis."""
-    elements = Elements(part, engine)
-    op = elements.op
-    pairs = zip(op.body.inputs, part.reads, strict=True)
-    reads = {name: values[source].movedim(op.axis, 1) for name, source in pairs}
-    count = next(iter(reads.values())).shape[1]
-    between, made = elements.start(kept.samples), list[Tensor]()
-    for index in range(count)[:: -1 if op.reverse else 1]:
-        element = {name: x.select(1, index) for name, x in reads.items()}
-        between, found = elements.element(between, element, kept.steps, record=record)
-        kept.take(part.inside, found.step)
-        made.append(found.given[op.body.outputs[0]])
-    return torch.stack(made[::-1] if op.reverse else made, 1).movedim(1, op.axis)
+        bodies = {part.part.inside: part.op for part in self.parts if part.op is not None}
+        trains = kept.trains(bodies)
+        return tuple(after), Trace(outputs[last], kept.positive, kept.negative, kept.settled, trains)

@@ -24,7 +24,7 @@ from spikemorph.layers.readout import Readout
 from spikemorph.layers.shape import Reshape
 
 from .bounds import ranges
-from .network import Carry, SpikingNetwork
+from .network import SpikingNetwork
 
 _ONE = Readout(torch.ones(1, dtype=torch.int64), Fraction(1))
 
@@ -98,7 +98,7 @@ def _flat(network: SpikingNetwork, nodes: list[Node]) -> Segment:
         or any(user.name not in names for user in graph.users(node.name))
     )
     part = Graph((*_entries(network, "", graph, reads), *nodes), reads, gives)
-    return _segment(network, "", part, reads, Carry.RESET)
+    return _segment(network, "", part, reads)
 
 
 def _body(network: SpikingNetwork, node: Node) -> Segment:
@@ -111,7 +111,7 @@ def _body(network: SpikingNetwork, node: Node) -> Segment:
     nodes = (other for other in body.nodes if other.inputs)
     gives = dict.fromkeys((*body.outputs, *(register.after for register in body.registers)))
     part = Graph((*entries, *nodes), names, tuple(gives))
-    return replace(_segment(network, inside, part, node.inputs, network.carry), node=node)
+    return replace(_segment(network, inside, part, node.inputs), node=node)
 
 
 def _entries(
@@ -128,7 +128,7 @@ def _entries(
 
 
 def _segment(
-    network: SpikingNetwork, inside: str, part: Graph, reads: tuple[str, ...], carry: Carry
+    network: SpikingNetwork, inside: str, part: Graph, reads: tuple[str, ...]
 ) -> Segment:
     """A part as a network: its outputs, if they are not the whole network's, side by side."""
     sizes, gives = shapes(part), part.outputs
@@ -138,7 +138,7 @@ def _segment(
     neurons = tuple(
         (name.removeprefix(inside), neuron) for name, neuron in network.neurons if name in own
     )
-    flat = SpikingNetwork(part, neurons, network.coding, network.schedule, carry)
+    flat = SpikingNetwork(part, neurons, network.coding, network.schedule, network.carry)
     return Segment(inside, flat, reads, gives, {name: sizes[name] for name in gives})
 
 

@@ -1,6 +1,6 @@
-"""Run a body along a sequence: an element for some inner steps, then what lasts is handed on."""
+"""Run a part along a sequence: an element for some inner steps, then what lasts is handed on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -12,10 +12,12 @@ from .engine import Engine, State, Step
 from .network import Carry
 from .segments import Segment
 
+Watch = Callable[[Step], object]  # told what every element did
+
 
 @dataclass(frozen=True, eq=False)
 class Between:
-    """A body between two elements: whole numbers, which can be kept and gone on with.
+    """A part between two elements: whole numbers, which can be kept and gone on with.
 
     Parameters
     ----------
@@ -65,48 +67,65 @@ class Element:
     step: Step
 
 
-class Elements:
-    """A body that an engine runs element by element.
+class Runner:
+    """One part of a network, which an engine runs element by element.
 
     Parameters
     ----------
     part : Segment
-        The body.
+        The part: a body, or one that has no registers.
     engine : Engine
         What runs it (`part.network`).
     """
 
     def __init__(self, part: Segment, engine: Engine) -> None:
-        assert part.node is not None and isinstance(part.node.op, Recurs)
-        self.part, self.engine, self.op = part, engine, part.node.op
+        self.part, self.engine = part, engine
+        op = None if part.node is None else part.node.op
+        self.op = op if isinstance(op, Recurs) else None
+        self._registers = () if self.op is None else self.op.body.registers
         self._carries = part.network.carry is Carry.DELTA
 
     def start(self, samples: int) -> Between:
         """Before the first element, for a number of samples."""
-        registers = {
-            register.name: register.start.to(torch.int64).expand(samples, *register.start.shape)
-            for register in self.op.body.registers
-        }
-        return Between(registers)
+        starts = ((register.name, register.start.to(torch.int64)) for register in self._registers)
+        return Between({name: start.expand(samples, *start.shape) for name, start in starts})
 
     def element(
         self, before: Between, reads: Mapping[str, Tensor], steps: int, *, record: bool = False
     ) -> tuple[Between, Element]:
-        """One element: (sample, *shape) int64 of every input of the body, for `steps` inner steps."""
-        given = {**reads, **before.registers}
-        points = torch.cat([given[n].flatten(1) for n in self.part.network.graph.inputs], 1)
+        """One element for `steps` inner steps; `reads` is (sample, *shape) int64 of every input."""
+        given, names = {**reads, **before.registers}, self.part.network.graph.inputs
+        points = given[names[0]]
+        if len(names) > 1:
+            points = torch.cat([given[name].flatten(1) for name in names], 1)
         state, sent = State(), points
-        if self._carries and before.read is not None:
+        if before.read is not None:
             state, sent = State(0, before.held), points - before.read
-        if len(self.part.network.graph.inputs) == 1:
-            (name,) = self.part.network.graph.inputs
-            sent = sent.reshape(-1, *self.part.network.entry.shape)
         state, step = settle(self.engine, state, sent, steps, record=record)
         made = self.part.given(step.outputs[-1].to("cpu"))
-        registers = {r.name: made[r.after] for r in self.op.body.registers}
+        registers = {register.name: made[register.after] for register in self._registers}
         if not self._carries:
             return Between(registers), Element(made, step)
         return Between(registers, points, state.held), Element(made, step)
+
+    def along(
+        self, before: Between, values: Mapping[str, Tensor], steps: int, *, record: bool, watch: Watch
+    ) -> tuple[Between, Tensor]:
+        """A body along its axis; `values` are those of the nodes that it reads.
+
+        What leaves it, (sample, *shape) int64, has its elements along that axis, too.
+        """
+        op = self.op
+        assert op is not None
+        pairs = zip(op.body.inputs, self.part.reads, strict=True)
+        reads = {name: values[source].movedim(op.axis, 1) for name, source in pairs}
+        count, made = next(iter(reads.values())).shape[1], list[Tensor]()
+        for index in range(count)[:: -1 if op.reverse else 1]:
+            element = {name: x.select(1, index) for name, x in reads.items()}
+            before, found = self.element(before, element, steps, record=record)
+            watch(found.step)
+            made.append(found.given[op.body.outputs[0]])
+        return before, torch.stack(made[::-1] if op.reverse else made, 1).movedim(1, op.axis)
 
 
 def settle(
