@@ -113,4 +113,6 @@ class SegmentedEngine:
         last = torch.arange(steps).clamp(max=len(outputs) - 1)
         bodies = {part.part.inside: part.op for part in self.parts if part.op is not None}
         trains = kept.trains(bodies)
-        return tuple(after), Trace(outputs[last], kept.positive, kept.negative, kept.settled, trains)
+        return tuple(after), Trace(
+            outputs[last], kept.positive, kept.negative, kept.settled, trains
+        )

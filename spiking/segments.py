@@ -127,9 +127,7 @@ def _entries(
     return found
 
 
-def _segment(
-    network: SpikingNetwork, inside: str, part: Graph, reads: tuple[str, ...]
-) -> Segment:
+def _segment(network: SpikingNetwork, inside: str, part: Graph, reads: tuple[str, ...]) -> Segment:
     """A part as a network: its outputs, if they are not the whole network's, side by side."""
     sizes, gives = shapes(part), part.outputs
     if not isinstance(part[gives[-1]].op, Ends):

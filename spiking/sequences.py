@@ -109,7 +109,13 @@ class Runner:
         return Between(registers, points, state.held), Element(made, step)
 
     def along(
-        self, before: Between, values: Mapping[str, Tensor], steps: int, *, record: bool, watch: Watch
+        self,
+        before: Between,
+        values: Mapping[str, Tensor],
+        steps: int,
+        *,
+        record: bool,
+        watch: Watch,
     ) -> tuple[Between, Tensor]:
         """A body along its axis; `values` are those of the nodes that it reads.
 
