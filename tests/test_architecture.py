@@ -72,6 +72,9 @@ INNER = {  # inner room -> the inner rooms and loose files of its folder that it
             "samples",
         ),
     },
+    "zoo/sequences": {
+        *("data_card", "downloads", "fetch", "made", "mnist", "npz_samples", "reasons"),
+    },
 }
 LINES, FUNCTION_LINES, PUBLIC_NAMES = 350, 40, 10
 FILES = sorted(path for room in BELOW for path in (ROOT / room).rglob("*.py"))

@@ -2,7 +2,8 @@
 
 from .cards import ModelCard, build_model, load_model_card, model_catalogue
 from .data_card import DataSet
-from .datasets import data_catalogue, fetch_data, fetch_network, load_data
+from .datasets import data_catalogue, fetch_data, load_data
+from .fetched import fetch_network
 from .samples import Samples
 
 __all__ = [

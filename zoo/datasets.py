@@ -11,10 +11,10 @@ from .cifar import CIFAR10
 from .data_card import DataSet, Split
 from .digits import DIGITS
 from .fashion import FASHION_MNIST
-from .fetch import Download, Tell, obtain
+from .fetch import Tell, obtain
 from .image_folder import read_image_folder
 from .made import keep
-from .mnist import MNIST, ONNX_MNIST
+from .mnist import MNIST
 from .npz_samples import read_npz
 from .samples import Samples
 from .sequences import SEQUENCES
@@ -22,7 +22,6 @@ from .sequences import SEQUENCES
 _DATA_SETS: Mapping[str, DataSet] = MappingProxyType(
     {entry.name: entry for entry in (DIGITS, FASHION_MNIST, MNIST, CIFAR10, *SEQUENCES)}
 )
-_NETWORKS: Mapping[str, Download] = MappingProxyType({ONNX_MNIST.name: ONNX_MNIST})
 
 
 def data_catalogue() -> tuple[DataSet, ...]:
@@ -91,15 +90,6 @@ def load_data(
 def fetch_data(name: str, *, home: Path | None = None, tell: Tell | None = None) -> Path | None:
     """The folder with a data set's files, verified or made here; none if it comes installed."""
     return _kept(_data_set(name, name), home, tell)
-
-
-def fetch_network(name: str, *, home: Path | None = None, tell: Tell | None = None) -> Path:
-    """The verified file of a network that others trained; `onnx-mnist` is the one there is."""
-    if name not in _NETWORKS:
-        raise InputError(f"no network {name!r} to fetch; known: {', '.join(_NETWORKS)}")
-    download = _NETWORKS[name]
-    (file,) = download.files
-    return obtain(download, home, tell) / file
 
 
 def _data_set(name: str, spec: str) -> DataSet:

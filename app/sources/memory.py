@@ -23,6 +23,7 @@ from .models import INPUT_SHAPE, Model, load_graph
 Keys = tuple[str, str]  # of samples and of labels, in batches that are dicts
 _X, _Y = ("x", "image", "images"), ("y", "label", "labels")  # what these keys are mostly called
 _BATCH = 256  # items of a data set that are read together
+_PADDED = "sequences of several lengths are padded to one array, in Samples with lengths"
 _GIVE = "give a tensor, an array, a DataLoader, a Dataset, or the name of data"
 
 
@@ -162,7 +163,8 @@ def _pair(images: Any, keys: Keys | None, most: int | None, where: Setting) -> t
         return images, None
     if isinstance(images, Mapping | tuple) and len(images) in (1, 2):
         return _parts(images, keys, where)
-    raise InputError(f"is a {_kind(images)}; {_GIVE}", where=where)
+    ragged = f"; {_PADDED}" if isinstance(images, list) else ""
+    raise InputError(f"is a {_kind(images)}; {_GIVE}{ragged}", where=where)
 
 
 def _gathered(
@@ -183,9 +185,7 @@ def _gathered(
         raise InputError("it gives no batches; give at least one sample", where=where)
     if len({tuple(x.shape[1:]) for x in xs}) > 1:
         raise InputError(
-            "its samples have several shapes; bring them to one: sequences are padded, and given as "
-            "Samples with lengths",
-            where=where,
+            f"its samples have several shapes; bring them to one: {_PADDED}", where=where
         )
     return torch.cat(xs), torch.cat(ys) if ys else None
 

@@ -23,12 +23,12 @@ from spikemorph.layers.affine import ScaleShift
 from spikemorph.spiking import SpikingNetwork
 from spikemorph.zoo import build_model, fetch_network, load_model_card, model_catalogue
 from spikemorph.zoo.derived import FLOAT, made_card, made_file, made_names
+from spikemorph.zoo.fetched import FETCHED
 
-from .factories import module_of, remarks_on
+from .factories import load_weights, module_of, remarks_on
 
 Numbers = Sequence[float]
 INPUT_SHAPE = Repair("input_shape", (1, 3, 32, 32), "give {}, for example")
-FETCHED = {"onnx-mnist": (0.0, 255.0)}  # networks of others, and the range of their inputs
 
 
 _LEAST = 1e-30  # of a standard deviation: its reciprocal is a number
@@ -277,10 +277,19 @@ def _from_zoo(name: str) -> Model:
             )
         return Model(name, load_graph_file(made_file(name))).declare(Interval.of(*made.input_range))
     if name in FETCHED:
-        return Model(name, read_onnx(fetch_network(name))).declare(Interval.of(*FETCHED[name]))
+        return _fetched(name).declare(Interval.of(*FETCHED[name].input_range))
     card = load_model_card(name)
     graph = read_torch(build_model(name), torch.zeros(1, *card.input_shape))
     return Model(name, graph).declare(Interval.of(*card.input_range))
+
+
+def _fetched(name: str) -> Model:
+    card, file = FETCHED[name], fetch_network(name)
+    if card.module is None:
+        return Model(name, read_onnx(file))
+    module = card.module().eval()
+    load_weights(module, file, name)
+    return Model(name, read_torch(module, torch.zeros(1, *card.input_shape)))
 
 
 def _from_factory(source: str, input_shape: tuple[int, ...] | None, weights: Path | None) -> Model:

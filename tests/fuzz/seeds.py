@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import pickle
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -138,6 +139,17 @@ def data(seed: int = 0) -> bytes:
     """Eight samples of 4x4 with labels of three classes."""
     rng = np.random.default_rng(seed)
     return npz(x=rng.random((8, 1, 4, 4), np.float32), y=np.arange(8) % 3)
+
+
+def recordings() -> bytes:
+    """A file of recordings by ten people, shorter than real ones."""
+    held = {
+        "X": [np.full((101, 6), float(index), order="F") for index in range(140)],
+        "y": np.arange(140) % 7,
+        "subject": np.arange(140) % 10 + 1,
+    }
+    header = b"\x93NUMPY\x01\x00v\x00" + b" " * 118
+    return header + pickle.dumps(np.array([held], dtype=object), protocol=2)
 
 
 @contextlib.contextmanager

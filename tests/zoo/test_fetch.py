@@ -5,6 +5,7 @@ import functools
 import gzip
 import hashlib
 import io
+import itertools
 import os
 import sys
 import tarfile
@@ -15,7 +16,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from spikemorph.graph import run
 from spikemorph.graph.errors import InputError
+from spikemorph.sources.models import load_graph
+from spikemorph.sources.sampling import values
 from spikemorph.zoo import Samples, fetch_data, fetch_network, load_data
 from spikemorph.zoo.archives import read_members
 from spikemorph.zoo.cache import default_home
@@ -281,3 +285,43 @@ def test_the_fetched_network_is_the_one_pinned() -> None:
         pytest.skip(str(error))
     assert path.name == "model.onnx"
     assert path.stat().st_size == 26454
+
+
+@pytest.mark.network
+def test_fetched_vowels_are_as_they_are_known() -> None:
+    """Kudo, Toyama and Shimbo: 30 utterances a speaker to learn from, of 7 to 29 elements."""
+    train, test = fetched("japanese-vowels:train"), fetched("japanese-vowels:test")
+    assert train.y is not None and test.y is not None
+    assert train.y.bincount().tolist() == [30] * 9
+    assert test.y.bincount().tolist() == [31, 35, 88, 44, 29, 24, 40, 50, 29]
+    assert train.lengths is not None and test.lengths is not None
+    both = torch.cat([train.lengths, test.lengths])
+    assert (int(both.min()), int(both.max())) == (7, 29)
+
+
+@pytest.mark.network
+def test_fetched_recordings_are_as_they_are_known() -> None:
+    """140 recordings by ten people, twenty of each exercise; acceleration is near one g at rest."""
+    parts = [fetched(f"smartwatch-whole:{split}") for split in ("train", "validation", "test")]
+    assert [len(part) for part in parts] == [84, 28, 28]
+    y = torch.cat([part.y for part in parts if part.y is not None])
+    assert y.bincount().tolist() == [20] * 7
+    for part in parts:
+        assert part.lengths is not None and int(part.lengths.min()) >= 947
+        gravity = part.x[:, 0, :3].norm(dim=1)
+        assert 0.9 < float(gravity.median()) < 1.1
+
+
+@pytest.mark.network
+def test_the_fetched_line_reader_reads_the_text_lines() -> None:
+    """A network nobody here trained reads what is written here, so labels and lines belong together."""
+    try:
+        model = load_graph("zoo:legere-crnn")
+    except InputError as error:
+        pytest.skip(str(error))
+    samples = load_data("text-lines:validation:100")
+    assert samples.y is not None
+    with torch.no_grad():
+        best = run(model.graph, values(samples, model.entry)).argmax(2).tolist()
+    read = [[b for a, b in itertools.pairwise([0, *line]) if b not in (a, 0)] for line in best]
+    assert sum(a == b for a, b in zip(read, samples.y.tolist(), strict=True)) >= 97

@@ -9,6 +9,7 @@ import torch
 from spikemorph.graph.errors import InputError
 from spikemorph.graph.grid import Interval
 from spikemorph.recipes.origins import samples_hash
+from spikemorph.sources.memory import samples_of
 from spikemorph.sources.sampling import drawn, first, split_data
 from spikemorph.zoo import Samples, load_data
 
@@ -123,6 +124,14 @@ def test_a_number_that_is_none_within_a_length_is_named() -> None:
     x[0, 2], x[1, 1] = NAN, NAN
     with pytest.raises(InputError, match=r"x at index \(1, 1, 0\) is nan"):
         Samples("s", x, lengths=torch.tensor([2, 2]))
+
+
+def test_sequences_in_a_list_are_told_how_to_be_given() -> None:
+    with pytest.raises(InputError, match="is a list; .* in Samples with lengths"):
+        samples_of([torch.zeros(3, 1), torch.zeros(2, 1)])
+    given = Samples("s", torch.zeros(2, 3, 1), lengths=torch.tensor([3, 2]))
+    kept = samples_of(given, [1, 0])
+    assert kept.lengths is given.lengths and kept.y is not None
 
 
 @pytest.mark.parametrize(

@@ -57,23 +57,32 @@ def _varied(template: Heights, draw: np.random.RandomState) -> Heights:
     pad = _LEAST_PAD + int(draw.rand() * (_MOST_PAD - _LEAST_PAD + 1))
     x = _sampled(np.concatenate([template + _NEVER_SILENT, np.zeros(pad)]), _LONG)
     x *= 1 + _SCALE * (draw.rand() - 0.5)
-    x = np.roll(x, draw.choice(_SHIFT))
-    smooth = _smoothed(_SMOOTH_NOISE * draw.randn(_LONG))
+    shift = draw.choice(_SHIFT)
+    x = np.concatenate([x[-shift:], x[:-shift]])
+    smooth = _smoothing() @ (_SMOOTH_NOISE * draw.randn(_LONG))
     x = np.where(x != 0, x, smooth) + _NOISE * draw.randn(_LONG)
-    x = x - _SHEAR * (draw.rand() - 0.5) * np.linspace(-0.5, 0.5, _LONG)
+    x -= _SHEAR * (draw.rand() - 0.5) * (_places(_LONG) - 0.5)
     return _sampled(x, _SHORT)
 
 
 def _sampled(x: Heights, count: int) -> Heights:
     """So many heights, evenly spaced, on the straight lines between those given."""
-    return np.interp(np.linspace(0, 1, count), np.linspace(0, 1, len(x)), x)
+    return np.interp(_places(count), _places(len(x)), x)
 
 
-def _smoothed(x: Heights) -> Heights:
-    """Behind a Gaussian filter; what lies outside mirrors what lies inside."""
+@cache
+def _places(count: int) -> Heights:
+    return np.linspace(0, 1, count)
+
+
+@cache
+def _smoothing() -> Heights:
+    """A Gaussian filter as a matrix; what lies outside mirrors what lies inside."""
     away = np.arange(-_REACH, _REACH + 1)
     kernel = np.exp(-0.5 * (away / _SIGMA) ** 2)
-    return np.convolve(np.pad(x, _REACH, mode="symmetric"), kernel / kernel.sum(), mode="valid")
+    mirrored = np.pad(np.eye(_LONG), ((0, 0), (_REACH, _REACH)), mode="symmetric")
+    rows = [np.convolve(row, kernel / kernel.sum(), mode="valid") for row in mirrored]
+    return np.array(rows).T
 
 
 def _read(chosen: slice, folder: Path) -> Arrays:

@@ -56,8 +56,7 @@ def _maker() -> str:
     """What writes, on whose versions the edges of letters may depend."""
     if not features.check("freetype2"):
         raise InputError(
-            "text-lines: this Pillow was built without FreeType, which draws its font; install a wheel: "
-            "pip install --only-binary=pillow pillow"
+            "text-lines: this Pillow was built without FreeType, which draws its font; reinstall pillow"
         )
     return f"Pillow {PIL.__version__} with FreeType {features.version('freetype2')}"
 

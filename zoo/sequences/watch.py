@@ -1,7 +1,9 @@
 """Smartwatch: which of seven shoulder exercises is done, from the motion of a wrist, split by person."""
 
 import pickletools
+import warnings
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -37,20 +39,28 @@ def _read_recordings(path: Path) -> tuple[Recordings, Wholes, Wholes]:
     try:
         content = path.read_bytes()
         start = 10 + int.from_bytes(content[8:10], "little")
-        tokens = pickletools.genops(content[start:])
-        texts = [value for _, value, _ in tokens if isinstance(value, str) and len(value) > _LEAST]
-        arrays = [text.encode("latin-1") for text in texts]
+        arrays = [text.encode("latin-1") for text in _texts(content[start:]) if len(text) > _LEAST]
         recordings = [_recording(array) for array in arrays[:_RECORDINGS]]
         exercises, subjects = (np.frombuffer(a, "<i8") for a in arrays[_RECORDINGS:][:2])
         if not len(recordings) == len(exercises) == len(subjects) == _RECORDINGS:
             raise ValueError(f"{len(recordings)} recordings")
+        if set(subjects.tolist()) != set(chain(*_SUBJECTS.values())):
+            raise ValueError("other people")
     except (OSError, ValueError, IndexError) as error:  # genops names what is damaged by these
         raise InputError(f"{path}: cannot be read ({reason(error)}); fetch it again") from error
     return recordings, exercises, subjects
 
 
+def _texts(content: bytes) -> list[str]:
+    """All texts among the tokens of a pickle."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd tokens, on the user's error stream
+        return [value for _, value, _ in pickletools.genops(content) if isinstance(value, str)]
+
+
 def _recording(content: bytes) -> NDArray[np.float32]:
-    found = np.frombuffer(content, "<f8").reshape(_AXES, -1).T.astype(np.float32)
+    with np.errstate(over="ignore"):  # too large a value becomes infinite, and is refused later
+        found = np.frombuffer(content, "<f8").reshape(_AXES, -1).T.astype(np.float32)
     if len(found) > _MOST:
         raise ValueError(f"a recording of {len(found)} elements")
     return found
