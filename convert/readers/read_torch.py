@@ -221,7 +221,7 @@ class _Reading:
 
     def _take(self, node: fx.Node) -> Any:
         """What one call makes: a value, or a list of them."""
-        if node not in self.needed:
+        if node not in self.needed and not changes_input(node):
             return Unknown()
         if node.target is operator.getitem:
             return self._pick(node)
