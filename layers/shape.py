@@ -156,10 +156,26 @@ def _read_permute(call: Call) -> Placed:
     return _transpose(call.edge, order)
 
 
+@reads_torch(aten.movedim.int, aten.movedim.intlist)
+@samples_anywhere
+def _read_movedim(call: Call) -> Placed:
+    rank = call.edge.rank
+    came, goes = (_axes(call.option(key), rank) for key in ("source", "destination"))
+    others = iter(axis for axis in range(rank) if axis not in came)
+    places = dict(zip(goes, came, strict=True))
+    return _transpose(call.edge, [places[n] if n in places else next(others) for n in range(rank)])
+
+
+def _axes(given: int | Sequence[int], rank: int) -> list[int]:
+    """Axes counted from the front."""
+    return [axis % rank for axis in ([given] if isinstance(given, int) else given)]
+
+
 def _transpose(edge: Edge, order: Sequence[int]) -> Placed:
     """Samples stay first in the graph, wherever the source puts them."""
     inside = [edge.axis(axis) for axis in order if axis != edge.batch]
-    return Placed((Transpose((0, *inside)),), order.index(edge.batch))
+    moved = Identity() if inside == sorted(inside) else Transpose((0, *inside))
+    return Placed((moved,), order.index(edge.batch))
 
 
 @reads_torch(aten.pad.default, aten.constant_pad_nd.default)

@@ -51,7 +51,7 @@ class LegendreMemory(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """What is remembered of (sample, element, 1) after the last element: (sample, order)."""
         if is_exporting():
-            return scan(self._step, x.new_zeros(len(x), self.order), x, dim=1)[1][:, -1]
+            return scan(self._step, torch.zeros(len(x), self.order).to(x), x, dim=1)[1][:, -1]
         return x[:, :, 0] @ self.response(x.shape[1])
 
     def _step(self, memory: Tensor, element: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,7 +105,7 @@ class MinGru(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The state after every element of (sample, element, feature): (sample, element, state)."""
         if is_exporting():
-            return scan(self._step, x.new_zeros(len(x), self.states), x, dim=1)[1]
+            return scan(self._step, torch.zeros(len(x), self.states).to(x), x, dim=1)[1]
         gate = torch.sigmoid(self.gate(x))
         return along_all(1 - gate, gate * self.new(x))
 

@@ -7,7 +7,8 @@ import operator
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -16,12 +17,14 @@ from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
 from spikemorph.graph import Graph, Input, InputError
-from spikemorph.graph.calls import Call, Edge
+from spikemorph.graph.calls import Call, Edge, Refusal
 from spikemorph.graph.saving import graph_hash
 from spikemorph.graph.tables import reads_torch
 
 from .assembly import MISFITS, Assembly, Unknown, first_line
 from .budget import FOLDABLE, Budget, TooLargeError, bounded_constants, require_few
+from .torch_scan import SCAN, Body, element_of, starts_of, wired
+from .traced import changes_input, harmless, needed, operator_of, plain
 
 _STAND_INS = (3, 5)  # for an open batch size; two, to see whether it matters
 
@@ -86,7 +89,7 @@ def quietly() -> Iterator[None]:
 def read_program(program: ExportedProgram, where: str) -> Graph:
     """Read an exported program; see `read_torch`."""
     require_few(len(program.graph.nodes), where)
-    if not all(_harmless(node) for node in program.graph.nodes):
+    if not all(harmless(node) for node in program.graph.nodes):
         try:
             with quietly():
                 program = program.run_decompositions({})  # changes in place become values
@@ -110,26 +113,82 @@ class _Reading:
 
     def __init__(self, program: ExportedProgram, where: str, stand_in: int) -> None:
         self.program, self.where, self.stand_in = program, where, stand_in
+        self.module: fx.GraphModule = program.graph_module
         self.reads_batch = False
         self.assembly = Assembly(where)
         self.values: dict[str, Any] = {}
         self.batch: Any = None
         tensors = {**program.state_dict, **program.constants}.values()
         self.budget = Budget(sum(t.nbytes for t in tensors if isinstance(t, Tensor)))
-        self.needed = _needed(program.graph)
+        self.needed = needed(program.graph)
 
     def graph(self) -> Graph:
         specs = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs}
-        for node in self.program.graph.nodes:
-            if node.op == "placeholder":
-                self.values[node.name] = self._placeholder(node, specs[node.name])
-            elif node.op == "call_function":
+        for node in self.module.graph.find_nodes(op="placeholder"):
+            self.values[node.name] = self._placeholder(node, specs[node.name])
+        return self.assembly.graph(self._outputs(self._walked()))
+
+    def _walked(self) -> fx.Node:
+        """Take every call; the node that says what is returned."""
+        for node in self.module.graph.nodes:
+            if node.op == "call_function":
                 self.values[node.name] = self._take(node)
             elif node.op == "output":
-                return self.assembly.graph(self._outputs(node))
-            else:
+                return node
+            elif node.op != "placeholder":
                 self.values[node.name] = Unknown(f"it reads {node.name!r}, a {node.op} node")
         raise InputError(f"{self.where}: the program has no output")
+
+    def _scan(self, node: fx.Node) -> list[Any]:
+        """What torch's scan makes: states after the last element, then what it gives out at each."""
+        name, op, count = self._name(node), "scan", len(node.meta["val"])
+        starts, xs, more = (self._value(item) for item in node.args[1:])
+        read = (*starts, *xs, *more)
+        options = {}
+        if not any(isinstance(item, Unknown) for item in read):
+            try:
+                body = self._body(node, starts, xs, more)
+            except Refusal as refusal:
+                return [self.assembly.refuse(name, op, refusal.reason, refusal.repair)] * count
+            if body is None:
+                return [Unknown()] * count
+            read, options = tuple(xs), {"body": body}
+        return self.assembly.add(Call(name, op, read, options, outputs=count), wired)
+
+    def _body(self, node: fx.Node, starts: Any, xs: Any, more: Any) -> Body | None:
+        """The body of a scan, read by itself; None if it has nodes that cannot be taken."""
+        if not all(isinstance(x, Edge) for x in xs) or not xs:
+            raise Refusal("what it scans is not computed from the input", "scan a computed value")
+        if not all(isinstance(value, Tensor) for value in more):
+            raise Refusal("its body reads what is computed outside", "scan that, too")
+        inner = _Reading(self.program, self.where, self.stand_in)
+        assert isinstance(node.args[0], fx.Node)
+        inner.module = cast(fx.GraphModule, self.module.get_submodule(str(node.args[0].target)))
+        inner.batch, inner.budget = self.batch, self.budget
+        inner.needed = needed(inner.module.graph)
+        require_few(len(inner.module.graph.nodes), self.where)
+        begin, enter = starts_of(starts), inner.assembly.enter
+        states = [enter("state", Input(tuple(start.shape))) for start in begin]
+        wanted = [element_of(x) for x in xs]
+        elements = [replace(enter(x.name, Input(x.shape)), batch=x.batch) for x in wanted]
+        for place, value in zip(
+            inner.module.graph.find_nodes(op="placeholder"),
+            (*states, *elements, *more),
+            strict=True,
+        ):
+            inner.values[place.name] = value
+        made = inner._value(inner._walked().args[0])
+        self.reads_batch |= inner.reads_batch
+        self.assembly.problems += [
+            replace(problem, node=f"{self._name(node)}/{problem.node}")
+            for problem in inner.assembly.problems
+        ]
+        if inner.assembly.problems:
+            return None
+        if not all(isinstance(item, Edge) for item in made):
+            raise Refusal("it gives out what is not computed from its elements", "leave it out")
+        inputs, lasting = (tuple(edge.name for edge in edges) for edges in (elements, states))
+        return Body(tuple(inner.assembly.nodes), inputs, lasting, begin, tuple(made))
 
     def _placeholder(self, node: fx.Node, spec: Any) -> Any:
         if spec.kind is InputKind.USER_INPUT:
@@ -140,7 +199,7 @@ class _Reading:
                     f"{node.name!r} is another; wrap the model in one that takes a tensor"
                 )
             self.batch, *shape = meaning.shape
-            if not _plain(shape):
+            if not plain(shape):
                 raise InputError(f"{self.where}: only the batch size may be open, not {shape}")
             return self.assembly.enter(node.name, Input(tuple(shape)))
         value = {**self.program.state_dict, **self.program.constants}.get(spec.target)
@@ -162,8 +221,12 @@ class _Reading:
 
     def _take(self, node: fx.Node) -> Any:
         """What one call makes: a value, or a list of them."""
+        if node not in self.needed and not changes_input(node):
+            return Unknown()
         if node.target is operator.getitem:
             return self._pick(node)
+        if node.target is SCAN:
+            return self._scan(node)
         meaning = node.meta.get("val")
         several = isinstance(meaning, list | tuple)
         first = meaning[0] if several and meaning else meaning
@@ -171,19 +234,17 @@ class _Reading:
             self.reads_batch = True
             return self.stand_in
         if not isinstance(first, Tensor):  # assertions, and sizes that only reshaping reads
-            return Unknown(f"it computes with {_operator(node.target)}, which is not a constant")
+            return Unknown(f"it computes with {operator_of(node.target)}, which is not a constant")
         read = [self._value(item) for item in node.all_input_nodes]
         flat = [i for item in read for i in (item if isinstance(item, list) else [item])]
-        if node not in self.needed and not any(isinstance(item, Edge) for item in flat):
-            return Unknown()  # a constant that nothing reads
         if not any(isinstance(item, Edge | Unknown) for item in flat):
             return self._fold(node)
         tensors, options = self._arguments(node)
         places = tuple(k for k, size in enumerate(first.shape) if str(size) == str(self.batch))
         rest = [size for axis, size in enumerate(first.shape) if axis not in places[:1]]
-        name, op = self._name(node), _operator(node.target)
+        name, op = self._name(node), operator_of(node.target)
         row = reads_torch.get(node.target)
-        if row is not None and not (places and _plain(rest)):
+        if row is not None and not (places and plain(rest)):
             reason = f"it makes {list(first.shape)} of {self.batch} samples"
             return self.assembly.refuse(name, op, reason, "keep samples on an axis of their own")
         sizes = tuple(n if isinstance(n, int) else self.stand_in for n in first.shape)
@@ -193,7 +254,7 @@ class _Reading:
         if isinstance(made[0], Edge) and made[0].batch not in places:
             reason = f"samples lie on axis {places[0]} of what it makes"
             return self.assembly.refuse(name, op, reason, "keep samples on the first axis")
-        if _changes_input(node) and isinstance(node.args[0], fx.Node):
+        if changes_input(node) and isinstance(node.args[0], fx.Node):
             self.values[node.args[0].name] = made[0]  # later readers see the new value
         return made if several else made[0]
 
@@ -232,7 +293,7 @@ class _Reading:
     def _fold(self, node: fx.Node) -> Any:
         """What a call on constants gives: only operators that are known to do nothing else are run,
         and none that is random or changes a stored tensor."""
-        target, name, op = node.target, self._name(node), _operator(node.target)
+        target, name, op = node.target, self._name(node), operator_of(node.target)
         if not isinstance(target, OpOverload) or target.namespace != "aten":
             return self.assembly.refuse(name, op, "it is not one of torch's operators", "remove it")
         if torch.Tag.nondeterministic_seeded in target.tags:
@@ -240,7 +301,7 @@ class _Reading:
         if op not in FOLDABLE:
             reason = "it is not among the operators that are computed on constants"
             return self.assembly.refuse(name, op, reason, "store its result as a buffer")
-        if _changes_input(node) and target is not torch.ops.aten.detach_.default:
+        if changes_input(node) and target is not torch.ops.aten.detach_.default:
             return self.assembly.refuse(name, op, "it changes a stored tensor", "store its result")
         args = fx.node.map_arg(node.args, lambda n: self.values[n.name])
         kwargs = fx.node.map_arg(node.kwargs, lambda n: self.values[n.name])
@@ -263,43 +324,3 @@ class _Reading:
         if path and leaf:
             return str(path)
         return f"{path}.{node.name}" if path else node.name
-
-
-def _needed(graph: fx.Graph) -> set[fx.Node]:
-    """The nodes that the output depends on; other constants cost nothing."""
-    found: set[fx.Node] = set()
-    waiting = [node for node in graph.nodes if node.op == "output"]
-    while waiting:
-        node = waiting.pop()
-        if node not in found:
-            found.add(node)
-            waiting.extend(node.all_input_nodes)
-    return found
-
-
-def _operator(target: Any) -> str:
-    """``aten.conv2d.default`` is ``conv2d``."""
-    return str(getattr(target, "_opname", getattr(target, "__name__", target)))
-
-
-def _plain(shape: Any) -> bool:
-    return all(isinstance(size, int) for size in shape)
-
-
-def _changes_input(node: fx.Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return bool(schema is not None and schema.is_mutable)
-
-
-def _harmless(node: fx.Node) -> bool:
-    """Whether a call changes nothing in place that any other call might read."""
-    if not _changes_input(node):
-        return True
-    source = node.args[0]
-    if not isinstance(source, fx.Node) or source.op != "call_function" or len(source.users) != 1:
-        return False
-    returns: Any = getattr(source.target, "_schema", None)
-    views = returns is None or any(
-        item.alias_info is not None and not item.alias_info.is_write for item in returns.returns
-    )
-    return not views and "dropout" not in _operator(source.target)
