@@ -13,6 +13,7 @@ from spikemorph.quant.integers import Quantised, quantised
 from spikemorph.quant.prepare import ready, require_neurons
 from spikemorph.spiking import AnalogFirstStep, Coding, Neuron, Schedule, SpikingNetwork
 from spikemorph.spiking.coding import Constant
+from spikemorph.spiking.network import Carry
 from spikemorph.spiking.neurons import pow2
 from spikemorph.zoo import Samples
 
@@ -54,6 +55,7 @@ def convert_graph(
     neuron: Neuron = _DEFAULT,
     coding: Coding = _FIRST,
     schedule: Schedule = Schedule.FREE,
+    carry: Carry = Carry.RESET,
 ) -> Conversion:
     """Fold, calibrate, quantise, choose neurons, certify.
 
@@ -67,7 +69,7 @@ def convert_graph(
         The integers that inputs lie on.
     quantisation : Quantisation
         Levels, weight bits, calibrator.
-    neuron, coding, schedule
+    neuron, coding, schedule, carry
         What runs in time.
 
     Raises
@@ -80,7 +82,7 @@ def convert_graph(
     folded = canonical(graph)
     require_neurons(ready(folded)[0])
     made = quantised(folded, calibration, grid, quantisation)
-    network = to_spiking(made.graph, neuron, coding, schedule)
+    network = to_spiking(made.graph, neuron, coding, schedule, carry)
     return Conversion(folded, network, certify(network), made)
 
 
@@ -94,10 +96,13 @@ def conversion_settings(how: ConvertChoice) -> dict[str, Any]:
     """
     calibrator = by_name.calibrator(how.calibrator)
     return {
-        "quantisation": Quantisation(how.levels, how.weight_bits, calibrator, how.bias_correction),
+        "quantisation": Quantisation(
+            how.levels, how.weight_bits, calibrator, how.bias_correction, how.state_levels
+        ),
         "neuron": by_name.neuron(how.neuron),
         "coding": by_name.coding(how.coding),
         "schedule": by_name.schedule(how.schedule),
+        "carry": by_name.carry(how.carry),
     }
 
 

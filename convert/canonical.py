@@ -10,7 +10,7 @@ from spikemorph.graph import Graph, Input, Node, Op
 from spikemorph.graph.interpret import shapes
 from spikemorph.graph.stages import FLOAT, require
 from spikemorph.graph.tables import opens
-from spikemorph.graph.traits import Fires, Moves, Pools, Weighted
+from spikemorph.graph.traits import Fires, Moves, Pools, Recurs, Weighted
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.shape import Transpose
@@ -183,7 +183,24 @@ def _count_scales(graph: Graph) -> int:
     return sum(isinstance(node.op, ScaleShift) for node in graph.nodes)
 
 
+def in_bodies(graph: Graph) -> Graph:
+    """Bring the bodies of recurrent layers to canonical form."""
+    return graph.map(_with_canonical_body)
+
+
+def _with_canonical_body(node: Node) -> Node:
+    op = node.op
+    return replace(node, op=op.having(body=_passed(op.body))) if isinstance(op, Recurs) else node
+
+
+def _passed(graph: Graph) -> Graph:
+    for change in PASSES:
+        graph = change(graph)
+    return graph
+
+
 PASSES: tuple[Pass, ...] = (
+    in_bodies,
     drop_idle,
     drop_dead,
     open_scales,
@@ -205,7 +222,4 @@ def canonical(graph: Graph) -> Graph:
     GraphError
         If it is no float graph; names the nodes.
     """
-    require(graph, FLOAT)
-    for change in PASSES:
-        graph = change(graph)
-    return graph
+    return _passed(require(graph, FLOAT))

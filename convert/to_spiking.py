@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from spikemorph.graph import Graph
-from spikemorph.graph.nested import nested_nodes
+from spikemorph.graph import Graph, InputError
+from spikemorph.graph.errors import Setting
+from spikemorph.graph.nested import nested_bodies, nested_nodes
 from spikemorph.layers.ladder import Ladder
 from spikemorph.spiking import AnalogFirstStep, Coding, Neuron, Schedule, SpikingNetwork
 from spikemorph.spiking.network import Carry
@@ -29,7 +30,16 @@ def to_spiking(
     ------
     GraphError
         If the graph is not an integer graph.
+    InputError
+        If something is to be carried, and no layer is recurrent.
     """
+    if carry is not Carry.RESET and not (
+        graph.registers or any(True for _ in nested_bodies(graph))
+    ):
+        raise InputError(
+            "no layer is recurrent, so nothing is carried from element to element",
+            where=Setting("carry", carry.name.lower()),
+        )
     chosen = []
     for name, node in nested_nodes(graph):
         if isinstance(node.op, Ladder):

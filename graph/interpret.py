@@ -12,6 +12,7 @@ from .errors import GraphError, Problem, UnsupportedError
 from .graph import Graph, Input, Node, Op
 from .once import once
 from .tables import Table, on_integers
+from .traits import Recurs
 
 LARGEST_VALUE = 2**26  # numbers of one sample at one place of a network, padding included
 Compute = Callable[..., Tensor]
@@ -84,7 +85,7 @@ def entered(
     yield from flow(graph, enter)
 
 
-def run(graph: Graph, x: Samples) -> Tensor:
+def run(graph: Graph, x: Samples, lengths: Tensor | None = None) -> Tensor:
     """The graph's output on real values, differentiable in `x` and in the graph's tensors.
 
     Parameters
@@ -93,13 +94,15 @@ def run(graph: Graph, x: Samples) -> Tensor:
         A float graph with one output.
     x : Tensor or mapping
         (sample, *input shape), floating point; by the inputs' names where there are several.
+    lengths : Tensor, optional
+        (sample,) how many elements recurrent layers see of each sample; all of them if not given.
 
     Raises
     ------
     GraphError
         If `x` has another shape than the graph's input, or an op's shapes do not fit.
     """
-    return _last(graph, x, _naming_the_node(on_reals))
+    return _last(graph, x, _naming_the_node(of_lengths(on_reals, lengths)))
 
 
 def run_integers(graph: Graph, x: Samples) -> Tensor:
@@ -228,3 +231,16 @@ def _checked(entry: str, op: Input, x: Tensor) -> Tensor:
             "reshape the data, or read the model for samples of that shape"
         )
     return x
+
+
+def of_lengths(compute: Compute, lengths: Tensor | None) -> Compute:
+    """`compute` with recurrent layers that take every sample to end at its length (sample,)."""
+    if lengths is None:
+        return compute
+
+    def computed(node: Node, *inputs: Tensor) -> Tensor:
+        if not isinstance(node.op, Recurs):
+            return compute(node, *inputs)
+        return node.op.computed(compute, *inputs, lengths=lengths)
+
+    return computed

@@ -98,8 +98,13 @@ class Recurs(Op, abstract=True):
         """The same with another `body`."""
         return replace(self, **changed)
 
-    def computed(self, compute: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-        """As when called, with ``compute(node, *inputs)`` for the nodes of the body."""
+    def computed(
+        self, compute: Callable[..., Tensor], *inputs: Tensor, lengths: Tensor | None = None
+    ) -> Tensor:
+        """As when called, with ``compute(node, *inputs)`` for the nodes of the body.
+
+        `lengths` (sample,) says how many elements each sample has; the others change nothing.
+        """
         raise NotImplementedError
 
 

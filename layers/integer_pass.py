@@ -22,6 +22,7 @@ from .ranges import Range, by_row, edge_ranges
 from .readout import Readout
 from .scan import inner_ranges
 from .staircase import staircase, top_level
+from .streaming import require_forward
 
 Ready = Callable[..., Tensor]  # a node's output from its inputs
 
@@ -55,18 +56,33 @@ class IntegerPass:
             given = sizes[node.inputs[0]]
             self._nodes[node.name] = ready(node, reads, bounds[node.name], given, products)
 
-    def edges(self, x: Tensor) -> Iterator[tuple[Node, Tensor]]:
-        """Every node with its output, whole numbers in its carrier, for real inputs (sample, *shape)."""
+    def edges(self, x: Tensor, lengths: Tensor | None = None) -> Iterator[tuple[Node, Tensor]]:
+        """Every node with its output, whole numbers in its carrier, for real inputs (sample, *shape).
+
+        `lengths` (sample,) says how many elements each sample has, where not all are full.
+
+        Raises
+        ------
+        UnsupportedError
+            If there are lengths, and nodes look behind them.
+        """
         grid = self.graph.entry.grid
         assert grid is not None
-        return walk(
-            self.graph, grid.to_integers(x), lambda node, *inputs: self._nodes[node.name](*inputs)
-        )
+        if lengths is not None:
+            require_forward(self.graph)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """(sample, *output shape) int64 sums of the read-out, for real inputs (sample, *shape)."""
+        def compute(node: Node, *inputs: Tensor) -> Tensor:
+            own = self._nodes[node.name]
+            if lengths is None or not isinstance(node.op, Recurs):
+                return own(*inputs)
+            return own(*inputs, lengths=lengths)
+
+        return walk(self.graph, grid.to_integers(x), compute)
+
+    def __call__(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(sample, *output shape) int64 sums of the read-out; see `edges`."""
         (wanted,) = self.graph.outputs
-        (out,) = [output for node, output in self.edges(x) if node.name == wanted]
+        (out,) = [output for node, output in self.edges(x, lengths) if node.name == wanted]
         return out.to(torch.int64)
 
     def outputs(self, x: Tensor) -> Tensor:

@@ -39,13 +39,13 @@ class Scan(Recurs):
     def __call__(self, *inputs: Tensor) -> Tensor:
         return self.computed(on_reals, *inputs)
 
-    def computed(self, compute: Compute, *inputs: Tensor) -> Tensor:
-        """As when called, with another meaning of the body's nodes."""
+    def computed(self, compute: Compute, *inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """As when called, with another meaning of the body's nodes, and samples of these lengths."""
         pairs = zip(self.body.inputs, inputs, strict=True)
         xs = {name: x.movedim(self.axis, 1) for name, x in pairs}
         if len({x.shape[1] for x in xs.values()}) > 1:
             raise ValueError("its inputs have different numbers of elements")
-        made = along(self.body, by_name(self.body, xs), compute, reverse=self.reverse)
+        made = along(self.body, by_name(self.body, xs), compute, lengths, reverse=self.reverse)
         return made.movedim(1, self.axis)
 
 

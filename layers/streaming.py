@@ -81,6 +81,17 @@ def one_element(graph: Graph) -> Graph:
     return graph.with_nodes(nodes)
 
 
+def require_forward(graph: Graph) -> None:
+    """Refuse samples of different lengths where what stands behind their ends would be looked at.
+
+    Raises
+    ------
+    UnsupportedError
+        As `one_element` does.
+    """
+    one_element(graph)
+
+
 def _at_one(node: Node, places: set[int | None], count: int, reads: Sequence[Shape]) -> Made:
     if places == {None}:
         return node.op, None

@@ -59,6 +59,19 @@ class Step:
     active: Tensor
     spikes: Mapping[str, Tensor]
 
+    def of(self, there: Tensor) -> "Step":
+        """The step in which only samples that are `there` (sample,) bool did anything."""
+        there = there.to(self.active.device)
+
+        def masked(counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {
+                name: own * there.reshape(1, -1, *[1] * (own.dim() - 2))
+                for name, own in counts.items()
+            }
+
+        positive, negative, spikes = map(masked, (self.positive, self.negative, self.spikes))
+        return Step(self.outputs, positive, negative, self.active & there, spikes)
+
 
 class Runs(Protocol):
     """Runs samples through one network; `stride` is how many steps are best taken together."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph.traits import Recurs
+from spikemorph.layers.streaming import require_forward
 
 from .engine import Engine, Step
 from .network import SpikingNetwork
@@ -82,26 +83,42 @@ class SegmentedEngine:
         """All parts at the beginning of a sequence."""
         return tuple(part.start(samples) for part in self.parts)
 
-    def run(self, x: Tensor, steps: int, *, record: bool = False) -> Trace:
+    def run(
+        self, x: Tensor, steps: int, *, record: bool = False, lengths: Tensor | None = None
+    ) -> Trace:
         """See `Engine.run`; outputs are those of the last part after each of its steps.
 
-        Counts of a layer inside a body are those of all elements, by inner step.
+        Counts of a layer inside a body are those of all elements, by inner step. `lengths` (sample,)
+        says how many elements each sample has; what stands behind them is not looked at.
+
+        Raises
+        ------
+        InputError
+            Also if there are lengths, and a part begins at the last element.
         """
         points = self.network.grid.to_integers(x)
-        return self.go_on(self.start(len(x)), points, steps, record=record)[1]
+        return self.go_on(self.start(len(x)), points, steps, lengths, record=record)[1]
 
     def go_on(
-        self, states: States, points: Tensor, steps: int, *, record: bool = False
+        self,
+        states: States,
+        points: Tensor,
+        steps: int,
+        lengths: Tensor | None = None,
+        *,
+        record: bool = False,
     ) -> tuple[States, Trace]:
         """Run what the network reads, (sample, *shape) int64 on its grid, from states on."""
         require_steps(steps)
+        if lengths is not None:
+            require_forward(self.network.graph)
         (entry,), after = self.network.graph.inputs, list[Between]()
         values, outputs = {entry: points}, points
         kept = _Record(steps, settled=torch.zeros(len(points), dtype=torch.int64))
         for part, before in zip(self.parts, states, strict=True):
             watch = partial(kept.take, part.part.inside)
             if part.part.node is not None:
-                state, made = part.along(before, values, steps, record=record, watch=watch)
+                state, made = part.along(before, values, steps, lengths, record=record, watch=watch)
                 values[part.part.node.name] = made
             else:
                 reads = {name: values[name] for name in part.part.reads}

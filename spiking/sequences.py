@@ -35,20 +35,21 @@ class Between:
 
     def where(self, there: Tensor, before: "Between") -> "Between":
         """This one for samples that are `there` (sample,), the one before for all others."""
-
-        def chosen(new: Tensor, old: Tensor) -> Tensor:
-            return torch.where(there.reshape(-1, *[1] * (new.dim() - 1)), new, old)
-
         registers = {
-            name: chosen(new, before.registers[name]) for name, new in self.registers.items()
+            name: chosen(there, new, before.registers[name]) for name, new in self.registers.items()
         }
         if self.read is None or before.read is None:
             return Between(registers, self.read, self.held)
         held = {
-            name: tuple(chosen(new, old) for new, old in zip(own, before.held[name], strict=True))
+            name: tuple(chosen(there, *pair) for pair in zip(own, before.held[name], strict=True))
             for name, own in self.held.items()
         }
-        return Between(registers, chosen(self.read, before.read), held)
+        return Between(registers, chosen(there, self.read, before.read), held)
+
+
+def chosen(there: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """The new values of samples that are `there` (sample,), the old ones of all others."""
+    return torch.where(there.to(new.device).reshape(-1, *[1] * (new.dim() - 1)), new, old)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,13 +114,15 @@ class Runner:
         before: Between,
         values: Mapping[str, Tensor],
         steps: int,
+        lengths: Tensor | None = None,
         *,
         record: bool,
         watch: Watch,
     ) -> tuple[Between, Tensor]:
         """A body along its axis; `values` are those of the nodes that it reads.
 
-        What leaves it, (sample, *shape) int64, has its elements along that axis, too.
+        What leaves it, (sample, *shape) int64, has its elements along that axis, too. Past its length
+        (sample,) a sample keeps its state, repeats what left last, and sends nothing.
         """
         op = self.op
         assert op is not None
@@ -128,9 +131,14 @@ class Runner:
         count, made = next(iter(reads.values())).shape[1], list[Tensor]()
         for index in range(count)[:: -1 if op.reverse else 1]:
             element = {name: x.select(1, index) for name, x in reads.items()}
-            before, found = self.element(before, element, steps, record=record)
-            watch(found.step)
-            made.append(found.given[op.body.outputs[0]])
+            after, found = self.element(before, element, steps, record=record)
+            out, step = found.given[op.body.outputs[0]], found.step
+            if lengths is not None and not bool((there := index < lengths).all()):
+                after, step = after.where(there, before), step.of(there)
+                out = chosen(there, out, made[-1])
+            watch(step)
+            made.append(out)
+            before = after
         return before, torch.stack(made[::-1] if op.reverse else made, 1).movedim(1, op.axis)
 
 

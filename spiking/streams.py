@@ -54,6 +54,20 @@ class StreamState:
         )
         return len(kept[0]) if kept else 0
 
+    @property
+    def numbers(self) -> int:
+        """How many whole numbers one stream's state is."""
+        kept = 0
+        for part in self.parts:
+            read = () if part.read is None else (part.read,)
+            tensors = (
+                *part.registers.values(),
+                *read,
+                *(t for own in part.held.values() for t in own),
+            )
+            kept += sum(t[:1].numel() for t in tensors)
+        return kept
+
     def save(self, path: Path) -> None:
         """Save it as one safetensors file."""
         store = TensorStore()
@@ -225,7 +239,9 @@ class Stream:
         state = StreamState(stored.elements, parts, self._hash)
         alike = self.start(state.samples)
         if state.elements and state.samples:
-            alike = self.push(torch.zeros(state.samples, *self.network.entry.shape[1:]), alike).state
+            alike = self.push(
+                torch.zeros(state.samples, *self.network.entry.shape[1:]), alike
+            ).state
         for own, other, runner in zip(alike.parts, parts, self._engine.parts, strict=True):
             if _form(own) != _form(other) or not _on_grids(other, runner.part.network):
                 raise InputError(

@@ -25,6 +25,7 @@ from spikemorph.spiking.coding import AnalogFirstStep, BitPlane, Repeated, Therm
 from spikemorph.spiking.engine import Runs
 from spikemorph.spiking.engines import engine_for, engines
 from spikemorph.spiking.exits import ExitRule
+from spikemorph.spiking.network import Carry
 from spikemorph.spiking.neurons import BIF, IF, SNM, STBIF, burst, few_spikes, group, pow2
 from spikemorph.train.averaging import Averaging, Ema, Swa
 
@@ -61,6 +62,7 @@ SHARE, OWN = "range", "input"  # what eps counts in
 OBJECTIVES = ("clean", "pgd", "trades", "mart", "fast", "rfgsm")
 AVERAGES: Mapping[str, Averaging | None] = {"none": None, "swa": Swa(), "ema": Ema()}
 SCHEDULES = {"free": Schedule.FREE, "wait": Schedule.WAIT}
+CARRIES = {"reset": Carry.RESET, "delta": Carry.DELTA}
 
 
 def method(name: str) -> str:
@@ -160,6 +162,11 @@ def coding(name: str) -> Coding:
 def schedule(name: str) -> Schedule:
     """The schedule of that name."""
     return _choice(SCHEDULES, name, "schedule")
+
+
+def carry(name: str) -> Carry:
+    """What recurrent layers keep between elements, by name."""
+    return _choice(CARRIES, name, "carry")
 
 
 def calibrator(text: str) -> Calibrator:

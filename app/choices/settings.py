@@ -77,6 +77,8 @@ class ConvertChoice:
     calibrator: str = "mse"
     input_bits: int = 8
     bias_correction: bool = True
+    carry: str = "reset"
+    state_levels: int = 2**14
 
 
 @dataclass(frozen=True)

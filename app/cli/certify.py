@@ -41,9 +41,11 @@ def certify_network(
     differing = None
     if data is not None:
         steps = certificate.steps_used or 32
-        x = sampling.fitting(options.read_data(data, task=task, entry=spiking.entry), spiking.graph)
+        given = options.read_data(data, task=task, entry=spiking.entry)
+        x, long = sampling.fitting(given, spiking.graph), sampling.ends(given)
         with output.progress(len(x), "comparing") as watch:
-            found = measure(spiking, by_name.engine(engine, spiking, where, steps), x, steps, watch)
+            ready = by_name.engine(engine, spiking, where, steps)
+            found = measure(spiking, ready, x, steps, watch, lengths=long)
         differing = found.mismatches(steps)
         result |= {"data": data, "n": len(x), "mismatching_logits": differing}
     output.write_json(out, result)

@@ -36,6 +36,12 @@ def convert(
     neuron: Annotated[str, typer.Option(help=", ".join(by_name.NEURONS))] = "pow2",
     schedule: Annotated[str, typer.Option(help="free or wait (then fire)")] = "free",
     coding: Annotated[str, typer.Option(help=", ".join(by_name.CODINGS))] = "analog",
+    carry: Annotated[
+        str, typer.Option(help="Between elements of a sequence: reset, or delta (send changes).")
+    ] = "reset",
+    state_levels: Annotated[
+        int, typer.Option(help="Values of a state that changes by sums: LSTM's cell, GRU's state.")
+    ] = 2**14,
     calibrator: Annotated[
         str, typer.Option(help="mse, max, percentile or percentile=99.9")
     ] = "mse",
@@ -59,8 +65,9 @@ def convert(
 ) -> None:
     """Import, fold, calibrate, quantise, choose neurons, certify, save; print what came out."""
     how = ConvertChoice(
-        levels, weight_bits, neuron, schedule, coding, calibrator, input_bits, bias_correction
-    )
+        levels, weight_bits, neuron, schedule, coding, calibrator, input_bits, bias_correction,
+        carry, state_levels,
+    )  # fmt: skip
     settings, where = conversion_settings(how)["quantisation"], options.device(device)
     options.can_be_written(out, json_file, model, weights, data, calibration, csv_file=csv_file)
     found = options.load(model, input_shape, weights, mean, std)

@@ -20,6 +20,7 @@ COMMANDS = {  # the module of that name in this folder, and what it calls the co
     "convert": "convert",
     "certify": "certify_network",
     "evaluate": "evaluate_network",
+    "stream": "stream",
     "prune": "prune",
     "finetune": "finetune",
     "attack": "attack",

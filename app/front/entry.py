@@ -35,6 +35,8 @@ def to_snn(
     neuron: str = "pow2",
     schedule: str = "free",
     coding: str = "analog",
+    carry: str = "reset",
+    state_levels: int = 2**14,
     calibrator: str = "mse",
     bias_correction: bool = True,
     rate_coded: str | None = None,
@@ -64,6 +66,11 @@ def to_snn(
         2 to 8, or 16.
     neuron, schedule, coding, calibrator : str
         By name, as the options of ``convert``.
+    carry : str
+        What recurrent layers keep between the elements of a sequence: ``reset`` (the states alone) or
+        ``delta`` (all, so that only changes are sent).
+    state_levels : int
+        Values of a state that changes by sums, as LSTM's cell and GRU's state do.
     bias_correction : bool
         Correct mean errors.
     rate_coded : str, optional
@@ -89,8 +96,9 @@ def to_snn(
         Naming every node that cannot be taken.
     """
     how = ConvertChoice(
-        levels, weight_bits, neuron, schedule, coding, calibrator, input_bits, bias_correction
-    )
+        levels, weight_bits, neuron, schedule, coding, calibrator, input_bits, bias_correction,
+        carry, state_levels,
+    )  # fmt: skip
     conversion_settings(how)  # what is no setting is refused before anything is read
     shown = samples_of(images, keys=keys, most=CALIBRATION_SAMPLES, task=task)
     found = model_of(_source(model), shown.x.shape[1:], input_shape=input_shape, weights=weights)

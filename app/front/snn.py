@@ -17,6 +17,7 @@ from spikemorph.robust.gates.context import Companions
 from spikemorph.robust.result import RobustnessResult
 from spikemorph.spiking import SpikingNetwork
 from spikemorph.spiking.engines import engine_for
+from spikemorph.spiking.streams import Stream
 from spikemorph.spiking.trace import require_steps
 from spikemorph.zoo import Samples
 
@@ -33,7 +34,7 @@ from ..report.html import write_report
 from ..report.record import Report
 from ..sources.memory import Keys, model_of, samples_of
 from ..sources.models import Model, certified, named_source
-from ..sources.sampling import drawn, first, fitting, values
+from ..sources.sampling import drawn, ends, first, fitting, values
 from ..sources.subjects import Opened, open_certified
 from ..sources.tasks import task_for
 from .running import Running
@@ -144,7 +145,7 @@ class SNN(Running):
             self.network, by_name.engine(engine, self.network, torch.device(device), max(points)),
             proof, inputs, samples.y, steps=points, names=(self.name, samples.name), float_graph=floats,
             exit_rule=rule, exit_calibration=held, watch=watch,
-            task=task_for(self.network.graph, samples),
+            task=task_for(self.network.graph, samples), lengths=ends(samples),
         )  # fmt: skip
         self._measured["evaluation"] = found
         return found
@@ -239,6 +240,18 @@ class SNN(Running):
         )
         self._measured["robustness"] = found
         return found
+
+    def stream(self, steps: int | None = None, engine: str = "auto") -> Stream:
+        """The network as it runs one element of a sequence after another, with a state to keep.
+
+        Raises
+        ------
+        UnsupportedError
+            Naming every node that looks at several elements at a time.
+        InputError
+            If no layer is recurrent, there is no step, or no engine of that name.
+        """
+        return Stream(self.network, self.settled if steps is None else steps, engine)
 
     def opened(self, device: Device = "cpu") -> Opened:
         """The network as attacks see it.

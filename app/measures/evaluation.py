@@ -17,6 +17,7 @@ from spikemorph.layers.integer_pass import IntegerPass
 from spikemorph.spiking import SpikingNetwork
 from spikemorph.spiking.engine import Runs
 from spikemorph.spiking.exits import ExitRule, confidence, conformal_threshold, exit_steps
+from spikemorph.spiking.segmented import SegmentedEngine
 from spikemorph.spiking.trace import require_steps
 
 from ..sources.tasks import task_with
@@ -51,19 +52,23 @@ def measure(
     steps: int,
     watch: Watch = lambda _: None,
     task: Task | None = None,
+    lengths: Tensor | None = None,
 ) -> Measured:
     """Run all samples `x` through the engine and, apart from it, through the integer pass.
 
     The spiking outputs come from the simulation alone; the integer pass is what they are compared
-    with, never where they come from. Without a task the largest output is the answer.
+    with, never where they come from. Without a task the largest output is the answer. `lengths`
+    (sample,) are those of sequences that are not all full.
     """
     require_steps(steps)
     if not len(x):
         raise InputError("the data is empty: give at least one sample")
     parts, task = [], task or task_with(network.graph, None, "network")
     integers = IntegerPass(network.graph)
-    for batch in x.split(batch_size(network.graph, min(steps, engine.stride))):
-        parts.append(_measure_batch(engine, integers, batch, steps, task))
+    size = batch_size(network.graph, min(steps, engine.stride))
+    ends = [None] * -(-len(x) // size) if lengths is None else lengths.split(size)
+    for batch, long in zip(x.split(size), ends, strict=True):
+        parts.append(_measure_batch(engine, integers, batch, long, steps, task))
         watch(len(batch))
     differing = [part.differing for part in parts if part.differing is not None]
     return Measured(
@@ -78,10 +83,18 @@ def measure(
 
 
 def _measure_batch(
-    engine: Runs, integers: IntegerPass, x: Tensor, steps: int, task: Task
+    engine: Runs,
+    integers: IntegerPass,
+    x: Tensor,
+    lengths: Tensor | None,
+    steps: int,
+    task: Task,
 ) -> Measured:
-    network = engine.network
-    trace, wanted = engine.run(x, steps), integers(x)
+    network, wanted = engine.network, integers(x, lengths)
+    if isinstance(engine, SegmentedEngine):
+        trace = engine.run(x, steps, lengths=lengths)
+    else:
+        trace = engine.run(x, steps)
     real = trace.real_outputs(network)
     return Measured(
         answers=task.answers(real),
@@ -114,6 +127,7 @@ def evaluate(
     exit_calibration: Tensor | None = None,
     watch: Watch = lambda _: None,
     task: Task | None = None,
+    lengths: Tensor | None = None,
 ) -> EvaluationResult:
     """Accuracy over time steps.
 
@@ -133,6 +147,8 @@ def evaluate(
         An early-exit rule, and the samples that a conformal one is calibrated on.
     task : Task, optional
         What outputs answer; inferred from them and the labels by default.
+    lengths : Tensor, optional
+        (sample,) how many elements of each sequence there are, where not all are full.
 
     Raises
     ------
@@ -145,13 +161,13 @@ def evaluate(
     require_steps(min(steps, default=0))
     task = task or task_with(network.graph, y, names[1])
     task.require(y, names[1])
-    found = measure(network, engine, x, last, watch, task)
+    found = measure(network, engine, x, last, watch, task, lengths)
     wishes = sorted(set(steps))
     at = dict.fromkeys(wishes, found)
     if network.recurrent:  # every element is given so many steps, so each is a run of its own
         require_no_exit(exit_rule)
-        at |= {s: measure(network, engine, x, s, watch, task) for s in wishes[:-1]}
-    floats = None if float_graph is None else float_answers(float_graph, x, task)
+        at |= {s: measure(network, engine, x, s, watch, task, lengths) for s in wishes[:-1]}
+    floats = None if float_graph is None else float_answers(float_graph, x, task, lengths)
     wanted = floats if network.rate_coded else found.integer_answers
     early = None
     if exit_rule is not None:
@@ -203,10 +219,13 @@ def _errors(found: Measured, y: Tensor | None, floats: Tensor | None, task: Task
     )
 
 
-def float_answers(graph: Graph, x: Tensor, task: Task) -> Tensor:
-    """(sample, *positions) what the float network answers."""
+def float_answers(graph: Graph, x: Tensor, task: Task, lengths: Tensor | None = None) -> Tensor:
+    """(sample, *positions) what the float network answers; of sequences of these lengths."""
+    size = batch_size(graph)
+    ends = [None] * -(-len(x) // size) if lengths is None else lengths.split(size)
     with torch.no_grad():
-        return torch.cat([task.answers(run(graph, batch)) for batch in x.split(batch_size(graph))])
+        pairs = zip(x.split(size), ends, strict=True)
+        return torch.cat([task.answers(run(graph, batch, long)) for batch, long in pairs])
 
 
 def _point(

@@ -106,6 +106,12 @@ def first(samples: Samples, most: int) -> Samples:
     return samples.take(min(most, len(samples)))
 
 
+def ends(samples: Samples) -> Tensor | None:
+    """(sample,) how many elements each sequence has; None where all are full."""
+    lengths = samples.lengths
+    return None if lengths is None or bool((lengths == samples.x.shape[1]).all()) else lengths
+
+
 def fitting(samples: Samples, graph: Graph) -> Tensor:
     """The samples' real values as a network takes them, known to fit it before anything is run.
 

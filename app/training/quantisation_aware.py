@@ -12,6 +12,7 @@ from spikemorph.prune.masked import learn_to_the_end
 from spikemorph.quant import Quantisation
 from spikemorph.quant.learning import QuantisedModule
 from spikemorph.spiking import Coding, Neuron, Schedule
+from spikemorph.spiking.network import Carry
 
 from ..conversion import Conversion
 from .settings import meant_for
@@ -27,6 +28,7 @@ def train_converted(
     neuron: Neuron,
     coding: Coding,
     schedule: Schedule,
+    carry: Carry = Carry.RESET,
 ) -> Conversion:
     """As `convert_graph`, with weights, biases and steps trained by the lesson in between.
 
@@ -43,7 +45,7 @@ def train_converted(
     integer = module.to_integers()
     if broken := [*broken_masks(integer), *_moved(folded, integer)]:
         raise GraphError("; ".join([*broken, "the masks were not kept: this is a defect"]))
-    network = to_spiking(integer, neuron, coding, schedule)
+    network = to_spiking(integer, neuron, coding, schedule, carry)
     return Conversion(folded, network, certify(network))
 
 
