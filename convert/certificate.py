@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from torch import Tensor
 
@@ -69,6 +69,9 @@ class MaskProof:
 class Certificate:
     """See the module's text. `refusals` says, one line a node, what breaks the proof.
 
+    `per` says what steps are counted for: an inference; or, of a recurrent network, each element of a
+    sequence of any length, and each part that runs once.
+
     `masks` has a row for every layer that was pruned; a mask that is not kept is a refusal.
     """
 
@@ -80,13 +83,13 @@ class Certificate:
     masks: tuple[MaskProof, ...]
     network_hash: str
     refusals: tuple[str, ...]
+    per: Literal["inference", "element"] = "inference"
 
     def __repr__(self) -> str:
         required, used = self.steps_required, self.steps_used
         if self.level == "A":
-            return (
-                f"certificate A: equals its integer network after {required} steps, for all inputs"
-            )
+            after = f"{required} steps{' an element' if self.per == 'element' else ''}"
+            return f"certificate A: equals its integer network after {after}, for all inputs"
         if self.level == "B":
             return (
                 f"certificate B: equals its integer network, run for {used} of {required} steps, for "
@@ -140,7 +143,10 @@ def certify(network: SpikingNetwork, steps: int | None = None) -> Certificate:
         _kept(network.graph[name], mask) for name, mask in masks_of(network.graph).items()
     )
     digest = network_hash(network)
-    return Certificate(level, required, used, last, layers, masks, digest, tuple(refusals))
+    return Certificate(
+        level, required, used, last, layers, masks, digest, tuple(refusals),
+        "element" if network.recurrent else "inference",
+    )  # fmt: skip
 
 
 def network_hash(network: SpikingNetwork) -> str:

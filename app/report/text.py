@@ -140,9 +140,12 @@ def plain_certificate(certificate: Certificate) -> list[str]:
     """The certificate in plain words."""
     required, used = certificate.steps_required, certificate.steps_used
     if certificate.level == "A":
+        steps = f"{required} time steps"
+        if certificate.per == "element":
+            steps = f"{required} inner steps at every element, of sequences of any length,"
         first = (
-            f"Certificate level A: for every input, after {required} time steps the spiking "
-            "network's outputs are the integer network's, bit for bit."
+            f"Certificate level A: for every input, after {steps} the spiking network's outputs are "
+            "the integer network's, bit for bit."
         )
     elif certificate.level == "B":
         first = (

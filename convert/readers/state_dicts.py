@@ -139,11 +139,10 @@ def _require_plain(path: Path, found: Mapping[str, bytes]) -> None:
 
 def _require_tensors(path: Path, pickled: bytes) -> None:
     """Refuse a pickle that names anything but what makes dense tensors."""
+    protocols = set[Any]()
     for number, (code, value, _) in enumerate(pickletools.genops(io.BytesIO(pickled))):
-        if code.name == "PROTO" and value != _PROTOCOL:  # torch warns of it, and reads on
-            raise InputError(
-                f"{path}: its pickle is of protocol {value}, not {_PROTOCOL}; {_SAFER}"
-            )
+        if code.name == "PROTO":
+            protocols.add(value)
         made = code.name != "GLOBAL" or _MADE.fullmatch(str(value))
         if number == 1 and not made:  # the first thing after the protocol's number
             raise InputError(f"{path}: {_WHOLE}{_INSTEAD}")
@@ -152,3 +151,7 @@ def _require_tensors(path: Path, pickled: bytes) -> None:
             raise InputError(
                 f"{path}: not a plain state dict: it names {str(called)[:60]!r}; {_SAFER}"
             )
+    if odd := protocols - {_PROTOCOL}:  # torch warns of it, and reads on
+        raise InputError(
+            f"{path}: its pickle is of protocol {odd.pop()}, not {_PROTOCOL}; {_SAFER}"
+        )

@@ -34,6 +34,7 @@ def read_certificate(part: Plain) -> Certificate:
         "layers": tuple(LayerProof(**_known_of(LayerProof, x)) for x in part["layers"]),
         "masks": tuple(MaskProof(**_known_of(MaskProof, x)) for x in part.get("masks", ())),
         "refusals": tuple(part["refusals"]),
+        "per": part.get("per", "inference"),  # which older runs do not say
     }
     return Certificate(**{**_known_of(Certificate, part), **rows})
 
@@ -45,7 +46,12 @@ def _known_of(kind: type, plain: Plain) -> dict[str, Plain]:
 def _facts(part: Plain) -> tuple[tuple[str, str], ...]:
     used, required = part["steps_used"], part["steps_required"]
     return (
-        ("Steps that all inputs need", "no bound" if required is None else formats.count(required)),
+        (
+            "Steps that all inputs need"
+            if part.get("per") != "element"
+            else "Steps an element needs",
+            "no bound" if required is None else formats.count(required),
+        ),
         ("Steps it is run for", formats.count(used)),
         ("The input is complete after step", formats.count(part["input_steps"])),
         ("Network hash (SHA-256)", part["network_hash"]),
