@@ -1,7 +1,9 @@
 """Laws of synthetic speech: what spectra measure, who speaks where, how streams are put together."""
 
+import io
 import shutil
 import stat
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,15 @@ def test_a_tone_is_loud_in_its_own_band() -> None:
         middle = spectra(tone(700 * (10 ** (mel / 2595) - 1)))[8]
         assert middle.argmax() == band and middle[band] > 235
         assert np.delete(middle, [band - 1, band, band + 1]).max() < 100
+
+
+def test_a_tone_between_two_bands_is_as_loud_in_both() -> None:
+    """Triangles are straight in Hz: half way from peak to peak both are at one half."""
+    mel = np.linspace(*(2595 * np.log10(1 + np.array([80, 8000]) / 700)), BANDS + 2)
+    peaks = 700 * (10 ** (mel / 2595) - 1)
+    for band in (8, 15, 21):
+        middle = spectra(tone(peaks[band + 1 : band + 3].mean()))[8].astype(int)
+        assert abs(middle[band] - middle[band + 1]) <= 1 and middle.argmax() in (band, band + 1)
 
 
 def test_half_as_loud_is_six_decibels_less() -> None:
@@ -101,8 +112,18 @@ def test_a_synthesiser_with_other_voices_or_sounds_is_refused(
     synthesiser.require_speakers(frozenset({"Alex"}))
     with pytest.raises(InputError, match="espeak-ng has no speaker nobody, zac"):
         synthesiser.require_speakers(frozenset({"Alex", "zac", "nobody"}))
-    with pytest.raises(InputError, match="gave no sound of 22050 samples a second for 'one' by m1"):
-        synthesiser.spoken("one", VOICE)
+    sound = tone(440)
+    for rate in (0, 16_000, RATE):
+        with io.BytesIO() as content, wave.open(content, "wb") as file:
+            file.setparams((1, 2, rate or RATE, 0, "NONE", ""))
+            file.writeframes(sound.tobytes())
+            (tmp_path / "sound.wav").write_bytes(content.getvalue() if rate else b"")
+        program(tmp_path, f"/bin/cat {tmp_path / 'sound.wav'}")
+        if rate == RATE:
+            assert np.array_equal(synthesiser.spoken("one", VOICE), sound)
+        else:
+            with pytest.raises(InputError, match="gave no sound of 22050 .* for 'one' by m1"):
+                synthesiser.spoken("one", VOICE)
 
 
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
@@ -119,9 +140,10 @@ def test_the_synthesiser_says_the_same_again_and_knows_all_speakers() -> None:
 
 
 def said(word: str, voice: Voice) -> np.ndarray:
-    """A tone in place of a word: the digit tells its band, the speaker how long it lasts."""
-    digit = spoken._WORDS.index(word)
-    return tone(300.0 * 1.3**digit, 0.1 + 0.02 * (len(voice.speaker) % 10))
+    """A tone in place of a word: the digit tells how high it is, the voice how long and loud."""
+    digit, accent = spoken._WORDS.index(word), spoken._ACCENTS.index(voice.accent)
+    loudness = 0.9 / (1 + [s[0] for s in spoken._SPEAKERS.values()].count(voice.speaker))
+    return tone(300.0 * 1.3**digit, voice.rate / 1000 + 0.2 * accent, loudness)
 
 
 @pytest.fixture
@@ -129,7 +151,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The files of two speakers a split, by a synthesiser of tones."""
     few = {name: tuple(who[:2]) for name, who in spoken._SPEAKERS.items()}
     monkeypatch.setattr(spoken, "_SPEAKERS", few)
-    monkeypatch.setattr(spoken, "_STREAMS", dict.fromkeys(few, 3))
+    monkeypatch.setattr(spoken, "_STREAMS", dict.fromkeys(few, 18))
     monkeypatch.setattr(spoken, "spoken", said)
     monkeypatch.setattr(spoken, "require_speakers", lambda wanted: None)
     made = Made("spoken-digits", spoken._MADE.files, lambda: "tones 1", spoken._make)
@@ -161,7 +183,7 @@ def test_words_are_spectra_of_what_was_said(folder: Path) -> None:
 
 def test_streams_are_words_of_one_voice_with_silence_between(folder: Path) -> None:
     words, streams = (read("test", folder) for read in (spoken._read_words, spoken._read_streams))
-    assert words.lengths is not None and streams.x.shape == (3, 1500, BANDS)
+    assert words.lengths is not None and streams.x.shape == (18, 1500, BANDS)
     assert torch.equal(streams.y == 10, (streams.x == 0).all(2))
     for x, y in zip(streams.x, streams.y, strict=True):
         cuts = [0, *(torch.nonzero(y[1:] != y[:-1])[:, 0] + 1).tolist(), len(y)]

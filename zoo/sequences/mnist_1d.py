@@ -1,8 +1,9 @@
 """MNIST-1D: forty heights a digit, made from ten templates by the rule of its authors.
 
 Written from the rule, in the order in which it draws from numpy's old generator, whose stream numpy
-keeps for good. A template is shifted, stretched and scaled; where it is silent comes smooth noise, and
-everywhere a little; it is sheared and sampled again.
+keeps for good; rule and templates are those of the package mnist1d 0.0.2.post1 (Apache-2.0). A template
+is stretched, scaled and shifted; where it is silent comes smooth noise, and everywhere a little; it is
+sheared and sampled again.
 """
 
 from functools import cache, partial
