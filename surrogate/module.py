@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spikemorph.graph import Graph, GraphError, Node, Problem, UnsupportedError
 from spikemorph.graph.interpret import Compute, walk
+from spikemorph.graph.nested import require_flat
 from spikemorph.layers.activation import Activation, ReLU
 from spikemorph.train import GraphModule
 
@@ -48,7 +49,7 @@ class SpikingModule(GraphModule):
     GraphError
         As `GraphModule`, or if there is no ReLU.
     UnsupportedError
-        Naming every activation that is no ReLU.
+        Naming every activation that is no ReLU, or every recurrent layer.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class SpikingModule(GraphModule):
         transforms: Mapping[str, nn.Module] | None = None,
         surrogate: Backward = PiecewiseLinear(1.0),  # noqa: B008  a frozen value
     ) -> None:
+        require_flat(graph, "training through time")
         super().__init__(graph, transforms)
         _require_relus(graph)
         self.dynamics, self.surrogate = dynamics, surrogate

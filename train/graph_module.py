@@ -6,16 +6,19 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from spikemorph.graph import Graph, GraphError, Node
+from spikemorph.graph import Graph, GraphError, Node, Op
 from spikemorph.graph.interpret import Compute, walk
-from spikemorph.graph.nested import require_flat
+from spikemorph.graph.nested import bodies, nested_nodes
 from spikemorph.graph.stages import FLOAT, require
+from spikemorph.graph.traits import Recurs
+
+from .temporal import Elements
 
 
 class GraphModule(nn.Module):
     """What ops learn becomes parameters, what they remember becomes buffers.
 
-    Tensors that nodes share stay one parameter.
+    Tensors that nodes share stay one parameter. Nodes inside recurrent layers have qualified names.
 
     Parameters
     ----------
@@ -28,10 +31,8 @@ class GraphModule(nn.Module):
     Raises
     ------
     GraphError
-        If it is no float graph, or has more than one input or output; if a transform is for a node
-        that learns no weight, or two are for one weight.
-    UnsupportedError
-        If it has recurrent layers.
+        If it is no float graph, has registers of its own, or more than one input or output; if a
+        transform is for a node that learns no weight, or two are for one weight.
     """
 
     def __init__(self, graph: Graph, transforms: Mapping[str, nn.Module] | None = None) -> None:
@@ -40,17 +41,24 @@ class GraphModule(nn.Module):
             raise GraphError(
                 f"the graph has {count[0]} inputs and {count[1]} outputs: one each is expected"
             )
-        require_flat(graph, "training and attacks")
+        if graph.registers:
+            raise GraphError(
+                f"the graph has registers of its own ({graph.registers[0].name!r}): run it inside a Scan"
+            )
         self._graph = require(graph, FLOAT)
         self._keys: dict[tuple[str, str], str] = {}  # (node, field) -> name of parameter or buffer
         owners: dict[tuple[int, str], str] = {}  # a tensor is shared in one role only
-        for index, node in enumerate(graph.nodes):
+        self._states: dict[str, Elements] = {}  # of recurrent layers, by qualified name
+        for index, (name, node) in enumerate(nested_nodes(graph)):
             for field in (*node.op.learns, *node.op.remembers):
                 value = getattr(node.op, field)
                 if value is not None:
                     key = owners.setdefault((id(value), field), f"{index}_{field}")
-                    self._keys[node.name, field] = key
+                    self._keys[name, field] = key
                     self._keep(key, value, learnt=field in node.op.learns)
+            if isinstance(node.op, Recurs):
+                self._states[name] = Elements(node.op.axis)
+                self.add_module(f"{index}_states", self._states[name])
         self.transforms = nn.ModuleDict()
         for name, transform in (transforms or {}).items():
             self._transform(name, transform)
@@ -83,8 +91,9 @@ class GraphModule(nn.Module):
 
     def statistics(self, name: str) -> dict[str, Tensor]:
         """What a node remembers, by field (running statistics); writing to them sets them."""
-        fields = self._graph[name].op.remembers
-        return {f: getattr(self, self._keys[name, f]) for f in fields if (name, f) in self._keys}
+        op = dict(nested_nodes(self._graph))[name].op
+        keys = {field: self._keys.get((name, field)) for field in op.remembers}
+        return {field: getattr(self, key) for field, key in keys.items() if key is not None}
 
     def _key(self, name: str) -> str:
         key = self._keys.get((name, "weight"))
@@ -112,23 +121,31 @@ class GraphModule(nn.Module):
         `training` takes the statistics of the batch; they move what is remembered if `remember`.
         """
         used = {key: transform(getattr(self, key)) for key, transform in self.transforms.items()}
+        ops: dict[str, Op] = {}  # as learnt; a body's serve all its elements
 
-        def compute(node: Node, *inputs: Tensor) -> Tensor:
-            op = replace(node.op, **self._fields(used, node))
-            if not training:
-                return op(*inputs)
-            output, seen = op.in_training(*inputs)
-            for field, value in seen.items() if remember else ():
-                getattr(self, self._keys[node.name, field]).copy_(value)
-            return output
+        def inside(path: str) -> Compute:
+            def compute(node: Node, *inputs: Tensor) -> Tensor:
+                name = f"{path}{node.name}"
+                if isinstance(node.op, Recurs):
+                    return self._states[name](node.op.computed(inside(f"{name}/"), *inputs))
+                if name not in ops:
+                    ops[name] = replace(node.op, **self._fields(used, name, node.op))
+                if not training:
+                    return ops[name](*inputs)
+                output, seen = ops[name].in_training(*inputs)
+                for field, value in seen.items() if remember else ():
+                    getattr(self, self._keys[name, field]).copy_(value)
+                return output
 
-        return compute
+            return compute
 
-    def _fields(self, used: Mapping[str, Tensor], node: Node) -> dict[str, Tensor]:
+        return inside("")
+
+    def _fields(self, used: Mapping[str, Tensor], name: str, op: Op) -> dict[str, Tensor]:
         keys = {
-            field: self._keys[node.name, field]
-            for field in (*node.op.learns, *node.op.remembers)
-            if (node.name, field) in self._keys
+            field: self._keys[name, field]
+            for field in (*op.learns, *op.remembers)
+            if (name, field) in self._keys
         }
         return {f: used[key] if key in used else getattr(self, key) for f, key in keys.items()}
 
@@ -138,11 +155,16 @@ class GraphModule(nn.Module):
         used = {key: transform(getattr(self, key)) for key, transform in self.transforms.items()}
         frozen: dict[str, Tensor] = {}
 
-        def learnt(node: Node) -> Node:
-            values = {}
-            for field, value in self._fields(used, node).items():
-                key = self._keys[node.name, field]
+        def learnt(path: str, graph: Graph) -> Graph:
+            return graph.map(lambda node: changed(f"{path}{node.name}", node))
+
+        def changed(name: str, node: Node) -> Node:
+            values: dict[str, Tensor | Graph] = {
+                field: learnt(f"{name}/", body) for field, body in bodies(node.op).items()
+            }
+            for field, value in self._fields(used, name, node.op).items():
+                key = self._keys[name, field]
                 values[field] = frozen.setdefault(key, value.detach().clone().contiguous())
             return replace(node, op=replace(node.op, **values)) if values else node
 
-        return self._graph.map(learnt)
+        return learnt("", self._graph)

@@ -22,7 +22,6 @@ from spikemorph.measures.inspection import inspect_graph
 from spikemorph.prune import PruneTask
 from spikemorph.quant import RateCoding, rate_graph
 from spikemorph.surrogate import Dynamics, SpikingModule
-from spikemorph.train.graph_module import GraphModule
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -121,7 +120,6 @@ def test_what_takes_no_recurrent_layer_yet_says_so(gru: Graph) -> None:
     """Each names the node; nothing of a body is passed over in silence."""
     for attempt in (
         lambda: rate_graph(gru, torch.rand(3, 7, 5), Grid.of(0, 1), RateCoding()),
-        lambda: GraphModule(gru),
         lambda: SpikingModule(gru, Dynamics(4, 1.0, False)),
         lambda: PruneTask(gru, 0.5),
     ):
