@@ -138,6 +138,15 @@ def test_ceil_mode_has_torchs_windows() -> None:
         torch.testing.assert_close(MaxPool((kernel,), (stride,), wide, (1,))(x), want)
 
 
+def test_greatest_values_of_wide_windows_are_torchs() -> None:
+    """Wide windows are covered by few slices, whatever their width."""
+    draw = torch.Generator().manual_seed(0)
+    for kernel, stride, dilation in itertools.product(range(5, 40), (1, 3), (1, 2)):
+        x = torch.randn(1, 2, (kernel - 1) * dilation + 8, generator=draw)
+        pool = MaxPool((kernel,), (stride,), ((0, 0),), (dilation,))
+        assert torch.equal(pool(x), F.max_pool1d(x, kernel, stride, 0, dilation)), kernel
+
+
 def test_same_padding_gives_one_output_for_each_stride() -> None:
     """The output has ceil(size / stride) cells; the two kinds differ by where an odd cell goes."""
     for size, kernel, stride, dilation in itertools.product(

@@ -145,7 +145,7 @@ def test_sizes_of_the_input_are_bounded(shape: tuple[int, ...], write_onnx: Any)
 IMAGE = (1, 1, 8, 8)
 LARGE = {
     "pads": node("Pad", ["x", "p"], ["y"], name="large"),
-    "pool": node("MaxPool", ["x"], ["y"], name="large", kernel_shape=[10**5] * 2, pads=[10**5] * 4),
+    "pool": node("MaxPool", ["x"], ["y"], name="large", kernel_shape=[10**5] * 2, pads=[99999] * 4),
     "mean": node("AveragePool", ["x"], ["y"], name="large", kernel_shape=[10**5] * 2,
                  pads=[99999] * 4, count_include_pad=1),
     "conv": node("Conv", ["x", "w"], ["y"], name="large", pads=[10**5] * 4),
@@ -163,6 +163,22 @@ def test_the_work_of_a_pool_is_bounded(write_onnx: Any) -> None:
     """Its values are few enough; its windows are large."""
     pool = node("MaxPool", ["x"], ["y"], name="slow", kernel_shape=[2000] * 2)
     assert "'slow' (MaxPool): it takes" in refusal(write_onnx([pool], (1, 1, 4000, 4000)))
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_windows_of_other_axes_than_the_positions_are_refused(axes: int, write_onnx: Any) -> None:
+    pool = node("MaxPool", ["x"], ["y"], name="odd", kernel_shape=[1] * axes)
+    with pytest.raises(UnsupportedError, match=f"'odd'.*windows have {axes} axes.*positions 2"):
+        read_onnx(write_onnx([pool], IMAGE))
+
+
+@pytest.mark.parametrize("pads", [[0, 2, 0, 0], [2, 0, 0, 0], [0, 0, 0, 2]])
+def test_windows_of_padding_alone_are_refused_on_any_axis(
+    pads: list[int], write_onnx: Any
+) -> None:
+    pool = node("MaxPool", ["x"], ["y"], name="odd", kernel_shape=[2, 2], pads=pads)
+    with pytest.raises(UnsupportedError, match="'odd'.*nothing but padding"):
+        read_onnx(write_onnx([pool], IMAGE))
 
 
 @pytest.mark.parametrize(
