@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import reduce
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from spikemorph.graph import InputError
 from spikemorph.graph.fields import Between
@@ -116,6 +116,8 @@ def _shape(hint: Any) -> Shape:
         return shape_of(hint)
     if origin is Annotated:
         return reduce(_ruled, parts[1:], _shape(parts[0]))
+    if origin is Literal:
+        return Kind(f"one of {', '.join(parts)}", lambda v: isinstance(v, str) and v in parts)
     if origin in (Union, UnionType) and NoneType in parts and len(parts) == 2:
         return Maybe(_shape(next(part for part in parts if part is not NoneType)))
     if origin is tuple and parts[-1] is not Ellipsis:
