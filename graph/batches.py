@@ -4,6 +4,7 @@ from math import prod
 
 from .graph import Graph
 from .interpret import shapes
+from .nested import nested_bodies
 
 CACHED = 2**19  # numbers of the widest edge that are worked on at once: more leave the caches
 HELD = 2**24  # numbers that are kept from one node to the next
@@ -11,9 +12,19 @@ MOST = 256  # samples: more save nothing
 
 
 def batch_size(graph: Graph, times: int = 1) -> int:
-    """Samples of which the widest edge, `times` over (steps taken together), stays in the caches."""
-    widest = max(prod(shape) for shape in shapes(graph).values())
-    return samples_within(CACHED, widest * times)
+    """Samples of which the widest edge, `times` over (steps taken together), stays in the caches.
+
+    Where there are recurrent layers that is the widest at one element: what lies along all elements is
+    only kept.
+    """
+    inner = [_widest(body) for _, body in nested_bodies(graph)]
+    if not inner:
+        return samples_within(CACHED, _widest(graph) * times)
+    return min(samples_within(CACHED, max(inner) * times), samples_within(HELD, _widest(graph)))
+
+
+def _widest(graph: Graph) -> int:
+    return max(prod(shape) for shape in shapes(graph).values())
 
 
 def samples_within(numbers: int, each: int) -> int:
