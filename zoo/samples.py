@@ -117,7 +117,7 @@ def _require_kind(name: str, x: Tensor) -> None:
 def _require_lengths(
     name: str, what: str, of: Tensor | None, lengths: Tensor | None, least: int
 ) -> None:
-    """Lengths of `of`, the field `what`; both as Tensors or not at all."""
+    """Refuse lengths that do not fit the field `what`, which holds `of`."""
     if lengths is None:
         return
     field = "lengths" if what == "x" else "label_lengths"

@@ -203,6 +203,18 @@ def test_streams_are_words_of_one_voice_with_silence_between(folder: Path) -> No
         assert fits
 
 
+def test_words_that_were_damaged_are_to_be_made_again(folder: Path) -> None:
+    path = folder / "test.npz"
+    for content in (path.read_bytes()[:-30], b""):
+        path.write_bytes(content)
+        for read in (spoken._read_words, spoken._read_streams):
+            with pytest.raises(InputError, match="test.npz: not the words .* delete it"):
+                read("test", folder)
+    np.savez(path, x=np.zeros((1, 48, BANDS), np.uint8), y=np.zeros(1, int))
+    with pytest.raises(InputError, match="test.npz: not the words .* delete it"):
+        spoken._read_words("test", folder)
+
+
 def test_a_word_that_cannot_be_one_is_refused(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:

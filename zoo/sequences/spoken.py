@@ -10,6 +10,7 @@ from types import MappingProxyType
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from spikemorph.graph.errors import InputError
 
@@ -87,8 +88,11 @@ def _make() -> dict[str, bytes]:
 
 def _made(split: str) -> bytes:
     said = [(word, voice) for voice in _voices(split) for word in _WORDS]
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    pool = ThreadPoolExecutor(_AT_ONCE)
+    try:
         words = list(pool.map(_heard, *zip(*said, strict=True)))
+    finally:
+        pool.shutdown(cancel_futures=True)  # else one who stops it waits for all that is left
     x, lengths = padded(words, _MOST)
     y = np.tile(np.arange(len(_WORDS)), len(said) // len(_WORDS))
     content = io.BytesIO()
@@ -107,10 +111,20 @@ def _heard(word: str, voice: Voice) -> NDArray[np.uint8]:
 
 def _read_words(split: str, folder: Path) -> Arrays:
     """Words (sample, 48, 24) with their lengths, and which digits they are."""
-    found = read_npz(folder / f"{split}.npz")
-    if found.y is None or found.lengths is None:
-        raise InputError(f"{folder / split}.npz: not all arrays are in it; delete it")
-    return Arrays(found.x, found.y, found.lengths, made_by=folder.name)
+    x, y, lengths = _words(folder / f"{split}.npz")
+    return Arrays(x, y, lengths, made_by=folder.name)
+
+
+def _words(path: Path) -> tuple[Tensor, Tensor, Tensor]:
+    """Words, digits and lengths, as `_made` wrote them."""
+    again = f"{path}: not the words that were made; delete it, and they are made again"
+    try:
+        found = read_npz(path)
+    except InputError as error:
+        raise InputError(again) from error
+    if found.y is None or found.lengths is None or found.x.shape[1:] != (_MOST, BANDS):
+        raise InputError(again)
+    return found.x, found.y, found.lengths
 
 
 def _read_streams(split: str, folder: Path) -> Arrays:
@@ -118,23 +132,22 @@ def _read_streams(split: str, folder: Path) -> Arrays:
 
     Words stand at drawn distances; between them there is silence.
     """
-    words = _read_words(split, folder)
-    count, groups = _STREAMS[split], len(words.x) // len(_WORDS)
+    words, _, lengths = _words(folder / f"{split}.npz")
+    count, groups = _STREAMS[split], len(words) // len(_WORDS)
     draw = Draws(2026, count)
     x = torch.zeros(count, _STREAM, BANDS, dtype=torch.uint8)
     y = torch.full((count, _STREAM), _BREAK)
-    assert words.lengths is not None
     for stream, labels, voice in zip(x, y, draw.order(groups)[:count].tolist(), strict=True):
         end = 0
         while True:
             digit, start = int(draw.below(10)), end + int(draw.between(*_PAUSE))
             word = voice * len(_WORDS) + digit
-            end = start + int(words.lengths[word])
+            end = start + int(lengths[word])
             if end > _STREAM:
                 break
-            stream[start:end] = words.x[word, : end - start]
+            stream[start:end] = words[word, : end - start]
             labels[start:end] = digit
-    return Arrays(x, y, made_by=words.made_by)
+    return Arrays(x, y, made_by=folder.name)
 
 
 _LICENCE = "made here, by eSpeak NG"
