@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from .errors import GraphError, Problem, UnsupportedError
 from .graph import Graph, Input, Node, Op
 from .once import once
 from .tables import Table, on_integers
 from .traits import Recurs
+from .watching import Watcher
 
 LARGEST_VALUE = 2**26  # numbers of one sample at one place of a network, padding included
 Compute = Callable[..., Tensor]
@@ -166,7 +166,7 @@ def _shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
     return found
 
 
-class _Budget(TorchDispatchMode):
+class _Budget(Watcher):
     """While it is on, a tensor larger than `LARGEST_VALUE` is refused, before any data is there."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from spikemorph.graph import InputError
+from spikemorph.graph.watching import Watcher
 
 SAMPLE = 2**26  # elements of one sample at one node: 256 MiB in single precision
 NODES = 2**14  # of one network: several times those of the largest that are published
@@ -87,7 +87,7 @@ def bounded_constants(budget: Budget) -> Iterator[None]:
         yield
 
 
-class _Measured(TorchDispatchMode):
+class _Measured(Watcher):
     """Tells how much every operator makes: of what holds memory, before it is made."""
 
     def __init__(self, check: Callable[[int, int], None]) -> None:

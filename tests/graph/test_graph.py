@@ -20,6 +20,7 @@ from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import require_rows, run_integers, shapes
 from spikemorph.graph.saving import content_hash, file_kind, graph_hash, load_graph_file, save_graph
 from spikemorph.graph.tables import Table, on_integers
+from spikemorph.graph.watching import Watcher
 from spikemorph.layers.activation import Clip, ReLU, Sigmoid
 from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.convolution import Convolution
@@ -336,3 +337,15 @@ def test_a_saved_file_has_the_permissions_of_any_other(saved: Path) -> None:
     other = saved.parent / "other"
     other.touch()
     assert saved.stat().st_mode == other.stat().st_mode
+
+
+def test_to_see_what_torch_computes_its_compiler_is_not_loaded() -> None:
+    """torch wraps how a dispatch mode sees operators, and the wrapper loads the compiler."""
+
+    class Sees(Watcher):
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            return func(*args, **(kwargs or {}))
+
+    assert not hasattr(Sees.__torch_dispatch__, "__wrapped__")

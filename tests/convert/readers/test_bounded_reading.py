@@ -173,9 +173,7 @@ def test_windows_of_other_axes_than_the_positions_are_refused(axes: int, write_o
 
 
 @pytest.mark.parametrize("pads", [[0, 2, 0, 0], [2, 0, 0, 0], [0, 0, 0, 2]])
-def test_windows_of_padding_alone_are_refused_on_any_axis(
-    pads: list[int], write_onnx: Any
-) -> None:
+def test_windows_of_padding_alone_are_refused_on_any_axis(pads: list[int], write_onnx: Any) -> None:
     pool = node("MaxPool", ["x"], ["y"], name="odd", kernel_shape=[2, 2], pads=pads)
     with pytest.raises(UnsupportedError, match="'odd'.*nothing but padding"):
         read_onnx(write_onnx([pool], IMAGE))
