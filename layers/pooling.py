@@ -242,9 +242,8 @@ def _max(call: Call, op: MaxPool, ceil: bool) -> MaxPool:
     if len(shape) != len(op.kernel):
         raise Refusal(f"its windows have {len(op.kernel)} axes, its input's positions {len(shape)}")
     for axis, size in enumerate(shape):  # a window is empty where it is so on some axis
-        one = MaxPool(
-            *(v[axis : axis + 1] for v in (op.kernel, op.stride, op.padding, op.dilation))
-        )
+        here = slice(axis, axis + 1)
+        one = MaxPool(op.kernel[here], op.stride[here], op.padding[here], op.dilation[here])
         if bool(one(torch.zeros(1, 1, size)).isinf().any()):
             raise Refusal("one of its windows holds nothing but padding", "pad less")
     return op
