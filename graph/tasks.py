@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import strings
 from .errors import InputError, Repair, Setting
 
 
@@ -21,6 +22,7 @@ class Kind(StrEnum):
     CLASSES = "classes"  # the largest of K outputs
     BINARY = "binary"  # one output: 1 where it lies above a threshold, else 0
     VALUES = "values"  # real numbers, as they are
+    STRINGS = "strings"  # letters said at positions, as CTC reads them
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Task:
         What one answer is.
     shape : tuple of int
         One sample's outputs: (K, *positions) for classes, (1, *positions) for yes or no, any for
-        numbers. A network without an axis of features gives one output a sample.
+        numbers, (position, K) for strings, whose class 0 says nothing. A network without an axis of
+        features gives one output a sample.
     threshold : float
         Above which output the answer of a binary task is 1: 0, or 0.5 behind a sigmoid.
     """
@@ -45,16 +48,23 @@ class Task:
     @property
     def positions(self) -> tuple[int, ...]:
         """The axes of a sample at each place of which there is an answer; () for one a sample."""
-        return () if self.kind is Kind.VALUES else self.shape[1:]
+        return self.shape[1:] if self.kind in (Kind.CLASSES, Kind.BINARY) else ()
 
     @property
     def classes(self) -> int:
         """How many answers there are to choose from; 0 for numbers."""
-        return {Kind.CLASSES: self.shape[0], Kind.BINARY: 2, Kind.VALUES: 0}[self.kind]
+        last = self.shape[-1]
+        found = {Kind.CLASSES: self.shape[0], Kind.BINARY: 2, Kind.VALUES: 0, Kind.STRINGS: last}
+        return found[self.kind]
 
     def answers(self, outputs: Tensor) -> Tensor:
-        """The answers in outputs (..., sample, *shape): int64 (..., sample, *positions), or numbers."""
+        """The answers in outputs (..., sample, *shape): int64 (..., sample, *positions), or numbers.
+
+        Strings are (..., sample, position), with zeros behind their letters.
+        """
         found = self._shaped(outputs)
+        if self.kind is Kind.STRINGS:
+            return strings.read(found.argmax(-1))
         axis = found.dim() - len(self.shape)
         if self.kind is Kind.CLASSES:
             return found.argmax(axis)
@@ -84,6 +94,8 @@ class Task:
         """
         if self.kind is Kind.VALUES:
             raise InputError(f"{purpose}: the network's outputs are numbers, not classes")
+        if self.kind is Kind.STRINGS:
+            raise InputError(f"{purpose}: the network reads strings; give one that chooses a class")
         if math.prod(self.positions) != 1:
             raise InputError(
                 f"{purpose}: the network answers at {math.prod(self.positions)} positions; give one that "
@@ -92,13 +104,22 @@ class Task:
         return self
 
     def loss(self, outputs: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
-        """The mean cross-entropy, or the mean squared error of numbers."""
+        """The mean cross-entropy, the mean squared error of numbers, or what CTC makes small.
+
+        That is ``-log p(string)`` by its letters, over all ways to say it at the positions.
+        """
+        if self.kind is Kind.STRINGS:
+            told = F.log_softmax(outputs.float(), 2).transpose(0, 1)
+            letters, places = (y != strings.NOTHING).sum(1), torch.full((len(y),), len(told))
+            return F.ctc_loss(told, y, places, letters, strings.NOTHING, zero_infinity=True)
         if self.kind is Kind.VALUES:
             return F.mse_loss(self._shaped(outputs), self.targets(y).to(outputs))
         return F.cross_entropy(self.two_sided(outputs), self.targets(y), label_smoothing=smoothing)
 
     def targets(self, y: Tensor) -> Tensor:
-        """Labels (sample, *positions) or real numbers (sample, *shape), one axis for each."""
+        """Labels (sample, *positions), real numbers (sample, *shape), or strings (sample, position)."""
+        if self.kind is Kind.STRINGS:
+            return strings.filled_up(y, self.shape[0])
         if self.kind is not Kind.VALUES:
             return y.reshape(len(y), *self.positions)
         return (y if y.is_floating_point() else y.float()).reshape(len(y), *self.shape)
@@ -108,7 +129,16 @@ class Task:
         if wanted is None or self.kind is Kind.VALUES:
             return None
         same = answers == self.targets(wanted)
+        if self.kind is Kind.STRINGS:
+            same = same.all(-1)
         return 100 * int(same.sum()) / same.numel()
+
+    def letter_errors(self, answers: Tensor, wanted: Tensor | None) -> float | None:
+        """Edits for each hundred letters that were wanted; None without any, and where none are read."""
+        if wanted is None or self.kind is not Kind.STRINGS:
+            return None
+        asked = self.targets(wanted)
+        return 100 * int(strings.edits(answers, asked).sum()) / max(1, int((asked != 0).sum()))
 
     def error(self, answers: Tensor, wanted: Tensor | None) -> "Distance | None":
         """How far numbers lie from the wanted ones; None without any, and for classes."""
@@ -126,6 +156,9 @@ class Task:
         """
         if y is None:
             return
+        if self.kind is Kind.STRINGS:
+            self._require_strings(y, where)
+            return
         wanted = self.shape if self.kind is Kind.VALUES else self.positions
         if _without_ones(y.shape[1:]) != _without_ones(wanted):
             raise InputError(
@@ -137,6 +170,14 @@ class Task:
                 index = int((~torch.isfinite(y)).nonzero()[0][0])
                 raise InputError(f"{where}: sample {index} has a target that is no finite number")
             return
+        self._require_classes(y, where)
+
+    def _require_strings(self, y: Tensor, where: str) -> None:
+        if y.dim() != 2 or y.shape[1] > self.shape[0]:
+            raise InputError(
+                f"{where}: strings of shape {tuple(y.shape[1:])}, the network says a letter at "
+                f"{self.shape[0]} positions at most; give (sample, letter)"
+            )
         self._require_classes(y, where)
 
     def _require_classes(self, y: Tensor, where: str) -> None:
@@ -218,6 +259,10 @@ def task_of(
     kind = _inferred(shape, y, sigmoid) if said is None else Kind(said)
     if kind is Kind.BINARY and shape[0] != 1:
         raise InputError(f"task binary: the network has outputs of shape {shape}, one is expected")
+    if kind is Kind.STRINGS and len(shape) != 2:
+        raise InputError(
+            f"task strings: the network has outputs of shape {shape}, (position, class) is expected"
+        )
     if kind is Kind.CLASSES and shape[0] == 1:
         raise InputError(
             f"task classes: the network has outputs of shape {shape}, two or more are expected; "
@@ -227,6 +272,9 @@ def task_of(
 
 
 def _inferred(shape: tuple[int, ...], y: Tensor | None, sigmoid: bool) -> Kind:
+    whole = y is not None and not y.is_floating_point()
+    if y is not None and whole and len(shape) == y.dim() == 2 and y.shape[1] not in (1, shape[1]):
+        return Kind.STRINGS  # there is no label for each position
     if shape[0] > 1:
         return Kind.VALUES if y is not None and y.is_floating_point() else Kind.CLASSES
     if y is None:

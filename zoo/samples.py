@@ -56,6 +56,13 @@ class Samples:
         found: dict[str, Any] = {name: tensor[chosen] for name, tensor in self.tensors().items()}
         return replace(self, **found)
 
+    @property
+    def labels(self) -> Tensor | None:
+        """The labels, with zeros past the ends of those that have lengths."""
+        if self.y is None or self.label_lengths is None:
+            return self.y
+        return torch.where(within(self.y, self.label_lengths), self.y, 0)
+
     def unlabelled(self) -> "Samples":
         """The same samples without their labels."""
         return replace(self, y=None, label_lengths=None)

@@ -143,8 +143,8 @@ class SNN(Running):
         floats = self.float_graph if float_model is None else self._twin(float_model)
         found = evaluate(
             self.network, by_name.engine(engine, self.network, torch.device(device), max(points)),
-            proof, inputs, samples.y, steps=points, names=(self.name, samples.name), float_graph=floats,
-            exit_rule=rule, exit_calibration=held, watch=watch,
+            proof, inputs, samples.labels, steps=points, names=(self.name, samples.name),
+            float_graph=floats, exit_rule=rule, exit_calibration=held, watch=watch,
             task=task_for(self.network.graph, samples), lengths=ends(samples),
         )  # fmt: skip
         self._measured["evaluation"] = found

@@ -21,7 +21,7 @@ from spikemorph.spiking.segmented import SegmentedEngine
 from spikemorph.spiking.trace import require_steps
 
 from ..sources.tasks import task_with
-from .results import CurvePoint, EarlyExit, Errors, EvaluationResult, Settled
+from .results import CurvePoint, EarlyExit, Errors, EvaluationResult, Letters, Settled
 
 Watch = Callable[[int], None]  # told how many samples are done
 
@@ -189,6 +189,7 @@ def evaluate(
         exit=early,
         task=task.kind,
         error=_errors(found, y, floats, task),
+        letters=_letters(found, y, floats, task),
     )
 
 
@@ -205,6 +206,19 @@ def require_no_exit(rule: ExitRule | None) -> None:
             "a recurrent network ends with its last element, not by a rule of steps",
             Repair("exit_rule", "none"),
         )
+
+
+def _letters(
+    found: Measured, y: Tensor | None, floats: Tensor | None, task: Task
+) -> Letters | None:
+    """How many letters are wrong, where strings are read."""
+    if task.kind is not Kind.STRINGS or y is None:
+        return None
+    return Letters(
+        float_errors=None if floats is None else task.letter_errors(floats, y),
+        integer_errors=task.letter_errors(found.integer_answers, y),
+        spiking_errors=task.letter_errors(found.answers[-1], y),
+    )
 
 
 def _errors(found: Measured, y: Tensor | None, floats: Tensor | None, task: Task) -> Errors | None:

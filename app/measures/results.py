@@ -63,6 +63,15 @@ class EarlyExit:
 
 
 @dataclass(frozen=True)
+class Letters:
+    """Of networks that read strings: edits for each hundred letters of the labels; None unknown."""
+
+    float_errors: float | None
+    integer_errors: float | None
+    spiking_errors: float | None
+
+
+@dataclass(frozen=True)
 class EvaluationResult:
     """Accuracy over time of one network on one data set."""
 
@@ -80,6 +89,7 @@ class EvaluationResult:
     exit: EarlyExit | None = None
     task: str = Kind.CLASSES
     error: Errors | None = None
+    letters: Letters | None = None
 
     def __repr__(self) -> str:
         last = self.curve[-1]
@@ -102,6 +112,8 @@ class EvaluationResult:
             plain.pop("error")
             for point in plain["curve"]:
                 del point["error"], point["target_error"]
+        if self.letters is None:
+            plain.pop("letters")
         plain["certificate"] = short_certificate(self.certificate)
         return plain
 

@@ -87,7 +87,7 @@ def run_stream(
         first=first,
         inner_steps=stream.steps,
         elements=tuple(found),
-        accuracy=task.share(answers, samples.y),
+        accuracy=task.share(answers, samples.labels),
         state_numbers=kept.numbers,
     )
     return result, kept

@@ -1,6 +1,7 @@
 """Tables and sentences for the terminal, from result objects only."""
 
 from collections.abc import Mapping
+from dataclasses import astuple
 from typing import Any
 
 from rich.table import Table
@@ -94,6 +95,10 @@ def summary_lines(result: EvaluationResult) -> list[str]:
         f"settled after {settled.steps_mean:.2f} steps on average, {settled.steps_max} at most; "
         f"{settled.mismatching_logits} mismatching logits; {result.seconds:.1f} s"
     )
+    if result.letters is not None:
+        told = zip(("float", "integer", "spiking"), astuple(result.letters), strict=True)
+        rates = ", ".join(f"{name} {rate:.2f}" for name, rate in told if rate is not None)
+        lines.append(f"edits for each hundred letters: {rates}; accuracy is of whole strings")
     if result.exit is not None:
         lines.append(
             f"early exit, {result.exit.rule}: {result.exit.steps_mean:.2f} steps on average, accuracy "

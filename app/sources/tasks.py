@@ -15,7 +15,7 @@ from spikemorph.zoo import Samples
 
 def task_for(graph: Graph, samples: Samples) -> Task:
     """The task that a float or integer graph has on these samples; see `task_with`."""
-    return task_with(graph, samples.y, samples.name, samples.task)
+    return task_with(graph, samples.labels, samples.name, samples.task)
 
 
 def task_with(graph: Graph, y: Tensor | None, where: str, said: str | None = None) -> Task:
