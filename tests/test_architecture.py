@@ -70,6 +70,7 @@ INNER = {  # inner room -> the inner rooms and loose files of its folder that it
             "fashion",
             "fetch",
             "samples",
+            "sequences",
         ),
     },
     "zoo/sequences": {

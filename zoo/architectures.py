@@ -6,6 +6,8 @@ from types import MappingProxyType
 
 from torch import Tensor, nn
 
+from .sequence_models import SEQUENCE_MODELS, mnist_rows_min_gru
+
 
 def _convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False)
@@ -191,20 +193,25 @@ def cifar_vgg16() -> nn.Module:
 
 ARCHITECTURES: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
     {
-        build.__name__: build
-        for build in (
-            digits_mlp,
-            digits_cnn,
-            digits_resnet,
-            fashion_cnn,
-            fashion_vgg,
-            fashion_resnet,
-            fashion_wide_resnet,
-            cifar_vgg,
-        )
+        **{
+            build.__name__: build
+            for build in (
+                digits_mlp,
+                digits_cnn,
+                digits_resnet,
+                fashion_cnn,
+                fashion_vgg,
+                fashion_resnet,
+                fashion_wide_resnet,
+                cifar_vgg,
+            )
+        },
+        **SEQUENCE_MODELS,
     }
 )
 """The networks that are shipped with weights."""
 
-UNTRAINED: Mapping[str, Callable[[], nn.Module]] = MappingProxyType({"cifar_vgg16": cifar_vgg16})
+UNTRAINED: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
+    {build.__name__: build for build in (cifar_vgg16, mnist_rows_min_gru)}
+)
 """Networks without shipped weights: recipes name them, and train them from new weights."""

@@ -1,6 +1,8 @@
 """The networks of the zoo that read sequences, as plain torch modules that torch.export can trace."""
 
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -102,7 +104,7 @@ def mnist_permuted_lmu() -> nn.Module:
     return LegendreNet(256, 784, 400, 10)
 
 
-def mnist_sequential_crnn() -> nn.Module:
+def mnist_sequence_crnn() -> nn.Module:
     """Causal convolutions along the stream of pixels, and a GRU that steps once a row of the image.
 
     The first reads 61 pixels, two rows and five, at every fourth; the second its outputs in three rows
@@ -137,3 +139,30 @@ def vowels_gru() -> nn.Module:
 def vowels_lstm() -> nn.Module:
     """An LSTM over 12 cepstral coefficients of a spoken vowel, for nine speakers."""
     return RecurrentNet(nn.LSTM(12, 64, batch_first=True), 64, 9)
+
+
+def watch_gru() -> nn.Module:
+    """A GRU over two seconds of a wrist's motion, for seven exercises."""
+    return RecurrentNet(nn.GRU(6, 64, batch_first=True), 64, 7)
+
+
+def watch_lstm() -> nn.Module:
+    """An LSTM over two seconds of a wrist's motion, for seven exercises."""
+    return RecurrentNet(nn.LSTM(6, 64, batch_first=True), 64, 7)
+
+
+def lines_crnn() -> nn.Module:
+    """Three convolutions (8, 16, 32 wide) and a GRU of 64 states each way, for lines of 32 rows."""
+    return LinesNet(32, (8, 16, 32), 64, 121)
+
+
+SEQUENCE_MODELS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
+    {
+        build.__name__: build
+        for build in (
+            mnist_permuted_lmu,
+            mnist_sequence_crnn,
+        )
+    }
+)
+"""Those that are shipped with weights."""

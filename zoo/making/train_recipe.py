@@ -1,6 +1,6 @@
 """Carry out a recipe on its data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +9,11 @@ from torch import nn
 
 from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.errors import InputError
+from spikemorph.graph.grid import Interval
 from spikemorph.train import CrossEntropy, DataTensors, accuracy, fit, hold_out, initialised
 from spikemorph.train.fabric import make_fabric
 from spikemorph.train.loop import EpochRecord
+from spikemorph.train.strings import StringLoss, share_of_strings
 
 from ..architectures import ARCHITECTURES
 from ..samples import Samples
@@ -29,17 +31,20 @@ class RecipeData:
     __repr__ = brief_repr
 
 
-def recipe_data(recipe: Recipe, train: Samples, test: Samples) -> RecipeData:
-    """Pixels in [0, 1], split as the recipe says."""
-    generator = torch.Generator().manual_seed(recipe.settings.seed)
-    learn, validation = hold_out(_labelled(train), recipe.held_out, generator)
-    return RecipeData(learn, validation, _labelled(test))
+def recipe_data(recipe: Recipe, parts: Mapping[str, Samples]) -> RecipeData:
+    """Samples in the network's units, by part; those to validate on are held out as the recipe says."""
+    train, *others = (_labelled(recipe, part) for part in parts.values())
+    if recipe.held_out:
+        generator = torch.Generator().manual_seed(recipe.settings.seed)
+        train, held = hold_out(train, recipe.held_out, generator)
+        others = [held, *others]
+    return RecipeData(train, *others)
 
 
-def _labelled(samples: Samples) -> DataTensors:
+def _labelled(recipe: Recipe, samples: Samples) -> DataTensors:
     if samples.y is None:
         raise InputError(f"{samples.name}: no labels to learn from; give samples with labels")
-    return DataTensors(samples.values(), samples.y)
+    return DataTensors(samples.values(Interval.of(*recipe.inputs)), samples.y)
 
 
 def train_recipe(
@@ -57,7 +62,7 @@ def train_recipe(
         model,
         train,
         recipe.settings,
-        objective=CrossEntropy(recipe.smoothing),
+        objective=StringLoss() if recipe.reads == "strings" else CrossEntropy(recipe.smoothing),
         augment=recipe.augment,
         checkpoint=checkpoint,
         on_epoch=on_epoch,
@@ -66,7 +71,8 @@ def train_recipe(
     return model, records
 
 
-def measured(model: nn.Module, data: RecipeData) -> dict[str, float]:
+def measured(recipe: Recipe, model: nn.Module, data: RecipeData) -> dict[str, float]:
     """Percentage right on each part of the data."""
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
-    return {name: round(accuracy(model, part), 3) for name, part in parts.items()}
+    share = share_of_strings if recipe.reads == "strings" else accuracy
+    return {name: round(share(model, part), 3) for name, part in parts.items()}

@@ -40,8 +40,9 @@ def train(
 
 def _train(recipe: Recipe, out: Path, home: Path | None) -> None:
     (entry,) = (entry for entry in data_catalogue() if entry.name == recipe.dataset)
-    parts = (load_data(f"{entry.name}:{s}", home=home, tell=typer.echo) for s in ("train", "test"))
-    data = recipe_data(recipe, *parts)
+    wanted = ("train", "test") if recipe.held_out else ("train", "validation", "test")
+    parts = {s: load_data(f"{entry.name}:{s}", home=home, tell=typer.echo) for s in wanted}
+    data = recipe_data(recipe, parts)
     checkpoint = out / f"{recipe.name}.checkpoint"
     trained = train_recipe(recipe, data.train, checkpoint, _show)
     card = ship(recipe, entry, data, trained, out)

@@ -14,7 +14,7 @@ from spikemorph.graph.saving import load_graph_file
 from spikemorph.layers.masks import masks_of
 from spikemorph.surrogate.gradients import Arctan
 from spikemorph.surrogate.trained_file import load_trained
-from spikemorph.zoo import load_data
+from spikemorph.zoo import build_model, load_data
 
 Run = Callable[..., tuple[int, str, str]]
 TRAIN = ("--data", "digits:train:200", "--epochs", "1", "--held-out", "40")
@@ -37,6 +37,17 @@ def test_every_road_keeps_the_masks(files: Path) -> None:
             assert not bool(graph[name].op.weight[~mask].any()), name  # type: ignore[attr-defined]
     trained = load_graph_file(files / "pruned.safetensors")
     assert any(not torch.equal(floats[n].op.weight, trained[n].op.weight) for n in before)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("clip", ["1e-9", "0"])
+def test_gradients_are_clipped_as_told(spikemorph: Run, tmp_path: Path, clip: str) -> None:
+    """To almost nothing: the weights stay; not at all: they move."""
+    out = tmp_path / "floats.safetensors"
+    words = ("finetune", "zoo:digits_mlp", *TRAIN, "--decay", "0", "--clip", clip, "--out", out)
+    assert spikemorph(*words)[0] == 0
+    before, after = build_model("digits_mlp").state_dict(), load_graph_file(out)
+    apart = after["linear1"].op.weight - before["linear1.weight"]  # type: ignore[attr-defined]
+    assert bool(apart.abs().max() < 1e-6) == (clip != "0")
 
 
 def test_the_surrogate_of_training_is_kept(spikemorph: Run, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ BAD_PRUNING: dict[str, tuple[Sequence[str], Sequence[str]]] = {
         ["'linear1', 'linear2'", "--allow-empty"],
     ),
     "epochs": (["--sparsity", "0.5", *TRAIN, "--epochs", "0"], ["epochs is 0"]),
+    "clip": (["--sparsity", "0.5", *TRAIN, "--clip", "-1"], ["clip is -1"]),
     "smoothing": (["--sparsity", "0.5", *TRAIN, "--smoothing", "7"], ["smoothing 7", "0 to 1"]),
     "distil": (["--sparsity", "0.5", *TRAIN, "--distil", "2"], ["distil 2", "0 to 1"]),
     "shift": (["--sparsity", "0.5", *TRAIN, "--shift", "50"], ["shift 50", "0 to 7"]),
