@@ -11,9 +11,10 @@ from spikemorph.graph import Graph, Input, Node, Op, Problem, UnsupportedError
 from spikemorph.graph.interpret import shapes
 from spikemorph.graph.nested import bodies, nested_nodes
 from spikemorph.graph.tables import opens
-from spikemorph.graph.traits import Fires, Moves, Pools, Weighted
+from spikemorph.graph.traits import Fires, Moves, Pools, Recurs, Weighted
 from spikemorph.layers.activation import Activation, Relay
 from spikemorph.layers.affine import ScaleShift, per_channel
+from spikemorph.layers.multiply import Multiply
 from spikemorph.quant.prepare import ready, require_neurons
 from spikemorph.quant.scale_plan import plain_ratio
 
@@ -29,7 +30,11 @@ FACTORS = "kept: multiplies integers by rounded factors"
 SUMMED = "summed; the division moves into what follows"
 JOINED = "kept: joins integers"
 KEPT = "kept: computes on integers"
-ELEMENTS = "read: at every element of the sequence"
+MULTIPLIED = "kept: multiplies integers"
+ELEMENT = "read, an element at a time"
+STATE = "a state: it lasts from element to element"
+LASTS = "; a neuron turns it into what lasts"
+SEQUENCE = "kept: runs its body along the sequence"
 _REASONS: tuple[tuple[type[Op], str], ...] = (
     (Input, "integers on the input grid"),
     (Weighted, "integer weights"),
@@ -128,8 +133,18 @@ def _inside(node: Node, around: str = "") -> Iterator[NodeFate]:
         sizes = shapes(body)
         for inner in body.nodes:
             name = f"{around}{node.name}/{inner.name}"
-            yield NodeFate(name, type(inner.op).__name__, sizes[inner.name], True, ELEMENTS)
+            fate = _fate_inside(body, inner)
+            yield NodeFate(name, type(inner.op).__name__, sizes[inner.name], True, fate)
             yield from _inside(inner, f"{around}{node.name}/")
+
+
+def _fate_inside(body: Graph, node: Node) -> str:
+    """What becomes of a node at one element."""
+    if isinstance(node.op, Input):
+        return ELEMENT if node.name in body.inputs else STATE
+    lasts = {*body.outputs, *(register.after for register in body.registers)}
+    relayed = node.name in lasts and not isinstance(node.op, Fires)
+    return _reason(node) + (LASTS if relayed else "")
 
 
 def _names(graph: Graph) -> frozenset[str]:
@@ -185,6 +200,10 @@ def _leaves_a_scale(op: Op) -> bool:
 
 
 def _reason(node: Node) -> str:
+    if isinstance(node.op, Recurs):
+        return SEQUENCE
+    if isinstance(node.op, Multiply):
+        return MULTIPLIED
     if len(node.inputs) > 1:
         return JOINED
     return next((reason for kind, reason in _REASONS if isinstance(node.op, kind)), KEPT)

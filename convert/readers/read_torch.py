@@ -221,8 +221,6 @@ class _Reading:
 
     def _take(self, node: fx.Node) -> Any:
         """What one call makes: a value, or a list of them."""
-        if node not in self.needed and not changes_input(node):
-            return Unknown()
         if node.target is operator.getitem:
             return self._pick(node)
         if node.target is SCAN:
@@ -237,6 +235,8 @@ class _Reading:
             return Unknown(f"it computes with {operator_of(node.target)}, which is not a constant")
         read = [self._value(item) for item in node.all_input_nodes]
         flat = [i for item in read for i in (item if isinstance(item, list) else [item])]
+        if node not in self.needed and not any(isinstance(item, Edge) for item in flat):
+            return Unknown()  # a constant that nothing reads
         if not any(isinstance(item, Edge | Unknown) for item in flat):
             return self._fold(node)
         tensors, options = self._arguments(node)
@@ -261,6 +261,9 @@ class _Reading:
     def _pick(self, node: fx.Node) -> Any:
         """An output of a call with several."""
         source, index = self._value(node.args[0]), node.args[1]
+        scan = node.args[0]
+        if isinstance(scan, fx.Node) and scan.target is SCAN and node not in self.needed:
+            return Unknown()  # each output is a recurrent layer: those that nothing reads are none
         if not isinstance(source, list):
             return source
         assert isinstance(index, int)
