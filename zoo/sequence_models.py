@@ -162,6 +162,10 @@ SEQUENCE_MODELS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
         for build in (
             mnist_permuted_lmu,
             mnist_sequence_crnn,
+            vowels_gru,
+            vowels_lstm,
+            watch_gru,
+            watch_lstm,
         )
     }
 )

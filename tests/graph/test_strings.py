@@ -1,5 +1,7 @@
 """Strings: what is read at positions, how far apart two are, and the task that counts them."""
 
+import itertools
+import math
 from functools import cache
 
 import pytest
@@ -51,6 +53,25 @@ def test_a_string_is_right_as_a_whole() -> None:
     assert task.share(answers, wanted) == 50.0
     assert task.letter_errors(answers, wanted) == pytest.approx(100 / 6)
     assert float(task.loss(20 * outputs, wanted[:, :2])) > float(task.loss(20 * outputs, answers))
+
+
+def test_the_loss_is_that_of_all_ways_to_say_a_string() -> None:
+    """Every row of classes at four positions is asked what it says; the loss is by letter."""
+    outputs = torch.randn(2, 4, 4, generator=torch.Generator().manual_seed(0))
+    likely, wanted = torch.softmax(outputs, 2), torch.tensor([[1, 1, 0], [2, 3, 1]])
+    expected = 0.0
+    for sample, string in enumerate([[1, 1], [2, 3, 1]]):
+        ways = [
+            row
+            for row in itertools.product(range(4), repeat=4)
+            if read(torch.tensor(row)).tolist() == string + [0] * (4 - len(string))
+        ]
+        total = sum(
+            math.prod(float(likely[sample, n, c]) for n, c in enumerate(row)) for row in ways
+        )
+        expected -= math.log(total) / len(string) / 2
+    found = Task(Kind.STRINGS, (4, 4)).loss(outputs, wanted)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
 def test_strings_that_cannot_be_said_are_refused() -> None:

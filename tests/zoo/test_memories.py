@@ -47,12 +47,12 @@ def test_it_remembers_a_window() -> None:
     time = torch.arange(600.0, dtype=torch.float64)
     wave = torch.sin(2 * math.pi * time / 150)
     memory = by_elements(layer.double(), wave[None, :, None], order)[0, -1]
-    for delay in (0.0, 0.3, 0.5, 0.9):
+    for delay in (0.1, 0.3, 0.5, 0.9):
         values = torch.special.legendre_polynomial_p(
             torch.tensor(2 * delay - 1, dtype=torch.float64), torch.arange(order)
         )
-        then = math.sin(2 * math.pi * (599 - delay * 200) / 150)
-        assert float(memory @ values) == pytest.approx(then, abs=0.05)
+        then = math.sin(2 * math.pi * (599.5 - delay * 200) / 150)  # an element is held for a while
+        assert float(memory @ values) == pytest.approx(then, abs=5e-4)
     kept, taken = legendre_system(order, 200)
     first = torch.eye(order, 1, dtype=torch.float64)
     assert torch.allclose(kept @ first + taken, first, atol=1e-10)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from spikemorph.graph.tasks import Kind
 from spikemorph.train import FlipAndShift, TrainSettings
 
 from .variations import Noise, ShiftedPixels
@@ -22,10 +23,11 @@ class Recipe:
     smoothing: float = 0.1
     precision: Literal["32-true", "bf16-mixed"] = "32-true"  # of the arithmetic; weights are 32-bit
     inputs: tuple[float, float] = (0.0, 1.0)  # between which all samples lie
-    reads: Literal["classes", "strings"] = "classes"
+    answers: Kind = Kind.CLASSES
 
 
 _DIGITS_SHIFT = FlipAndShift(flip=False, pixels=1)
+_VOWELS, _WATCH = (-3.0, 3.0), (-32.0, 32.0)
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
@@ -75,6 +77,38 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 TrainSettings(epochs=10, decay=2e-4),
                 ShiftedPixels(1),
                 5000,
+            ),
+            Recipe(
+                "vowels_gru",
+                "japanese-vowels",
+                TrainSettings(epochs=200, batch=16, rate=0.2, clip=1.0),
+                Noise(0.3),
+                54,
+                inputs=_VOWELS,
+            ),
+            Recipe(
+                "vowels_lstm",
+                "japanese-vowels",
+                TrainSettings(epochs=200, batch=16, rate=0.3, clip=1.0),
+                Noise(0.3),
+                54,
+                inputs=_VOWELS,
+            ),
+            Recipe(
+                "watch_gru",
+                "smartwatch",
+                TrainSettings(epochs=30, batch=64, rate=0.2, clip=1.0),
+                Noise(0.2),
+                0,
+                inputs=_WATCH,
+            ),
+            Recipe(
+                "watch_lstm",
+                "smartwatch",
+                TrainSettings(epochs=30, batch=64, rate=0.2, clip=1.0),
+                Noise(0.2),
+                0,
+                inputs=_WATCH,
             ),
         )
     }

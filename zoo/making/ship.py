@@ -73,5 +73,5 @@ def settings_of(recipe: Recipe) -> dict[str, object]:
         "augment": augment,
         "held_out": recipe.held_out,
         "precision": recipe.precision,
-        **({} if recipe.reads == "classes" else {"reads": recipe.reads}),
+        "answers": str(recipe.answers),
     }

@@ -10,10 +10,12 @@ from torch import nn
 from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.errors import InputError
 from spikemorph.graph.grid import Interval
-from spikemorph.train import CrossEntropy, DataTensors, accuracy, fit, hold_out, initialised
+from spikemorph.graph.tasks import Task
+from spikemorph.train import DataTensors, fit, hold_out, initialised
 from spikemorph.train.fabric import make_fabric
 from spikemorph.train.loop import EpochRecord
-from spikemorph.train.strings import StringLoss, share_of_strings
+from spikemorph.train.measure import score
+from spikemorph.train.objectives import TaskLoss
 
 from ..architectures import ARCHITECTURES
 from ..samples import Samples
@@ -62,7 +64,7 @@ def train_recipe(
         model,
         train,
         recipe.settings,
-        objective=StringLoss() if recipe.reads == "strings" else CrossEntropy(recipe.smoothing),
+        objective=TaskLoss(_task(recipe, model, train), recipe.smoothing),
         augment=recipe.augment,
         checkpoint=checkpoint,
         on_epoch=on_epoch,
@@ -74,5 +76,14 @@ def train_recipe(
 def measured(recipe: Recipe, model: nn.Module, data: RecipeData) -> dict[str, float]:
     """Percentage right on each part of the data."""
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
-    share = share_of_strings if recipe.reads == "strings" else accuracy
-    return {name: round(share(model, part), 3) for name, part in parts.items()}
+    task = _task(recipe, model, data.train)
+    return {name: round(score(model, part, task), 3) for name, part in parts.items()}
+
+
+@torch.no_grad()
+def _task(recipe: Recipe, model: nn.Module, data: DataTensors) -> Task:
+    """What the network's outputs answer, by their shape."""
+    was_training = model.training
+    shape = tuple(model.eval()(data.x[:1]).shape[1:])
+    model.train(was_training)
+    return Task(recipe.answers, shape)
