@@ -1,10 +1,16 @@
 """Graphs inside ops: the bodies of recurrent layers, whose nodes passes may want to see."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
+from typing import TypeVar
+
+from torch import Tensor
 
 from .errors import Problem, UnsupportedError
 from .graph import Graph, Node, Op
+from .traits import Recurs
+
+Held = TypeVar("Held")
 
 
 def bodies(op: Op) -> dict[str, Graph]:
@@ -27,6 +33,44 @@ def nested_nodes(graph: Graph, inside: str = "") -> Iterator[tuple[str, Node]]:
         yield f"{inside}{node.name}", node
         for body in bodies(node.op).values():
             yield from nested_nodes(body, f"{inside}{node.name}/")
+
+
+def inside(found: Mapping[str, Held], name: str) -> dict[str, Held]:
+    """Of what stands under qualified names, that of the nodes inside node `name`, by their own names."""
+    start = f"{name}/"
+    return {key.removeprefix(start): value for key, value in found.items() if key.startswith(start)}
+
+
+def nested_map(graph: Graph, change: Callable[[str, Node], Node], path: str = "") -> Graph:
+    """The graph with ``change(qualified name, node)`` applied to every node, inside ops too.
+
+    A node that holds others is changed after them. What stays the same is the same object.
+    """
+
+    def changed(node: Node) -> Node:
+        name = f"{path}{node.name}"
+        inner = {
+            field: made
+            for field, body in bodies(node.op).items()
+            if (made := nested_map(body, change, f"{name}/")) is not body
+        }
+        return change(name, replace(node, op=replace(node.op, **inner)) if inner else node)
+
+    nodes = [changed(node) for node in graph.nodes]
+    same = all(new is old for new, old in zip(nodes, graph.nodes, strict=True))
+    return graph if same else graph.with_nodes(nodes)
+
+
+def nested_compute(compute: Callable[..., Tensor], path: str = "") -> Callable[..., Tensor]:
+    """How nodes compute, inside recurrent layers too: by ``compute(qualified name, node, *inputs)``."""
+
+    def computed(node: Node, *inputs: Tensor) -> Tensor:
+        name = f"{path}{node.name}"
+        if isinstance(node.op, Recurs):
+            return node.op.computed(nested_compute(compute, f"{name}/"), *inputs)
+        return compute(name, node, *inputs)
+
+    return computed
 
 
 def numbered(graph: Graph) -> Graph:

@@ -67,12 +67,35 @@ def inner_ranges(
     A register has those of its grid, which what it takes never leaves (it is checked): so they hold at
     every element of sequences of any length. ``of_node(node, *sources)`` gives one node's.
     """
-    entering = dict(zip(op.body.inputs, (source.whole() for source in sources), strict=True))
+    return edge_ranges(op.body, entering(op, sources, of_node))
+
+
+def entering(
+    op: Recurs, sources: Sequence[Range], of_node: Callable[..., Range]
+) -> Callable[..., Range]:
+    """As `of_node`, for the nodes of a body whose inputs have the bounds of what its node reads."""
+    known = dict(zip(op.body.inputs, (source.whole() for source in sources), strict=True))
 
     def bound(node: Node, *reads: Range) -> Range:
-        return entering[node.name] if node.name in entering else of_node(node, *reads)
+        return known[node.name] if node.name in known else of_node(node, *reads)
 
-    return edge_ranges(op.body, bound)
+    return bound
+
+
+def nested_ranges(graph: Graph, of_node: Callable[..., Range] = by_row) -> dict[str, Range]:
+    """As `edge_ranges`, with the values inside recurrent layers by qualified name."""
+    found: dict[str, Range] = {}
+
+    def gather(path: str, graph: Graph, of_input: Callable[..., Range]) -> None:
+        own = edge_ranges(graph, of_input)
+        for node in graph.nodes:
+            found[f"{path}{node.name}"] = own[node.name]
+            if isinstance(node.op, Recurs):
+                reads = [own[name] for name in node.inputs]
+                gather(f"{path}{node.name}/", node.op.body, entering(node.op, reads, of_node))
+
+    gather("", graph, of_node)
+    return found
 
 
 @PREPARED(Scan)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,13 +11,15 @@ from torch import Tensor
 from spikemorph.graph import Graph, GraphError, Node, Problem, UnsupportedError
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import walk
+from spikemorph.graph.nested import nested_compute, nested_nodes
 from spikemorph.graph.records import Record
 from spikemorph.graph.stages import INTEGER, require
 from spikemorph.graph.traits import Weighted
 from spikemorph.layers.carriers import Products, float_carrier
 from spikemorph.layers.ladder import Ladder, along_channels, climb
-from spikemorph.layers.ranges import Range, edge_ranges
+from spikemorph.layers.ranges import Range
 from spikemorph.layers.readout import Readout
+from spikemorph.layers.scan import nested_ranges
 
 from .exact_floats import position, position_kind, through
 from .twin_rules import Rule
@@ -27,6 +30,7 @@ Share = tuple[Rule, int]  # a rule, and how many samples in a row it serves
 class IntegerTwin:
     """An integer graph run on real inputs in floats that hold its whole numbers, differentiably.
 
+    Recurrent layers run element by element, and gradients reach the inputs of every element.
     With a rule that is `exact`, outputs equal those of the integer pass bit for bit.
 
     Parameters
@@ -47,17 +51,21 @@ class IntegerTwin:
         self.grid, self.readout = _ends(graph)
         require(graph, INTEGER)
         endless = [
-            Problem(node.name, "Ladder", "it has no top level", "convert the network exactly")
-            for node in graph.nodes
+            Problem(name, "Ladder", "it has no top level", "convert the network exactly")
+            for name, node in nested_nodes(graph)
             if isinstance(node.op, Ladder) and node.op.smax is None
         ]
         if endless:
             raise UnsupportedError(endless)
-        self._ranges = edge_ranges(graph)
+        self._ranges = nested_ranges(graph)
         self._bounds = {name: max(r.load, r.peak) for name, r in self._ranges.items()}
         for name, bound in self._bounds.items():
             float_carrier(bound, name)
-        self._quick = {n.name: k for n in graph.nodes if (k := _quick_kind(n, self._ranges))}
+        self._quick = {
+            name: kind
+            for name, node in nested_nodes(graph)
+            if (kind := _quick_kind(node, [self._ranges[i] for i in _read(name, node)]))
+        }
         self._graphs: dict[torch.device, Graph] = {}
         self._products = Products()
 
@@ -89,7 +97,8 @@ class IntegerTwin:
         with torch.autocast(x.device.type, enabled=False):
             entry = _together([self._entry(rule, part) for rule, part in _shared(x, shares)])
             (wanted,) = graph.outputs
-            nodes = walk(graph, entry, lambda node, *inputs: self._node(shares, node, *inputs))
+            compute = nested_compute(partial(self._node, shares))
+            nodes = walk(graph, entry, compute)
             (sums,) = [value for node, value in nodes if node.name == wanted]
             return self.readout.real(sums)
 
@@ -99,14 +108,14 @@ class IntegerTwin:
         real = x.double() * float(1 / self.grid.step)
         return through(points.to(kind), real) if rule.exact else real.to(kind)
 
-    def _node(self, shares: list[Share], node: Node, *inputs: Tensor) -> Tensor:
-        op, kind = node.op, float_carrier(self._bounds[node.name], node.name)
+    def _node(self, shares: list[Share], name: str, node: Node, *inputs: Tensor) -> Tensor:
+        op, kind = node.op, float_carrier(self._bounds[name], name)
         if isinstance(op, Ladder):
             parts = _shared(inputs[0], shares)
-            return _together([self._ladder(node.name, op, rule, part) for rule, part in parts])
+            return _together([self._ladder(name, op, rule, part) for rule, part in parts])
         if isinstance(op, Weighted):
-            (source,) = node.inputs
-            bounds = (self._ranges[source].peak, self._ranges[node.name].load)
+            (source,) = _read(name, node)
+            bounds = (self._ranges[source].peak, self._ranges[name].load)
             sums = self._products(op, inputs[0], bounds).to(kind)
             return sums if op.bias is None else sums + op.spread(op.bias).to(kind)
         terms = [term.to(kind) for term in inputs]
@@ -143,7 +152,13 @@ def _ends(graph: Graph) -> tuple[Grid, Readout]:
     return first.grid, last
 
 
-def _quick_kind(node: Node, known: dict[str, Range]) -> torch.dtype | None:
+def _read(name: str, node: Node) -> list[str]:
+    """The qualified names of what a node reads."""
+    path = name.removesuffix(node.name)
+    return [f"{path}{source}" for source in node.inputs]
+
+
+def _quick_kind(node: Node, sources: list[Range]) -> torch.dtype | None:
     """The float in which a ladder's levels are the exact floor of its line; None where they are not."""
     op = node.op
     if not isinstance(op, Ladder) or op.line is None or op.smax is None:
@@ -152,7 +167,7 @@ def _quick_kind(node: Node, known: dict[str, Range]) -> torch.dtype | None:
         own = op.line.rungs(op.smin, op.smax).expand_as(op.rungs)
         if not torch.equal(own, op.rungs):
             return None
-    return position_kind(op.line, known[node.inputs[0]].peak)
+    return position_kind(op.line, sources[0].peak)
 
 
 def _moved(value: Any, device: torch.device) -> Any:
