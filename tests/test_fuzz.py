@@ -62,6 +62,8 @@ def test_every_loader_is_there() -> None:
         "weights",
         "graph",
         "network",
+        "recurrent",
+        "state",
         "timed",
         "deployed",
         "npz",

@@ -23,6 +23,7 @@ from .commands import replaced
 from .inputs import Files, Loader
 
 _DATA = ("--data", "x.npz")
+_SEQUENCES = ("--data", "s.npz")
 _OUT = ("--out", "o.safetensors")
 _PGD = ("--quiet", "--eps", "8/255", "--attacks", "pgd=2", "--gates", "0", "--samples", "4")
 
@@ -43,6 +44,10 @@ def _network(name: str) -> Callable[[], bytes]:
 
 def _beside(*names: str) -> Callable[[], Files]:
     return lambda: {name: seeds.networks()[name] for name in names}
+
+
+def _along(*names: str) -> Callable[[], Files]:
+    return lambda: {name: seeds.streams()[name] for name in names}
 
 
 @cache
@@ -221,6 +226,11 @@ _ROWS = (
         16, _beside("x.npz"), (".onnx", ".bin"),
     ),
     Loader(
+        "cells", _one("m.onnx", gru=models.recurrent), _ONNX,
+        (("inspect", "m.onnx"),) * 3 + (("convert", "m.onnx", *_SEQUENCES, *_OUT),),
+        6, _along("s.npz"),
+    ),
+    Loader(
         "pt2", _pt2, (*_ZIP, *(changes.with_other_program,) * 3),
         (("inspect", "m.pt2"),) * 4 + (("convert", "m.pt2", *_DATA, *_OUT),),
         3, _beside("x.npz"),
@@ -260,6 +270,20 @@ _ROWS = (
     Loader(
         "deployed", _one("d.safetensors", folded=_network("folded.safetensors")), _STORE,
         (("evaluate", "d.safetensors", *_DATA),), 10, _beside("x.npz"),
+    ),
+    Loader(
+        "recurrent", _one("n.safetensors", gru=lambda: seeds.streams()["gru.safetensors"]), _STORE,
+        (
+            ("evaluate", "n.safetensors", *_SEQUENCES),
+            ("stream", "n.safetensors", *_SEQUENCES),
+            ("certify", "n.safetensors", *_SEQUENCES, "--out", "c.json"),
+        ),
+        6, _along("s.npz"),
+    ),
+    Loader(
+        "state", _one("state.safetensors", kept=lambda: seeds.streams()["state.safetensors"]), _STORE,
+        (("stream", "gru.safetensors", *_SEQUENCES, "--state", "state.safetensors"),),
+        6, _along("s.npz", "gru.safetensors"),
     ),
     Loader("npz", _one("x.npz", data=seeds.data), _NPZ, (_read_samples,), 24),
     Loader(

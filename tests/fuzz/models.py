@@ -21,8 +21,14 @@ def _ints(name: str, *values: int) -> onnx.TensorProto:
     return numpy_helper.from_array(np.array(values, np.int64), name)
 
 
-def _model(nodes: list[Any], weights: list[Any], batch: int | str = "n", **more: Any) -> bytes:
-    entry = helper.make_tensor_value_info("x", TensorProto.FLOAT, (batch, *_SHAPE))
+def _model(
+    nodes: list[Any],
+    weights: list[Any],
+    batch: int | str = "n",
+    shape: tuple[int, ...] = _SHAPE,
+    **more: Any,
+) -> bytes:
+    entry = helper.make_tensor_value_info("x", TensorProto.FLOAT, (batch, *shape))
     out = helper.make_tensor_value_info("y", TensorProto.FLOAT, (batch, 3))
     graph = helper.make_graph(nodes, "net", [entry], [out], weights)
     sets = [helper.make_opsetid("", 17), *([helper.make_opsetid("own", 1)] if more else [])]
@@ -49,6 +55,20 @@ def convolutional() -> bytes:
         n("Gemm", ["l", "w3", "b3"], ["y"], "head", alpha=1.0, beta=1.0),
     ]
     return _model(nodes, weights)
+
+
+def recurrent() -> bytes:
+    """A GRU along six elements of three numbers, and a read-out of its last state."""
+    weights = _weights(5, w=(1, 12, 3), r=(1, 12, 4), b=(1, 24), w3=(4, 3))
+    weights.append(_ints("axes", 0))
+    n = helper.make_node
+    nodes = [
+        n("Transpose", ["x"], ["t"], "turned", perm=[1, 0, 2]),
+        n("GRU", ["t", "w", "r", "b"], ["", "h"], "gru", hidden_size=4, linear_before_reset=1),
+        n("Squeeze", ["h", "axes"], ["s"], "last"),
+        n("MatMul", ["s", "w3"], ["y"], "head"),
+    ]
+    return _model(nodes, weights, shape=(6, 3))
 
 
 def joined() -> bytes:

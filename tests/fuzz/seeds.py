@@ -141,6 +141,13 @@ def data(seed: int = 0) -> bytes:
     return npz(x=rng.random((8, 1, 4, 4), np.float32), y=np.arange(8) % 3)
 
 
+def sequences() -> bytes:
+    """Eight sequences of one to six elements with labels of three classes."""
+    rng = np.random.default_rng(3)
+    held = {"x": rng.random((8, 6, 3), np.float32), "y": np.arange(8) % 3}
+    return npz(**held, lengths=np.array([6, 6, 1, 2, 3, 4, 5, 6]))
+
+
 def recordings() -> bytes:
     """A file of recordings by ten people, shorter than real ones."""
     held = {
@@ -215,6 +222,18 @@ def networks() -> Mapping[str, bytes]:
               "0", "--road", "through-time", "--steps", "2", "--out", "timed.safetensors")  # fmt: skip
         module, notes = load_trained(folder / "timed.safetensors")
         save_deployed(folder / "folded.safetensors", fold(module), notes)
+        return _files(folder)
+
+
+@cache
+def streams() -> Mapping[str, bytes]:
+    """A recurrent network, a sequence for it, and its state after that."""
+    with bench() as folder:
+        (folder / "m.onnx").write_bytes(models.recurrent())
+        (folder / "s.npz").write_bytes(sequences())
+        _must("convert", "m.onnx", "--data", "s.npz", "--carry", "delta", "--input-range", "0,1",
+              "--out", "gru.safetensors")  # fmt: skip
+        _must("stream", "gru.safetensors", "--data", "s.npz", "--save-state", "state.safetensors")
         return _files(folder)
 
 
