@@ -39,6 +39,8 @@ class LegendreMemory(nn.Module):
 
     def begin(self, generator: Generator | None = None) -> None:
         """Set A and B by their definition; nothing is drawn."""
+        if self.kept.is_meta:  # without storage, values are not asked for
+            return
         for own, value in zip((self.kept, self.taken), self._defined(), strict=True):
             own.copy_(value)
 

@@ -70,7 +70,7 @@ class RecurrentNet(nn.Module):
 class LinesNet(nn.Module):
     """Convolutions over an image of a line of text, and a GRU both ways along its columns.
 
-    Every other column of the image is a position, which has a logit for each class and one, the first,
+    Every fourth column of the image is a position, which has a logit for each class and one, the first,
     for none: what CTC (Graves and others, ICML 2006) reads.
     """
 
@@ -84,7 +84,7 @@ class LinesNet(nn.Module):
                 conv1=nn.Conv2d(1, first, 3, padding=1, bias=False), norm1=nn.BatchNorm2d(first),
                 relu1=nn.ReLU(), pool1=nn.MaxPool2d(2),
                 conv2=nn.Conv2d(first, second, 3, padding=1, bias=False),
-                norm2=nn.BatchNorm2d(second), relu2=nn.ReLU(), pool2=nn.MaxPool2d((2, 1)),
+                norm2=nn.BatchNorm2d(second), relu2=nn.ReLU(), pool2=nn.MaxPool2d(2),
                 conv3=nn.Conv2d(second, third, 3, padding=1, bias=False),
                 norm3=nn.BatchNorm2d(third), relu3=nn.ReLU(), pool3=nn.MaxPool2d((2, 1)),
             )
@@ -94,7 +94,7 @@ class LinesNet(nn.Module):
         self.head = nn.Linear(2 * states, classes + 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (sample, 1, H, W) to logits (sample, W / 2, 1 + class)."""
+        """Images (sample, 1, H, W) to logits (sample, W / 4, 1 + class)."""
         columns = self.columns(self.convs(x)).transpose(1, 2)
         return self.head(self.layers(columns)[0])
 
