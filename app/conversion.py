@@ -20,7 +20,7 @@ from spikemorph.zoo import Samples
 from .choices import by_name
 from .choices.settings import ConvertChoice
 from .sources.models import Model
-from .sources.sampling import drawn, values
+from .sources.sampling import drawn, ends, values
 
 _FIRST = AnalogFirstStep()
 _DEFAULT = pow2()
@@ -56,6 +56,7 @@ def convert_graph(
     coding: Coding = _FIRST,
     schedule: Schedule = Schedule.FREE,
     carry: Carry = Carry.RESET,
+    lengths: Tensor | None = None,
 ) -> Conversion:
     """Fold, calibrate, quantise, choose neurons, certify.
 
@@ -71,6 +72,8 @@ def convert_graph(
         Levels, weight bits, calibrator.
     neuron, coding, schedule, carry
         What runs in time.
+    lengths : Tensor, optional
+        (sample,) how many elements each calibration sample has, where not all are full.
 
     Raises
     ------
@@ -81,7 +84,7 @@ def convert_graph(
     """
     folded = canonical(graph)
     require_neurons(ready(folded)[0])
-    made = quantised(folded, calibration, grid, quantisation)
+    made = quantised(folded, calibration, grid, quantisation, lengths)
     network = to_spiking(made.graph, neuron, coding, schedule, carry)
     return Conversion(folded, network, certify(network), made)
 
@@ -127,9 +130,10 @@ def convert_model(
     """
     settings = conversion_settings(how)
     grid = Grid.over(model.entry.interval, how.input_bits)
-    x = values(drawn(calibration, seed), model.entry)
+    shown = drawn(calibration, seed)
+    x = values(shown, model.entry, mixed=True)
     if rate_coded is None:
-        return convert_graph(model.graph, x, grid=grid, **settings)
+        return convert_graph(model.graph, x, grid=grid, lengths=ends(shown), **settings)
     rates = by_name.rate_coding(rate_coded)
     return convert_rate_coded(model.graph, x, grid=grid, rates=rates, neuron=settings["neuron"])
 

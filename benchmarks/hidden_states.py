@@ -135,7 +135,7 @@ def main() -> None:
     given = parser.parse_args()
     saved, _, _ = load_certified(given.network)
     samples = load_data(given.data)
-    x, long = fitting(samples, saved.graph), ends(samples)
+    x, long = fitting(samples, saved.graph, mixed=True), ends(samples)
     for carry in Carry:
         network = replace(saved, carry=carry)
         steps = certify(network).steps_required

@@ -1,6 +1,9 @@
 """How many samples are computed together: the one rule, for every pass over many samples."""
 
+from collections.abc import Iterator
 from math import prod
+
+from torch import Tensor
 
 from .graph import Graph
 from .interpret import shapes
@@ -25,6 +28,13 @@ def batch_size(graph: Graph, times: int = 1) -> int:
 
 def _widest(graph: Graph) -> int:
     return max(prod(shape) for shape in shapes(graph).values())
+
+
+def pieces(x: Tensor, lengths: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Samples a batch at a time, each with how many elements they have, where that is given."""
+    for start in range(0, len(x), size):
+        part = slice(start, start + size)
+        yield x[part], None if lengths is None else lengths[part]
 
 
 def samples_within(numbers: int, each: int) -> int:

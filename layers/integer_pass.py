@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, Node
-from spikemorph.graph.batches import batch_size
+from spikemorph.graph.batches import batch_size, pieces
 from spikemorph.graph.interpret import require_rows, shapes, walk
 from spikemorph.graph.tables import on_integers
 from spikemorph.graph.traits import Recurs, Weighted
@@ -72,10 +72,7 @@ class IntegerPass:
             require_forward(self.graph)
 
         def compute(node: Node, *inputs: Tensor) -> Tensor:
-            own = self._nodes[node.name]
-            if lengths is None or not isinstance(node.op, Recurs):
-                return own(*inputs)
-            return own(*inputs, lengths=lengths)
+            return self._nodes[node.name](*inputs, **given_lengths(node, lengths))
 
         return walk(self.graph, grid.to_integers(x), compute)
 
@@ -85,11 +82,17 @@ class IntegerPass:
         (out,) = [output for node, output in self.edges(x, lengths) if node.name == wanted]
         return out.to(torch.int64)
 
-    def outputs(self, x: Tensor) -> Tensor:
+    def outputs(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(sample, *output shape) float64 real outputs, batch by batch."""
         op = self.graph[self.graph.outputs[0]].op
         assert isinstance(op, Readout)
-        return torch.cat([op.real(self(part)) for part in x.split(batch_size(self.graph))])
+        parts = pieces(x, lengths, batch_size(self.graph))
+        return torch.cat([op.real(self(part, ends)) for part, ends in parts])
+
+
+def given_lengths(node: Node, lengths: Tensor | None) -> dict[str, Tensor]:
+    """What a ready node is told beside its inputs: how long samples are, if it runs along them."""
+    return {"lengths": lengths} if lengths is not None and isinstance(node.op, Recurs) else {}
 
 
 def reached(node: Node, *sources: Range) -> Range:

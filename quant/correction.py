@@ -8,10 +8,10 @@ from torch import Tensor
 
 from spikemorph.graph import Graph, Node, Op, run
 from spikemorph.graph.grid import Grid
-from spikemorph.graph.interpret import on_reals, shapes, walk
+from spikemorph.graph.interpret import of_lengths, on_reals, shapes, walk
 from spikemorph.graph.traits import Weighted
 from spikemorph.layers.carriers import Products, carrier
-from spikemorph.layers.integer_pass import IntegerPass, ready
+from spikemorph.layers.integer_pass import IntegerPass, given_lengths, ready
 from spikemorph.layers.ladder import along_channels
 from spikemorph.layers.ranges import Range, by_row
 from spikemorph.layers.readout import Readout
@@ -22,7 +22,9 @@ from .scales import as_reals, naming, narrow
 CORRECTION_SAMPLES = 256
 
 
-def correct_biases(body: Graph, integer: Graph, plan: Plan, x: Tensor, grid: Grid) -> Graph:
+def correct_biases(
+    body: Graph, integer: Graph, plan: Plan, x: Tensor, grid: Grid, lengths: Tensor | None = None
+) -> Graph:
     """Put weighted layers' mean errors on samples into their biases, where that helps on others.
 
     The first of the samples `x` are measured, up to `CORRECTION_SAMPLES`; some behind them judge:
@@ -34,12 +36,13 @@ def correct_biases(body: Graph, integer: Graph, plan: Plan, x: Tensor, grid: Gri
     seen = x[: count + min(CORRECTION_SAMPLES, len(x)) // 3]
     if len(seen) == count:
         return integer  # nobody could judge
-    found = _Corrected(body, integer, plan, count)
+    ends = None if lengths is None else lengths[: len(seen)]
+    found = _Corrected(body, integer, plan, count, ends)
     with torch.no_grad():
         made = found.outputs(seen, grid)[count:]
-        held = seen[count:]
-        wishes = run(body, held).double()
-        before = IntegerPass(integer.map(_bare), found.products).outputs(held)
+        held, last = seen[count:], None if ends is None else ends[count:]
+        wishes = run(body, held, last).double()
+        before = IntegerPass(integer.map(_bare), found.products).outputs(held, last)
         after = found.readout.real(made)
     nearer = float((after - wishes).square().sum()) < float((before - wishes).square().sum())
     return found.graph() if nearer else integer
@@ -48,8 +51,11 @@ def correct_biases(body: Graph, integer: Graph, plan: Plan, x: Tensor, grid: Gri
 class _Corrected:
     """One pass of an integer graph in which every weighted layer is corrected as it is met."""
 
-    def __init__(self, body: Graph, integer: Graph, plan: Plan, count: int) -> None:
+    def __init__(
+        self, body: Graph, integer: Graph, plan: Plan, count: int, lengths: Tensor | None
+    ) -> None:
         self.body, self.integer, self.plan, self.count = body, integer, plan, count
+        self.lengths = lengths
         self.products, self._sizes = Products(), shapes(integer)
         self._wanted = {node.name for node in body.nodes if isinstance(node.op, Weighted)}
         self._bounds: dict[str, Range] = {}
@@ -68,7 +74,8 @@ class _Corrected:
 
     def outputs(self, x: Tensor, grid: Grid) -> Tensor:
         """(sample, *shape) the corrected sums of the read-out, whole numbers."""
-        reals = (value for node, value in walk(self.body, x, on_reals) if node.name in self._wanted)
+        floats = walk(self.body, x, of_lengths(on_reals, self.lengths))
+        reals = (value for node, value in floats if node.name in self._wanted)
         (entry,) = self.integer.inputs
         self._bounds[entry] = by_row(self.integer[entry])
         points = grid.to_integers(x)
@@ -79,7 +86,8 @@ class _Corrected:
     def _node(self, node: Node, reals: Iterator[Tensor], *inputs: Tensor) -> Tensor:
         sources = [self._bounds[name] for name in node.inputs]
         bound, shape = by_row(node, *sources), self._sizes[node.inputs[0]]
-        made = ready(node, sources, bound, shape, self.products)(*inputs)
+        own = ready(node, sources, bound, shape, self.products)
+        made = own(*inputs, **given_lengths(node, self.lengths))
         self._bounds[node.name] = bound
         if node.name not in self._wanted:
             return made

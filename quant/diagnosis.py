@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Node
-from spikemorph.graph.interpret import on_reals, walk
+from spikemorph.graph.interpret import of_lengths, on_reals, walk
 from spikemorph.graph.traits import Weighted
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.integer_pass import IntegerPass
@@ -56,15 +56,17 @@ class LayerLoss:
 
 
 @torch.no_grad()
-def layer_losses(found: Quantised, x: Tensor) -> tuple[LayerLoss, ...]:
+def layer_losses(
+    found: Quantised, x: Tensor, lengths: Tensor | None = None
+) -> tuple[LayerLoss, ...]:
     """The loss at every weighted layer and activation, in running order.
 
     `x` is (sample, *shape) on the grid; some tens of samples are enough.
     """
-    return tuple(_losses(found, x))
+    return tuple(_losses(found, x, lengths))
 
 
-def _losses(found: Quantised, x: Tensor) -> Iterator[LayerLoss]:
+def _losses(found: Quantised, x: Tensor, lengths: Tensor | None) -> Iterator[LayerLoss]:
     wanted = {n.name for n in found.body.nodes if isinstance(n.op, Activation | Weighted)}
     given: dict[str, Tensor] = {}
 
@@ -73,8 +75,8 @@ def _losses(found: Quantised, x: Tensor) -> Iterator[LayerLoss]:
             given[node.name] = inputs[0]
         return on_reals(node, *inputs)
 
-    integers = ((n, v) for n, v in IntegerPass(found.graph).edges(x) if n.name in wanted)
-    for node, real in walk(found.body, x, on_floats):
+    integers = ((n, v) for n, v in IntegerPass(found.graph).edges(x, lengths) if n.name in wanted)
+    for node, real in walk(found.body, x, of_lengths(on_floats, lengths)):
         if node.name in wanted:
             whole, levels = next(integers)
             yield _loss(found, node, whole, (given.pop(node.name), real, levels))

@@ -78,6 +78,8 @@ class Quantised:
         The integers that inputs lie on.
     samples : Tensor
         The calibration samples, as the grid has them.
+    lengths : Tensor, optional
+        (sample,) how many elements each of them has, where not all are full.
     """
 
     graph: Graph
@@ -85,24 +87,31 @@ class Quantised:
     plan: Plan
     grid: Grid
     samples: Tensor
+    lengths: Tensor | None = None
 
     __repr__ = brief_repr
 
 
-def quantised(graph: Graph, calibration: Tensor, grid: Grid, settings: Quantisation) -> Quantised:
-    """As `quantise_graph`, with what the integer graph was made of."""
+def quantised(
+    graph: Graph,
+    calibration: Tensor,
+    grid: Grid,
+    settings: Quantisation,
+    lengths: Tensor | None = None,
+) -> Quantised:
+    """As `quantise_graph`, with what the integer graph was made of; of sequences of these lengths."""
     body, analog, x = prepared(graph, calibration, grid)
-    steps = choose_steps(body, x, settings)
+    steps = choose_steps(body, x, settings, lengths)
     plan = Plan(body, shapes(body), grid.step, steps, settings.largest_weight)
 
     def built(plan: Plan) -> Graph:
         made = Builder(body, plan, grid).build(analog)
         if settings.bias_correction:
-            made = correct_biases(plan.graph, made, plan, x, grid)
+            made = correct_biases(plan.graph, made, plan, x, grid, lengths)
         return made
 
     plans = [plan] if (quiet := quiet_plan(plan, x, settings)) is None else [plan, quiet]
-    found = [Quantised(built(plan), body, plan, grid, x) for plan in plans]
+    found = [Quantised(built(plan), body, plan, grid, x, lengths) for plan in plans]
     return min(found, key=lambda one: noise(one.graph, body, x)) if quiet else found[0]
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, InputError, Node
+from spikemorph.graph.batches import pieces
 from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.interpret import on_reals, shapes, walk
 from spikemorph.graph.nested import nested_bodies
@@ -73,8 +74,10 @@ class Seen:
         return (self.ends == 0).all(1)
 
 
-def observe(graph: Graph, x: Tensor) -> dict[str, Seen]:
+def observe(graph: Graph, x: Tensor, lengths: Tensor | None = None) -> dict[str, Seen]:
     """What every activation does on samples `x`, thinned to about `KEPT` values each.
+
+    Sequences of `lengths` (sample,) elements stay as they are past their ends.
 
     Raises
     ------
@@ -85,8 +88,8 @@ def observe(graph: Graph, x: Tensor) -> dict[str, Seen]:
         raise InputError("calibration data is empty: give at least one sample")
     kept: dict[str, list[Seen]] = {}
     with torch.no_grad():
-        for batch in x.split(_BATCH):
-            watch = partial(_watch, kept, KEPT // -(-len(x) // _BATCH), "")
+        for batch, ends in pieces(x, lengths, _BATCH):
+            watch = partial(_watch, kept, KEPT // -(-len(x) // _BATCH), "", ends)
             for node, value in walk(graph, batch, watch):
                 if not node.inputs:
                     _require_finite(node.name, value)
@@ -94,7 +97,12 @@ def observe(graph: Graph, x: Tensor) -> dict[str, Seen]:
 
 
 def _watch(
-    kept: dict[str, list[Seen]], share: int, inside: str, node: Node, *inputs: Tensor
+    kept: dict[str, list[Seen]],
+    share: int,
+    inside: str,
+    lengths: Tensor | None,
+    node: Node,
+    *inputs: Tensor,
 ) -> Tensor:
     """A node's output; an activation's is kept, thinned to about `share` values of a batch.
 
@@ -103,7 +111,8 @@ def _watch(
     op, name = node.op, f"{inside}{node.name}"
     if isinstance(op, Recurs):
         elements = inputs[0].shape[op.axis]
-        value = op.computed(partial(_watch, kept, share // elements, f"{name}/"), *inputs)
+        watch = partial(_watch, kept, share // elements, f"{name}/", None)
+        value = op.computed(watch, *inputs, lengths=lengths)
     else:
         value = on_reals(node, *inputs)
     _require_finite(name, value)
@@ -140,7 +149,9 @@ def _joined(parts: list[Seen]) -> Seen:
     return Seen(torch.cat([part.values for part in parts], 1), ends, given)
 
 
-def choose_steps(graph: Graph, x: Tensor, settings: Quantisation) -> dict[str, Steps]:
+def choose_steps(
+    graph: Graph, x: Tensor, settings: Quantisation, lengths: Tensor | None = None
+) -> dict[str, Steps]:
     """The levels of every activation's ladder: a unit for each channel, by what it did on `x`.
 
     So the scale of a channel, which the layers before and behind can trade, decides nothing. One unit
@@ -151,7 +162,7 @@ def choose_steps(graph: Graph, x: Tensor, settings: Quantisation) -> dict[str, S
     InputError
         If there are no samples, or they leave an activation silent; it is named.
     """
-    seen = heard(graph, x)
+    seen = heard(graph, x, lengths)
     found = {}
     for inside, body in (("", graph), *nested_bodies(graph)):
         tied = meeting(body, shapes(body)) | (lasting(body) if inside else set())
@@ -170,9 +181,9 @@ def _of_a_memory(settings: Quantisation) -> Quantisation:
     return replace(settings, levels=settings.state_levels, calibrator=Max())
 
 
-def heard(graph: Graph, x: Tensor) -> dict[str, Seen]:
+def heard(graph: Graph, x: Tensor, lengths: Tensor | None = None) -> dict[str, Seen]:
     """As `observe`, refusing activations that are zero on all samples."""
-    seen = observe(graph, x)
+    seen = observe(graph, x, lengths)
     for name, found in seen.items():
         if bool(found.silent.all()):
             raise InputError(

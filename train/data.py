@@ -1,5 +1,6 @@
 """What a network learns from: samples with their labels, and the samples held back from it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +41,11 @@ class DataTensors:
         """The same data with these samples alone."""
         return self.rows(index)
 
+    def pieces(self, size: int) -> Iterator[tuple[Tensor, "DataTensors"]]:
+        """All samples, at most `size` at a time, with their positions."""
+        for index in torch.arange(len(self)).split(size):
+            yield index, self.rows(index)
+
     def batches(self, size: int, generator: Generator) -> tuple[Tensor, ...]:
         """Positions for one pass in a fresh order, `size` a batch, for `rows`.
 
@@ -52,6 +58,53 @@ class DataTensors:
     def identity(self) -> dict[str, int | float | str]:
         """What must be equal for a stopped run to be continued on these samples."""
         return {"samples": len(self), "extra": 0, "extra share": 0.0, "data": _told(self)}
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceData(DataTensors):
+    """Sequences of different lengths: samples of one length meet in a batch, which ends where they do.
+
+    Parameters
+    ----------
+    lengths : Tensor
+        (sample,) int64, how many elements each sample has.
+    """
+
+    lengths: Tensor
+
+    __repr__ = brief_repr
+
+    def rows(self, index: Tensor) -> DataTensors:
+        """The samples at these positions, up to their end; all of one length."""
+        (length,) = self.lengths[index].unique().tolist()
+        return DataTensors(self.x[index, :length], self.y[index])
+
+    def only(self, index: Tensor) -> DataTensors:
+        """The same data with these samples alone."""
+        return SequenceData(self.x[index], self.y[index], self.lengths[index])
+
+    def pieces(self, size: int) -> Iterator[tuple[Tensor, DataTensors]]:
+        """All samples, at most `size` of one length at a time, with their positions."""
+        for length in self.lengths.unique().tolist():
+            for index in (self.lengths == length).nonzero().flatten().split(size):
+                yield index, self.rows(index)
+
+    def batches(self, size: int, generator: Generator) -> tuple[Tensor, ...]:
+        """Positions for one pass in a fresh order, at most `size` of one length a batch.
+
+        Batches that are not full are used, too: few samples may share a length.
+        """
+        order = torch.randperm(len(self), generator=generator)
+        found = list[Tensor]()
+        for length in self.lengths.unique().tolist():
+            found += order[self.lengths[order] == length].split(size)
+        return tuple(found[k] for k in torch.randperm(len(found), generator=generator).tolist())
+
+    def identity(self) -> dict[str, int | float | str]:
+        """As for plain samples, with their lengths."""
+        told = content_hash({}, {"lengths": self.lengths})[:12]
+        known = super().identity()
+        return {**known, "data": f"{known['data']} {told}"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,4 +193,4 @@ def hold_out(
             f"cannot hold out {count} of {len(data)} samples; hold out 1 to {len(data) - 1}"
         )
     order = torch.randperm(len(data), generator=generator)
-    return data.rows(order[:-count]), data.rows(order[-count:])
+    return data.only(order[:-count]), data.only(order[-count:])

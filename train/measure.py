@@ -29,6 +29,9 @@ def outputs(model: nn.Module, data: DataTensors, batch: int = 500) -> Tensor:
     device = next((p.device for p in model.parameters()), data.x.device)
     was_training = model.training
     model.eval()
-    found = torch.cat([model(x.to(device)).cpu() for x in torch.split(data.x, batch)])
+    found, places = list[Tensor](), list[Tensor]()
+    for index, part in data.pieces(batch):
+        found.append(model(part.x.to(device)).cpu())
+        places.append(index)
     model.train(was_training)
-    return found
+    return torch.cat(found)[torch.cat(places).argsort()]

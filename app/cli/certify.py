@@ -42,7 +42,7 @@ def certify_network(
     if data is not None:
         steps = certificate.steps_used or 32
         given = options.read_data(data, task=task, entry=spiking.entry)
-        x, long = sampling.fitting(given, spiking.graph), sampling.ends(given)
+        x, long = sampling.fitting(given, spiking.graph, mixed=True), sampling.ends(given)
         with output.progress(len(x), "comparing") as watch:
             ready = by_name.engine(engine, spiking, where, steps)
             found = measure(spiking, ready, x, steps, watch, lengths=long)

@@ -135,7 +135,8 @@ class SNN(Running):
         )
         points = curve_steps(self.certificate) if steps is None else list(steps)
         require_steps(min(points, default=0))
-        proof, inputs = self._proof(max(points)), fitting(samples, self.network.graph)
+        proof = self._proof(max(points))
+        inputs = fitting(samples, self.network.graph, mixed=True)
         held = None
         if calibration is not None:
             shown = drawn(samples_of(calibration, name="calibration", keys=keys), seed)

@@ -103,9 +103,11 @@ def diagnose(
     labels : Tensor, optional
         The right answers for the calibration samples.
     """
-    judges = _Judges(graph, task, found.samples[-JUDGES:], labels)
+    ends = None if found.lengths is None else found.lengths[-JUDGES:]
+    judges = _Judges(graph, task, found.samples[-JUDGES:], ends, labels)
     kept = judges.kept(found)
-    layers = layer_losses(found, judges.x[-LISTENERS:])
+    listened = None if ends is None else ends[-LISTENERS:]
+    layers = layer_losses(found, judges.x[-LISTENERS:], listened)
     weakest = min(layers, key=lambda layer: layer.own_db).node
     repair = None if kept.lost <= LOUD else _repair(judges, found, settings)
     if repair is not None and repair.kept.lost >= kept.lost - LOUD / 2:
@@ -116,7 +118,7 @@ def diagnose(
 def _repair(judges: "_Judges", found: Quantised, settings: Quantisation) -> Tried:
     tried = []
     for chosen, changed in _options(settings):
-        other = quantised(judges.graph, found.samples, found.grid, changed)
+        other = quantised(judges.graph, found.samples, found.grid, changed, found.lengths)
         tried.append(Tried(chosen, judges.kept(other)))
         if tried[-1].kept.lost <= LOUD:
             return tried[-1]
@@ -148,12 +150,13 @@ class _Judges:
     graph: Graph
     task: Task
     x: Tensor
+    lengths: Tensor | None
     labels: Tensor | None
 
     @torch.no_grad()
     def kept(self, found: Quantised) -> Kept:
-        task, made = self.task, IntegerPass(found.graph).outputs(self.x)
-        real = run(self.graph, self.x).double()
+        task, made = self.task, IntegerPass(found.graph).outputs(self.x, self.lengths)
+        real = run(self.graph, self.x, self.lengths).double()
         spread = float((real - real.mean(0)).square().sum())
         noise = float((made - real).square().sum()) / spread if spread else 0.0
         answers, wanted = task.answers(made), task.answers(real)

@@ -71,7 +71,7 @@ def run_stream(
             f"{samples.name}: elements of shape {tuple(x.shape[2:])}, the network takes "
             f"{entry.shape[1:]}; give sequences as (sample, element, ...)"
         )
-    real = values(samples, replace(entry, shape=tuple(x.shape[1:])))
+    real = values(samples, replace(entry, shape=tuple(x.shape[1:])), mixed=True)
     task = task_for(stream.network.graph, replace(samples, x=samples.x[:, :1], lengths=None))
     first = 0 if state is None else state.elements
     found, last, kept = list[ElementResult](), torch.zeros(0), stream.start(len(x))

@@ -19,18 +19,25 @@ from .tasks import task_for
 Read = Callable[[str], Samples]
 
 
-def values(samples: Samples, entry: Input) -> Tensor:
+def values(samples: Samples, entry: Input, *, mixed: bool = False) -> Tensor:
     """The samples' real values as a network takes them that they enter by `entry`.
 
     Every command reads data by this: bytes are mapped onto the declared range of the network's
-    inputs, floats are in its own units.
+    inputs, floats are in its own units. One that takes sequences of `mixed` lengths reads these too
+    (`ends`); to any other they would look longer than they are.
 
     Raises
     ------
     InputError
-        If their shape is not the network's, they lie outside its range, or that is not declared.
+        If their shape is not the network's, they lie outside its range, or that is not declared; if
+        they have different lengths, and may not.
     """
     _require_shape(samples.name, tuple(samples.x.shape[1:]), entry)
+    if not mixed and (long := ends(samples)) is not None:
+        raise InputError(
+            f"{samples.name}: sequences of {int(long.min())} to {int(long.max())} elements; this takes "
+            "sequences of one length: cut them, or evaluate, certify or stream"
+        )
     return samples.values(entry.interval, entry.slack)
 
 
@@ -112,15 +119,17 @@ def ends(samples: Samples) -> Tensor | None:
     return None if lengths is None or bool((lengths == samples.x.shape[1]).all()) else lengths
 
 
-def fitting(samples: Samples, graph: Graph) -> Tensor:
+def fitting(samples: Samples, graph: Graph, *, mixed: bool = False) -> Tensor:
     """The samples' real values as a network takes them, known to fit it before anything is run.
+
+    `mixed` as for `values`.
 
     Raises
     ------
     InputError
         As `values` and `task_for` do.
     """
-    x = values(samples, graph.entry)
+    x = values(samples, graph.entry, mixed=mixed)
     task_for(graph, samples)
     return x
 

@@ -12,6 +12,7 @@ from spikemorph.graph.errors import InputError
 from spikemorph.graph.grid import Interval
 from spikemorph.graph.tasks import Task
 from spikemorph.train import DataTensors, fit, hold_out, initialised
+from spikemorph.train.data import SequenceData
 from spikemorph.train.fabric import make_fabric
 from spikemorph.train.loop import EpochRecord
 from spikemorph.train.measure import score
@@ -46,7 +47,10 @@ def recipe_data(recipe: Recipe, parts: Mapping[str, Samples]) -> RecipeData:
 def _labelled(recipe: Recipe, samples: Samples) -> DataTensors:
     if samples.y is None:
         raise InputError(f"{samples.name}: no labels to learn from; give samples with labels")
-    return DataTensors(samples.values(Interval.of(*recipe.inputs)), samples.y)
+    x = samples.values(Interval.of(*recipe.inputs))
+    if samples.lengths is None:
+        return DataTensors(x, samples.y)
+    return SequenceData(x, samples.y, samples.lengths)
 
 
 def train_recipe(
