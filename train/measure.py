@@ -10,7 +10,7 @@ from .data import DataTensors
 
 def accuracy(model: nn.Module, data: DataTensors, batch: int = 500) -> float:
     """Percentage (0..100) of samples whose largest logit is their label's, on the model's device."""
-    answers = outputs(model, data, batch).argmax(1)
+    answers = _outputs(model, data, batch).argmax(1)
     return 100 * int((answers == data.y).sum()) / answers.numel()
 
 
@@ -18,14 +18,13 @@ def score(model: nn.Module, data: DataTensors, task: Task | None, batch: int = 5
     """As `accuracy`, of a task's answers; the root mean square error where they are numbers."""
     if task is None:
         return accuracy(model, data, batch)
-    answers = task.answers(outputs(model, data, batch))
+    answers = task.answers(_outputs(model, data, batch))
     right, error = task.share(answers, data.y), task.error(answers, data.y)
     return error.rmse if error is not None else float(right or 0.0)
 
 
 @torch.no_grad()
-def outputs(model: nn.Module, data: DataTensors, batch: int = 500) -> Tensor:
-    """What the model gives for every sample, in evaluation mode, on the CPU."""
+def _outputs(model: nn.Module, data: DataTensors, batch: int) -> Tensor:
     device = next((p.device for p in model.parameters()), data.x.device)
     was_training = model.training
     model.eval()
