@@ -23,6 +23,7 @@ from spikemorph.layers.readout import Analog, Readout
 
 from .correction import correct_biases
 from .ladders import build_ladder
+from .lasting import origins, whole_start
 from .observe import choose_steps
 from .prepare import ready
 from .rates import RATE_WEIGHTS, RateCoding, rate_steps
@@ -176,17 +177,14 @@ class Builder:
         for register in self.graph.registers:
             grid = self._lasting(register)
             self.grids[register.name] = grid
-            start = torch.floor(register.start.double() / float(grid.step) + 0.5)
-            registers.append(replace(register, start=narrow(start.clamp(grid.low, grid.high))))
+            start = whole_start(register, grid.step, grid.low, grid.high)
+            registers.append(replace(register, start=narrow(start)))
         self._take_all()
         return Graph(tuple(self.nodes), self.graph.inputs, self.graph.outputs, tuple(registers))
 
     def _lasting(self, register: Register) -> Grid:
         """Where a register's values lie: on the levels, or on the grid, of what it takes."""
-        taken = {other.name: other.after for other in self.graph.registers}
-        last = register.name
-        while last in taken:
-            last = taken[last]
+        last = origins(self.graph)[register.name]
         if last in self.grids:
             return self.grids[last]
         steps = self.plan.steps[last]

@@ -40,9 +40,9 @@ def build_ladder(op: Activation, steps: Steps, scale: Scale, shift: Scale) -> La
             raise OverflowError("levels without a top need a line of 62 bits")
         raise ValueError(f"{type(op).__name__} needs a top level: its levels are not evenly spaced")
     levels = range(steps.smin + 1, steps.smax + 1)
-    rungs = [
-        [_rung(op.reaches((k - steps.start) * u), s, h) for k in levels] for s, h, u in channels
-    ]
+    crossings = {u: [op.reaches((k - steps.start) * u) for k in levels] for u in {*steps.unit}}
+    rows = {(s, h, u): [_rung(at, s, h) for at in crossings[u]] for s, h, u in {*channels}}
+    rungs = [rows[channel] for channel in channels]
     if any(abs(rung) >= NEVER for row in rungs for rung in row):
         line = None  # what lies beyond every sum is cut there, so it is no longer even
     return Ladder(whole_tensor(rungs), steps.smin, steps.smax, unit, line)

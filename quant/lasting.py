@@ -1,8 +1,13 @@
 """What lasts from element to element in a body: which registers remember by sums, and how finely."""
 
 from collections.abc import Iterable
+from fractions import Fraction
+
+import torch
+from torch import Tensor
 
 from spikemorph.graph import Graph, Input
+from spikemorph.graph.graph import Register
 from spikemorph.graph.traits import Fires, Weighted
 from spikemorph.layers.activation import Relay
 
@@ -14,6 +19,31 @@ MEMORY_WEIGHT = (
 def lasting(body: Graph) -> set[str]:
     """The nodes whose values last, or leave: they have one unit for all that they hold."""
     return {*body.outputs, *(register.after for register in body.registers)}
+
+
+def origins(body: Graph) -> dict[str, str]:
+    """For every register, the node whose values it holds: what it takes, or what that register does.
+
+    Raises
+    ------
+    OverflowError
+        If registers only take each other.
+    """
+    taken = {register.name: register.after for register in body.registers}
+    found = {}
+    for name in taken:
+        last = taken[name]
+        for _ in taken:
+            last = taken.get(last, last)
+        if last in taken:
+            raise OverflowError("registers that only take each other hold no activation")
+        found[name] = last
+    return found
+
+
+def whole_start(register: Register, unit: Fraction, low: float, high: float) -> Tensor:
+    """Where a register starts, in whole units of what it holds, float64."""
+    return torch.floor(register.start.double() / float(unit) + 0.5).clamp(low, high)
 
 
 def memories(body: Graph) -> dict[str, frozenset[str]]:

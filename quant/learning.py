@@ -10,18 +10,20 @@ from torch import Tensor, nn
 from spikemorph.graph import Graph, InputError, Node
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import shapes, walk
-from spikemorph.graph.traits import Weighted
+from spikemorph.graph.nested import nested_bodies, nested_map, nested_nodes
+from spikemorph.graph.traits import Recurs, Weighted
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.carriers import Products
 from spikemorph.layers.ladder import along_channels
-from spikemorph.layers.masks import weighted_nodes
 from spikemorph.train import DataTensors, Objective, TrainSettings, fit
 from spikemorph.train.fabric import Fabric
 from spikemorph.train.loop import Augment, EpochRecord
+from spikemorph.train.temporal import Elements
 
 from .correction import CORRECTION_SAMPLES, correct_biases
 from .exact_floats import through
 from .integers import Builder, prepared
+from .lasting import memories
 from .learning_pass import LearningPass
 from .learning_scales import Planned, soft_scales
 from .learning_steps import LearntStep, fitted, limit_of, loudness, refuse_unlearnable
@@ -40,12 +42,12 @@ class QuantisedModule(nn.Module):
     activation (its channels' steps keep their ratios), one for each output channel of weights.
     Roundings let gradients straight through, clipping stops them (learned step size quantisation, Esser
     et al., ICLR 2020); gradients reach the input too. Layers that share tensors in `graph` each learn
-    their own.
+    their own. Recurrent layers run element by element.
 
     Parameters
     ----------
     graph : Graph
-        Canonical, one input, one output, of ReLU and clipping activations.
+        Canonical, one input, one output.
     calibration : Tensor
         (sample, *shape) real inputs, from training data; steps and biases start from them as in
         `quantise_graph`.
@@ -74,19 +76,22 @@ class QuantisedModule(nn.Module):
             body = _corrected(body, plan, x, grid)
         self._body, self._grid = body, grid
         self._sizes, self._largest = plan.sizes, plan.largest
-        self._ends = {
-            name: replace(s, smax=s.smin + settings.levels - 1) for name, s in steps.items()
-        }
-        self._index = {node.name: str(index) for index, node in enumerate(body.nodes)}
+        fine = {f"{path}{name}" for path, own in nested_bodies(body) for name in memories(own)}
+        counts = {n: settings.state_levels if n in fine else settings.levels for n in steps}
+        self._ends = {n: replace(s, smax=s.smin + counts[n] - 1) for n, s in steps.items()}
+        self._index = {name: str(index) for index, (name, _) in enumerate(nested_nodes(body))}
+        self._held = {n: o.op for n, o in nested_nodes(body) if isinstance(o.op, Weighted)}
         self._loudness = loudness(body, x[:CORRECTION_SAMPLES])
-        self.steps = nn.ModuleDict()
-        for node in body.nodes:
-            self._learn(node, plan)
+        self.steps, self.states = nn.ModuleDict(), nn.ModuleDict()
+        for path, own in plan.nested():
+            for node in own.graph.nodes:
+                self._learn(path, node, own)
         self._products = Products()
         self._known: tuple[Tensor, Planned] | None = None
 
-    def _learn(self, node: Node, plan: Plan) -> None:
-        op, index = node.op, self._index[node.name]
+    def _learn(self, path: str, node: Node, plan: Plan) -> None:
+        name = f"{path}{node.name}"
+        op, index = self._held.get(name, node.op), self._index[name]
         if isinstance(op, Activation):
             steps = plan.steps[node.name]
             first = as_reals(steps.unit)
@@ -94,24 +99,25 @@ class QuantisedModule(nn.Module):
         elif isinstance(op, Weighted):
             coarsest = float(max(plan.scale(node.inputs[0])))
             first = as_reals(plan.ideal(node)).expand(len(op.weight)) / coarsest
-            loud = self._loudness[node.name]
+            loud = self._loudness[name]
             self.steps[index] = LearntStep(first)
             weight = op.weight.detach().float() * loud
             self.register_parameter(f"weight_{index}", nn.Parameter(weight))
             bias = torch.zeros(len(op.weight)) if op.bias is None else op.bias.detach().float()
             self.register_parameter(f"bias_{index}", nn.Parameter(bias.clone()))
             self.register_buffer(f"mask_{index}", op.mask)
+        elif isinstance(op, Recurs):
+            self.states[index] = Elements(op.axis)
 
-    def _current(self, node: Node) -> Weighted:
+    def _current(self, name: str) -> Weighted:
         """A weighted node's op with the weights and biases as learnt; masked."""
-        op, index = node.op, self._index[node.name]
-        assert isinstance(op, Weighted)
+        op, index = self._held[name], self._index[name]
         weight, bias = getattr(self, f"weight_{index}"), getattr(self, f"bias_{index}")
-        weight, mask = weight / self._loudness[node.name], getattr(self, f"mask_{index}")
+        weight, mask = weight / self._loudness[name], getattr(self, f"mask_{index}")
         return op.having(weight=weight if mask is None else weight * mask, bias=bias, mask=mask)
 
-    def _bias(self, node: Node) -> Tensor:
-        bias: Tensor = getattr(self, f"bias_{self._index[node.name]}")
+    def _bias(self, name: str) -> Tensor:
+        bias: Tensor = getattr(self, f"bias_{self._index[name]}")
         return bias.detach()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -137,7 +143,13 @@ class QuantisedModule(nn.Module):
         planned = self._planned(learnt, x.device)
         scales = soft_scales(planned, learnt)
         points = through(self._grid.to_integers(x).to(torch.float32), x / float(self._grid.step))
-        compute = LearningPass(planned, scales, self._current, self._products)
+        learning = LearningPass(planned, scales, self._current, self._products)
+
+        def compute(node: Node, *inputs: Tensor) -> Tensor:
+            made = learning(node, *inputs)
+            index = self._index[node.name]
+            return self.states[index](made) if index in self.states else made
+
         (wanted,) = self._body.outputs
         nodes = walk(self._body, points, compute)
         (sums,) = [value for node, value in nodes if node.name == wanted]
@@ -159,7 +171,7 @@ class QuantisedModule(nn.Module):
 
     def _planned(self, learnt: dict[str, Tensor], device: torch.device) -> Planned:
         """The plan of the steps as they stand; the last one while nothing has changed."""
-        parts = [*learnt.values(), *(self._bias(node) for node in weighted_nodes(self._body))]
+        parts = [*learnt.values(), *map(self._bias, self._held)]
         now = torch.cat([part.detach().double().flatten() for part in parts]).cpu()
         if self._known is None or self._known[1].device != device:
             before = None
@@ -167,7 +179,7 @@ class QuantisedModule(nn.Module):
             seen, before = self._known
             if torch.equal(seen, now):
                 return before
-        ends = {n.name: float(self._bias(n).abs().max()) for n in weighted_nodes(self._body)}
+        ends = {name: float(self._bias(name).abs().max()) for name in self._held}
         ends[self._body.inputs[0]] = float(max(-self._grid.low, self._grid.high))
         found = Planned.of(self._plan(learnt, self._body), ends, device, before)
         self._known = (now, found)
@@ -176,10 +188,10 @@ class QuantisedModule(nn.Module):
     def _plan(self, learnt: dict[str, Tensor], body: Graph) -> Plan:
         known = {name: step.detach().tolist() for name, step in learnt.items()}
         steps = {}
-        for node in body.nodes:
+        for name, node in nested_nodes(body):
             if isinstance(node.op, Activation):
-                unit = collapsed([snapped(step) for step in known[node.name]])
-                steps[node.name] = fitted(node.op, self._ends[node.name], unit)
+                unit = collapsed([snapped(step) for step in known[name]])
+                steps[name] = fitted(node.op, self._ends[name], unit)
         weights = {name: step for name, step in known.items() if name not in steps}
         return Plan(body, self._sizes, self._grid.step, steps, self._largest, weights)
 
@@ -187,14 +199,14 @@ class QuantisedModule(nn.Module):
     def to_integers(self) -> Graph:
         """The integer graph that `forward` computes."""
 
-        def exported(node: Node) -> Node:
-            if not isinstance(node.op, Weighted):
+        def exported(name: str, node: Node) -> Node:
+            if name not in self._held:
                 return node
-            op = self._current(node)
-            learnt = op.having(weight=op.weight.cpu(), bias=self._bias(node).cpu())
+            op = self._current(name)
+            learnt = op.having(weight=op.weight.cpu(), bias=self._bias(name).cpu())
             return replace(node, op=learnt)
 
-        body = self._body.map(exported)
+        body = nested_map(self._body, exported)
         return Builder(body, self._plan(self._learnt(), body), self._grid).build(self._analog)
 
 

@@ -1,19 +1,20 @@
 """One pass over whole numbers held in floats, differentiable in inputs, weights, biases and scales."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from spikemorph.graph import Node
 from spikemorph.graph.brief import brief_repr
-from spikemorph.graph.traits import Weighted
+from spikemorph.graph.nested import inside
+from spikemorph.graph.traits import Recurs, Weighted
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.carriers import Products, float_carrier
 from spikemorph.layers.joining import Add
-from spikemorph.layers.ladder import along_channels
+from spikemorph.layers.ladder import along_channels, climb
 
 from .exact_floats import position, through
 from .learning_scales import Planned, product_bound
@@ -33,15 +34,18 @@ class LearningPass:
     scales : mapping
         The same with their gradients (`soft_scales`).
     current : callable
-        The op of a weighted node, with its weights and biases as learnt.
+        The op of a weighted node, by qualified name, with its weights and biases as learnt.
     products : Products
         Computes weighted layers.
+    whole : dict, optional
+        Weighted ops and biases as rounded in this pass: a body runs once for every element.
     """
 
     planned: Planned
     scales: Mapping[str, Tensor]
-    current: Callable[[Node], Weighted]
+    current: Callable[[str], Weighted]
     products: Products
+    whole: dict[str, tuple[Weighted, Tensor]] = field(default_factory=dict)
 
     __repr__ = brief_repr
 
@@ -53,43 +57,75 @@ class LearningPass:
             return self._ladder(node, *inputs)
         if isinstance(op, ScaleShift):  # a plain factor: the scale alone takes it
             return inputs[0]
+        if isinstance(op, Recurs):
+            return self._recurs(node, *inputs)
         kind = float_carrier(self.planned.bounds[node.name], node.name)
         terms = [term.to(kind) for term in inputs]
         if node.name in self.planned.factors:
             terms = [self._scaled(node, index, term) for index, term in enumerate(terms)]
         return sum(terms[1:], start=terms[0]) if isinstance(op, Add) else op(*terms)
 
+    def _recurs(self, node: Node, *inputs: Tensor) -> Tensor:
+        """Element by element, on whole numbers of the units that the body's inputs have."""
+        own = self.planned.inner[node.name]
+        terms = []
+        for index, term in enumerate(inputs):
+            entry = own.plan.graph.inputs[index]
+            kind = float_carrier(own.bounds[entry], f"{node.name}/{entry}")
+            terms.append(self._scaled(node, index, term.to(kind)))
+
+        def current(name: str) -> Weighted:
+            return self.current(f"{node.name}/{name}")
+
+        compute = LearningPass(own, inside(self.scales, node.name), current, self.products)
+        return self.planned.started[node.name].computed(compute, *terms)
+
     def _weighted(self, node: Node, source: Tensor) -> Tensor:
         """``W C + b``, ``W = floor(weight scale_in / scale_out + 1/2)``, clipped, ``b`` likewise."""
-        op, (name,) = self.current(node), node.inputs
-        unit, largest = self.scales[node.name], self.planned.plan.largest
+        if node.name not in self.whole:
+            self.whole[node.name] = self._rounded(node)
+        op, bias = self.whole[node.name]
+        peak = self.planned.bounds[node.inputs[0]]
+        load = product_bound(op, self.planned.plan.largest_of(node), peak)
+        kind = float_carrier(self.planned.bounds[node.name], node.name)
+        return self.products(op, source, (peak, load)).to(kind) + op.spread(bias).to(kind)
+
+    def _rounded(self, node: Node) -> tuple[Weighted, Tensor]:
+        op, (name,) = self.current(node.name), node.inputs
+        unit, largest = self.scales[node.name], self.planned.plan.largest_of(node)
         ratio = in_units(op, self.scales[name]) / unit.reshape(-1, *[1] * (op.weight.dim() - 1))
         whole = torch.floor(ratio.detach() + 0.5).clamp(-largest, largest)
         weight = through(whole, ratio.clamp(-largest, largest)).to(torch.float32)
-        peak = self.planned.bounds[name]
-        load = product_bound(op, largest, peak)
-        sums = self.products(op.having(weight=weight, bias=None), source, (peak, load))
         assert op.bias is not None
         bias = op.bias.double() / unit.reshape(-1, *[1] * (op.bias.dim() - 1))
         bias = through(torch.floor(bias.detach() + 0.5), bias)
-        kind = float_carrier(self.planned.bounds[node.name], node.name)
-        return sums.to(kind) + op.spread(bias).to(kind)
+        return op.having(weight=weight, bias=None), bias
 
     def _ladder(self, node: Node, sums: Tensor) -> Tensor:
         """``clip(floor(scale C / unit + 1/2))``, exactly; the gradient is that of the same unrounded."""
         (name,) = node.inputs
         steps = self.planned.plan.steps[node.name]
+        kind = float_carrier(self.planned.bounds[node.name], node.name)
+        own = along_channels(self.scales[node.name], sums)
+        coming = along_channels(self.scales[name], sums)
+        if (ladder := self.planned.ladders.get(node.name)) is not None:
+            level = climb(ladder, sums.detach().to(torch.int64))
+            soft = node.op((sums * coming).to(torch.float32)) / own.to(torch.float32)
+            return through(level.to(kind), soft.clamp(steps.smin, steps.smax))
         with torch.no_grad():
             level = torch.floor(position(self.planned.lines[node.name], sums))
             level = level.clamp(steps.smin, steps.smax)
-        slope = (self.scales[name] / self.scales[node.name]).to(torch.float32)
-        soft = (sums.to(torch.float32) * along_channels(slope, sums)).clamp(steps.smin, steps.smax)
-        return through(level.to(float_carrier(self.planned.bounds[node.name], node.name)), soft)
+        slope = (coming / own).to(torch.float32)
+        soft = (sums.to(torch.float32) * slope).clamp(steps.smin, steps.smax)
+        return through(level.to(kind), soft)
 
     def _scaled(self, node: Node, index: int, term: Tensor) -> Tensor:
         """A term in units of the node, by its whole factor, whose gradient is that of the scales."""
         exact = self.planned.factors[node.name][index].to(term)
-        ratio = self.scales[node.inputs[index]] / self.planned.scales[node.name]
+        unit = self.planned.scales[node.name]
+        if isinstance(node.op, Recurs):
+            unit = self.planned.inner[node.name].scales[node.op.body.inputs[index]]
+        ratio = self.scales[node.inputs[index]] / unit
         soft = along_channels(ratio, term).to(term.dtype)
         if isinstance(node.op, Add):
             soft = soft * node.op.factors[index].to(term)

@@ -1,24 +1,27 @@
 """The scales of a network in training: planned from the steps as learnt, with gradients to these."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import torch
 from torch import Tensor
 
-from spikemorph.graph import GraphError, Input, Node
+from spikemorph.graph import Graph, GraphError, Input, Node
 from spikemorph.graph.brief import brief_repr
-from spikemorph.graph.traits import Moves, Pools, Weighted
+from spikemorph.graph.nested import inside
+from spikemorph.graph.traits import Moves, Pools, Recurs, Weighted
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.carriers import float_carrier
 from spikemorph.layers.joining import Add
-from spikemorph.layers.ladder import Line
+from spikemorph.layers.ladder import Ladder, Line
 from spikemorph.layers.moving import channel_sources, widened
+from spikemorph.layers.multiply import Multiply
 
 from .exact_floats import position_kind, through
-from .ladders import even_line
+from .ladders import build_ladder, even_line
+from .lasting import origins, whole_start
 from .observe import Steps
 from .scale_plan import Plan
 from .scales import Scale, as_factors, as_reals
@@ -40,6 +43,12 @@ class Planned:
         Where inputs are brought to the node's scale: whole factors, int64, an `Add`'s own included.
     bounds : dict
         The largest absolute whole number that a node's output may be.
+    ladders : dict
+        Of the activations whose levels are not evenly spaced.
+    inner : dict
+        The same of the bodies of recurrent layers.
+    started : dict
+        The recurrent layers, with registers that start on whole numbers.
     """
 
     plan: Plan
@@ -47,6 +56,9 @@ class Planned:
     lines: dict[str, Line]
     factors: dict[str, list[Tensor]]
     bounds: dict[str, float]
+    ladders: dict[str, Ladder]
+    inner: "dict[str, Planned]"
+    started: dict[str, Recurs]
 
     __repr__ = brief_repr
 
@@ -56,8 +68,8 @@ class Planned:
     ) -> "Planned":
         """Work a plan out.
 
-        `ends` are the largest absolute whole input, and of every weighted layer the largest absolute
-        bias; lines that stay are taken over from `before`.
+        `ends` are the largest absolute whole input, and of every weighted layer, by qualified name, the
+        largest absolute bias; lines that stay are taken over from `before`.
 
         Raises
         ------
@@ -69,11 +81,20 @@ class Planned:
         lines = _lines(plan, device, before)
         factors = {node.name: f for node in nodes if (f := _factors(node, plan)) is not None}
         bounds: dict[str, float] = {}
+        inner: dict[str, Planned] = {}
+        started: dict[str, Recurs] = {}
         for node in nodes:
             terms = [bounds[name] for name in node.inputs]
             if node.name in factors:
                 sizes = [float(f.abs().max()) for f in factors[node.name]]
                 terms = [term * size for term, size in zip(terms, sizes, strict=True)]
+            if isinstance(node.op, Recurs):
+                old = None if before is None else before.inner[node.name]
+                given = inside(ends, node.name) | _entering(node.op.body, plan.inner(node), terms)
+                inner[node.name] = cls.of(plan.inner(node), given, device, old)
+                started[node.name] = _started(node.op, inner[node.name])
+                bounds[node.name] = inner[node.name].bounds[node.op.body.outputs[0]]
+                continue
             bounds[node.name] = _bound(node, plan, terms, ends)
             float_carrier(bounds[node.name], node.name)
             line = lines.get(node.name)
@@ -82,12 +103,31 @@ class Planned:
                     f"node {node.name!r}: its step and the scale of its sums are too far apart for "
                     "53 bits; lower the learning rate"
                 )
-        return cls(plan, scales, lines, factors, bounds)
+        return cls(plan, scales, lines, factors, bounds, _ladders(plan, before), inner, started)
 
     @property
     def device(self) -> torch.device:
         """Where the scales lie."""
         return next(iter(self.scales.values())).device
+
+
+def _entering(body: Graph, plan: Plan, terms: list[float]) -> dict[str, float]:
+    """The largest absolute whole number at every input and register of a body."""
+    found = dict(zip(body.inputs, terms, strict=True))
+    for name, last in origins(body).items():
+        found[name] = found[last] if last in found else _of_levels(plan.steps[last])
+    return found
+
+
+def _started(op: Recurs, inner: Planned) -> Recurs:
+    registers = []
+    for register in op.body.registers:
+        last, (unit,) = origins(op.body)[register.name], inner.plan.scale(register.name)
+        most = inner.bounds[last]
+        steps = inner.plan.steps.get(last)
+        low, high = (-most, most) if steps is None else (steps.smin, steps.smax or 0)
+        registers.append(replace(register, start=whole_start(register, unit, low, high)))
+    return op.having(body=replace(op.body, registers=tuple(registers)))
 
 
 def product_bound(op: Weighted, largest: int, peak: float) -> float:
@@ -98,7 +138,7 @@ def product_bound(op: Weighted, largest: int, peak: float) -> float:
 def _lines(plan: Plan, device: torch.device, before: Planned | None) -> dict[str, Line]:
     lines = {}
     for node in plan.graph.nodes:
-        if isinstance(node.op, Activation):
+        if isinstance(node.op, Activation) and node.op.straight:
             source, steps = plan.scale(node.inputs[0]), plan.steps[node.name]
             if before is not None and _stays(before.plan, node, source, steps):
                 lines[node.name] = before.lines[node.name]
@@ -113,12 +153,28 @@ def _lines(plan: Plan, device: torch.device, before: Planned | None) -> dict[str
     return lines
 
 
+def _ladders(plan: Plan, before: Planned | None) -> dict[str, Ladder]:
+    ladders = {}
+    for node in plan.graph.nodes:
+        if isinstance(node.op, Activation) and not node.op.straight:
+            source, steps = plan.scale(node.inputs[0]), plan.steps[node.name]
+            if before is not None and _stays(before.plan, node, source, steps):
+                ladders[node.name] = before.ladders[node.name]
+            else:
+                ladders[node.name] = build_ladder(node.op, steps, source, (Fraction(0),))
+    return ladders
+
+
 def _stays(before: Plan, node: Node, source: Scale, steps: Steps) -> bool:
     return before.scale(node.inputs[0]) == source and before.steps[node.name].unit == steps.unit
 
 
 def _factors(node: Node, plan: Plan) -> list[Tensor] | None:
     op, own, rank = node.op, plan.scale(node.name), len(plan.sizes[node.name])
+    if isinstance(op, Recurs):
+        pairs = zip(node.inputs, op.body.inputs, strict=True)
+        inner = plan.inner(node)
+        return [as_factors(plan.scale(n), inner.scale(i), len(plan.sizes[n])) for n, i in pairs]
     if isinstance(op, Add):
         whole = [as_factors(plan.scale(name), own, rank) for name in node.inputs]
         return [w * f.to(torch.int64) for w, f in zip(whole, op.factors, strict=True)]
@@ -137,19 +193,26 @@ def _bound(node: Node, plan: Plan, terms: list[float], ends: Mapping[str, float]
     if isinstance(op, Input):
         return ends[node.name]
     if isinstance(op, Activation):
-        steps = plan.steps[node.name]
-        assert steps.smax is not None
-        return float(max(-steps.smin, steps.smax))
+        return _of_levels(plan.steps[node.name])
     if isinstance(op, Weighted):
         bias = ends[node.name] / float(min(plan.scale(node.name))) + 1
-        return product_bound(op, plan.largest, terms[0]) + bias
+        return product_bound(op, plan.largest_of(node), terms[0]) + bias
+    if isinstance(op, Multiply):
+        return terms[0] * terms[1]
     if isinstance(op, Pools) and not op.picks:
         return op.cells(plan.sizes[node.inputs[0]]) * terms[0]
     return sum(terms) if isinstance(op, Add) else max(terms)
 
 
+def _of_levels(steps: Steps) -> float:
+    assert steps.smax is not None
+    return float(max(-steps.smin, steps.smax))
+
+
 def soft_scales(planned: Planned, learnt: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Every node's scale as planned, bit for bit, with the gradient in the steps it was made of.
+
+    Those of nodes inside recurrent layers stand under qualified names.
 
     `learnt` has the step of every activation, (channel,) or (1,), and of every weighted layer's
     weights, (out,), as shares of the weights at the input's coarsest scale; all float64. At a join the
@@ -158,16 +221,24 @@ def soft_scales(planned: Planned, learnt: Mapping[str, Tensor]) -> dict[str, Ten
     """
     found: dict[str, Tensor] = {}
     plan = planned.plan
+    taken = origins(plan.graph)
     for node in plan.graph.nodes:
         op, exact = node.op, planned.scales[node.name]
         sources = [found[name] for name in node.inputs]
-        if isinstance(op, Activation):
-            found[node.name] = through(exact.expand_as(learnt[node.name]), learnt[node.name])
+        step = learnt.get(taken.get(node.name, node.name))  # a register's is that of what it takes
+        if isinstance(op, Activation | Input):
+            found[node.name] = exact if step is None else through(exact.expand_as(step), step)
         elif isinstance(op, Weighted):
             ideal = learnt[node.name] * sources[0].max()
             exact = exact.expand(len(ideal))
             found[node.name] = through(exact, ideal * (exact / ideal.detach()))
-        elif isinstance(op, Input) or node.name in planned.factors:
+        elif isinstance(op, Recurs):
+            inner = soft_scales(planned.inner[node.name], inside(learnt, node.name))
+            found |= {f"{node.name}/{name}": scale for name, scale in inner.items()}
+            found[node.name] = inner[op.body.outputs[0]]
+        elif isinstance(op, Multiply):
+            found[node.name] = through(exact.expand_as(both := sources[0] * sources[1]), both)
+        elif node.name in planned.factors:
             found[node.name] = exact
         elif isinstance(op, ScaleShift):
             found[node.name] = through(exact.expand_as(sources[0]), sources[0] * float(op.gain))

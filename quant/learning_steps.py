@@ -8,11 +8,13 @@ from torch import Tensor, nn
 
 from spikemorph.graph import Graph, Node, Op, Problem, UnsupportedError
 from spikemorph.graph.interpret import on_reals, walk
+from spikemorph.graph.nested import nested_compute, nested_nodes
 from spikemorph.graph.tables import on_scales
 from spikemorph.graph.traits import Weighted
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.moving import moved
+from spikemorph.layers.multiply import Multiply
 from spikemorph.layers.readout import Softmax
 from spikemorph.train.loop import DivergenceError
 
@@ -86,10 +88,11 @@ def refuse_unlearnable(graph: Graph, analog: tuple[Op, ...]) -> None:
     Raises
     ------
     UnsupportedError
-        Naming every activation whose levels are not evenly spaced through zero, every scale and shift
-        that was not folded, and a final softmax.
+        Naming every activation whose range leaves zero out, every scale and shift that was not folded,
+        and a final softmax.
     """
-    problems = [problem for node in graph.nodes for problem in _problems(node)]
+    nodes = nested_nodes(graph)
+    problems = [problem for name, node in nodes for problem in _problems(name, node)]
     if any(isinstance(op, Softmax) for op in analog):
         reason = "objectives take logits, and the graph ends in probabilities"
         problems.append(
@@ -99,25 +102,22 @@ def refuse_unlearnable(graph: Graph, analog: tuple[Op, ...]) -> None:
         raise UnsupportedError(problems)
 
 
-def _problems(node: Node) -> list[Problem]:
+def _problems(name: str, node: Node) -> list[Problem]:
     op, kind = node.op, type(node.op).__name__
-    if isinstance(op, Activation) and not op.straight:
-        reason = "its levels are not evenly spaced, so no step can be learnt for it"
-        return [Problem(node.name, kind, reason, "train with ReLU, or quantise after training")]
     low, high = op.bounds if isinstance(op, Activation) else (None, None)
     if (low or 0) > 0 or (high or 0) < 0:
         ends = (-math.inf if low is None else low), (math.inf if high is None else high)
         reason = "its range {:g}..{:g} leaves zero out".format(*map(float, ends))
-        return [Problem(node.name, kind, reason, "clip to a range with zero in it")]
+        return [Problem(name, kind, reason, "clip to a range with zero in it")]
     if isinstance(op, ScaleShift) and not plain_ratio(op):
         reason = (
             "this scale and shift could not be folded into a layer, so its rounding is not learnt"
         )
         repair = "put batch norms right behind weighted layers, or quantise after training"
-        return [Problem(node.name, kind, reason, repair)]
-    if on_scales.get(type(op), moved) is not moved:
+        return [Problem(name, kind, reason, repair)]
+    if on_scales.get(type(op), moved) is not moved and not isinstance(op, Multiply):
         reason = "how large its sums get while steps are learnt is not known"
-        return [Problem(node.name, kind, reason, "quantise after training")]
+        return [Problem(name, kind, reason, "quantise after training")]
     return []
 
 
@@ -127,15 +127,15 @@ def loudness(graph: Graph, x: Tensor) -> dict[str, float]:
     Weights are learnt multiplied by it: then neither folded norms nor the width of a sum pool changes
     how fast they learn, and nothing is rounded.
     """
-    found: dict[str, float] = {}
+    powers: dict[str, list[float]] = {}  # of those inside recurrent layers, one for every element
 
-    def listen(node: Node, *inputs: Tensor) -> Tensor:
+    def listen(name: str, node: Node, *inputs: Tensor) -> Tensor:
         if isinstance(node.op, Weighted):
-            power = float(inputs[0].double().square().mean())
-            found[node.name] = 2.0 ** round(math.log2(power) / 2) if power else 1.0
+            powers.setdefault(name, []).append(float(inputs[0].double().square().mean()))
         return on_reals(node, *inputs)
 
     with torch.no_grad():
-        for _ in walk(graph, x, listen):
+        for _ in walk(graph, x, nested_compute(listen)):
             pass
-    return found
+    means = {name: sum(some) / len(some) for name, some in powers.items()}
+    return {name: 2.0 ** round(math.log2(p) / 2) if p else 1.0 for name, p in means.items()}

@@ -5,7 +5,7 @@ join alone is elastic: its own scale is chosen to fit. All other terms are fixed
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from spikemorph.graph import Graph, Node
 from spikemorph.graph.interpret import shapes
+from spikemorph.graph.nested import inside
 from spikemorph.graph.tables import on_scales
 from spikemorph.graph.traits import Moves, Pools, Recurs, Shape, Weighted, carries_spikes
 from spikemorph.layers.activation import Activation
@@ -20,7 +21,7 @@ from spikemorph.layers.affine import ScaleShift, per_channel
 from spikemorph.layers.joining import Add
 from spikemorph.layers.moving import moved, widened
 
-from .lasting import MEMORY_WEIGHT, memories
+from .lasting import MEMORY_WEIGHT, memories, origins
 from .observe import Steps
 from .scales import Scale, as_reals, collapsed, common, naming, simple, snapped
 
@@ -45,8 +46,9 @@ class Plan:
     largest : int
         The largest integer weight.
     learnt : mapping, optional
-        For weighted layers whose weights' step was learnt: the step of every output channel, or one
-        for all, as a share of the weights at the input's coarsest scale. Then weights decide nothing.
+        For weighted layers whose weights' step was learnt, by qualified name: the step of every output
+        channel, or one for all, as a share of the weights at the input's coarsest scale. Then weights
+        decide nothing.
     """
 
     def __init__(
@@ -81,25 +83,22 @@ class Plan:
     def inner(self, node: Node) -> "Plan":
         """The scales inside a recurrent layer: what it reads has one, and so has each register."""
         if node.name not in self._inner:
-            body, inside = _body(node), f"{node.name}/"
-            steps = {
-                name.removeprefix(inside): own
-                for name, own in self.steps.items()
-                if name.startswith(inside)
-            }
+            body, steps = _body(node), inside(self.steps, node.name)
             pairs = zip(body.inputs, node.inputs, strict=True)
             entry = {name: common(self.scale(source)) for name, source in pairs}
-            taken = {register.name: register.after for register in body.registers}
-            for name in taken:
-                last = name
-                for _ in taken:  # a register may take another
-                    last = taken.get(last, last)
-                if last in taken:
-                    raise OverflowError("registers that only take each other hold no activation")
+            for name, last in origins(body).items():
                 entry[name] = entry[last] if last in entry else steps[last].unit[0]
-            plan = Plan(body, shapes(body), entry, steps, self.largest)
+            learnt = inside(self.learnt, node.name)
+            plan = Plan(body, shapes(body), entry, steps, self.largest, learnt)
             self._inner[node.name] = plan
         return self._inner[node.name]
+
+    def nested(self, path: str = "") -> Iterator[tuple[str, "Plan"]]:
+        """This plan, and those inside its recurrent layers, with what qualified names begin with."""
+        yield path, self
+        for node in self.graph.nodes:
+            if isinstance(node.op, Recurs):
+                yield from self.inner(node).nested(f"{path}{node.name}/")
 
     def largest_of(self, node: Node) -> int:
         """The largest integer weight of one layer."""
