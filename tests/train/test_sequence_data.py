@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from spikemorph.graph.tasks import Kind, Task
 from spikemorph.train import hold_out
 from spikemorph.train.data import SequenceData
-from spikemorph.train.measure import outputs
+from spikemorph.train.measure import score
 
 LENGTHS = torch.tensor([2, 5, 3, 2, 5, 5, 1, 2])
 
@@ -38,8 +39,10 @@ class Sum(nn.Module):
 
 
 def test_what_is_given_lies_in_the_samples_order() -> None:
-    wanted = LENGTHS * torch.arange(1, 9)
-    assert outputs(Sum(), data(), 2).flatten().tolist() == wanted.tolist()
+    wanted = (LENGTHS * torch.arange(1, 9)).float()[:, None]
+    task = Task(Kind.VALUES, (1,))
+    assert score(Sum(), SequenceData(data().x, wanted, LENGTHS), task, 2) == 0
+    assert score(Sum(), SequenceData(data().x, wanted.flip(0), LENGTHS), task, 2) > 1
 
 
 def test_lengths_are_held_out_with_their_samples_and_known_to_a_run() -> None:
