@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     network, certificate, _ = load_certified(given.network)
-    (layer,) = [node for node in network.graph.users(network.graph.inputs[0])]
+    (layer,) = network.graph.users(network.graph.inputs[0])
     assert isinstance(layer.op, Recurs)
     body, compute = layer.op.body, integer_compute(layer.op.body)
     stream = Stream(network, steps_of(certificate))
