@@ -35,6 +35,7 @@ def walk_of(grid: Grid, features: int, elements: int, seed: int) -> Iterator[Ten
         moves = torch.rand(features, generator=draw) < 0.3
         step = torch.randint(-span, span + 1, (features,), generator=draw)
         now = (now + step * moves).clamp(grid.low, grid.high)
+        now = grid.to_integers(grid.to_values(now))  # an end of the grid may lie beyond the range
         yield now
 
 
