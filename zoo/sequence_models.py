@@ -166,6 +166,7 @@ SEQUENCE_MODELS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
             vowels_lstm,
             watch_gru,
             watch_lstm,
+            lines_crnn,
         )
     }
 )

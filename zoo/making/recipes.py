@@ -110,6 +110,15 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 0,
                 inputs=_WATCH,
             ),
+            Recipe(
+                "lines_crnn",
+                "text-lines",
+                TrainSettings(epochs=2, batch=32, rate=0.1, decay=1e-4, clip=1.0),
+                None,
+                0,
+                smoothing=0.0,
+                answers=Kind.STRINGS,
+            ),
         )
     }
 )
