@@ -19,9 +19,10 @@ from spikemorph.graph.nested import bodies, nested_nodes
 from spikemorph.graph.plain import Plain
 from spikemorph.graph.records import encode, tensors_in
 from spikemorph.graph.saving import TensorStore, content_hash
+from spikemorph.graph.traits import Weighted
 from spikemorph.layers.carriers import DOUBLE
 from spikemorph.layers.ladder import Ladder
-from spikemorph.layers.masks import broken_masks, mask_hash, masks_of, weight_of
+from spikemorph.layers.masks import broken_masks, mask_hash, weighted_ops
 from spikemorph.layers.ranges import Range, bits
 from spikemorph.spiking import Schedule, SpikingNetwork, load_network
 from spikemorph.spiking.bounds import ranges
@@ -140,7 +141,9 @@ def certify(network: SpikingNetwork, steps: int | None = None) -> Certificate:
     if not refusals and required is not None and used is not None:
         level = "A" if used >= required else "B"
     masks = tuple(
-        _kept(network.graph[name], mask) for name, mask in masks_of(network.graph).items()
+        _kept(name, op, op.mask)
+        for name, op in weighted_ops(network.graph).items()
+        if op.mask is not None
     )
     digest = network_hash(network)
     return Certificate(
@@ -192,9 +195,9 @@ def _proof(
     )
 
 
-def _kept(node: Node, mask: Tensor) -> MaskProof:
-    nonzero = int((weight_of(node) != 0).sum())
-    return MaskProof(node.name, mask.numel(), int(mask.sum()), nonzero, mask_hash(mask))
+def _kept(name: str, op: Weighted, mask: Tensor) -> MaskProof:
+    nonzero = int((op.weight != 0).sum())
+    return MaskProof(name, mask.numel(), int(mask.sum()), nonzero, mask_hash(mask))
 
 
 def _hash(op: Op) -> str:

@@ -12,14 +12,20 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, GraphError, Node
+from spikemorph.graph.nested import nested_map, nested_nodes
 from spikemorph.graph.traits import Weighted
 
-Masks = Mapping[str, Tensor]  # node name -> bool tensor, shaped like the node's weight
+Masks = Mapping[str, Tensor]  # (qualified) node name -> bool tensor, shaped like the node's weight
 
 
 def weighted_nodes(graph: Graph) -> list[Node]:
-    """The nodes that hold weights, in running order."""
+    """The nodes that hold weights, in running order; those inside recurrent layers are left out."""
     return [node for node in graph.nodes if isinstance(node.op, Weighted)]
+
+
+def weighted_ops(graph: Graph) -> dict[str, Weighted]:
+    """What holds weights, by qualified node name in running order; inside recurrent layers too."""
+    return {name: node.op for name, node in nested_nodes(graph) if isinstance(node.op, Weighted)}
 
 
 def weight_of(node: Node) -> Tensor:
@@ -30,11 +36,7 @@ def weight_of(node: Node) -> Tensor:
 
 def masks_of(graph: Graph) -> dict[str, Tensor]:
     """The masks that a graph holds, by node; nodes that were not pruned are left out."""
-    return {
-        node.name: node.op.mask
-        for node in graph.nodes
-        if isinstance(node.op, Weighted) and node.op.mask is not None
-    }
+    return {name: op.mask for name, op in weighted_ops(graph).items() if op.mask is not None}
 
 
 def with_masks(graph: Graph, masks: Masks) -> Graph:
@@ -45,34 +47,32 @@ def with_masks(graph: Graph, masks: Masks) -> Graph:
     GraphError
         If a mask is for no weighted node, is not bool, or has another shape than the weight.
     """
-    holders = {node.name for node in weighted_nodes(graph)}
-    if odd := sorted(set(masks) - holders):
+    if odd := sorted(set(masks) - set(weighted_ops(graph))):
         raise GraphError(f"masks for {odd}: there are no weighted nodes of these names")
 
-    def masked(node: Node) -> Node:
-        if node.name not in masks:
+    def masked(name: str, node: Node) -> Node:
+        if name not in masks:
             return node
         assert isinstance(node.op, Weighted)
-        mask, weight = masks[node.name], node.op.weight
+        mask, weight = masks[name], node.op.weight
         if mask.shape != weight.shape or mask.dtype != torch.bool:
             raise GraphError(
-                f"node {node.name!r}: a mask of {mask.dtype} and shape {tuple(mask.shape)} for a "
+                f"node {name!r}: a mask of {mask.dtype} and shape {tuple(mask.shape)} for a "
                 f"weight of shape {tuple(weight.shape)}; give one bool for every weight"
             )
         kept = torch.where(mask, weight, torch.zeros_like(weight))
         return replace(node, op=node.op.having(weight=kept, mask=mask))
 
-    return graph.map(masked)
+    return nested_map(graph, masked)
 
 
 def broken_masks(graph: Graph) -> list[str]:
     """One line for every node with a weight that is not zero outside its mask; none if all hold."""
     found = []
-    for node in weighted_nodes(graph):
-        assert isinstance(node.op, Weighted)
-        if node.op.mask is not None and bool((node.op.weight[~node.op.mask] != 0).any()):
-            count = int((node.op.weight[~node.op.mask] != 0).sum())
-            found.append(f"node {node.name!r}: {count} weights outside its mask are not zero")
+    for name, op in weighted_ops(graph).items():
+        count = 0 if op.mask is None else int((op.weight[~op.mask] != 0).sum())
+        if count:
+            found.append(f"node {name!r}: {count} weights outside its mask are not zero")
     return found
 
 
@@ -84,6 +84,6 @@ def mask_hash(mask: Tensor) -> str:
 
 def sparsity(graph: Graph) -> float:
     """The share of weights that are zero, over all weighted nodes, 0..1."""
-    weights = [weight_of(node) for node in weighted_nodes(graph)]
+    weights = [op.weight for op in weighted_ops(graph).values()]
     total = sum(weight.numel() for weight in weights)
     return 1 - sum(int((weight != 0).sum()) for weight in weights) / max(1, total)

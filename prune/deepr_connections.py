@@ -8,7 +8,7 @@ from torch import Generator, Tensor, nn
 
 from spikemorph.graph import Graph
 from spikemorph.graph.brief import brief_repr
-from spikemorph.layers.masks import weight_of
+from spikemorph.layers.masks import weighted_ops
 from spikemorph.train import GraphModule
 from spikemorph.train.companion import Moment
 
@@ -45,9 +45,9 @@ class Signed(nn.Module):
 
 def signed_module(graph: Graph, masks: Mapping[str, Tensor], generator: Generator) -> GraphModule:
     """The graph with strengths to learn; signs are the weights' own, drawn where they are zero."""
-    transforms = {}
+    transforms, ops = {}, weighted_ops(graph)
     for name, mask in masks.items():
-        sign = weight_of(graph[name]).detach().to(torch.float32).sign()
+        sign = ops[name].weight.detach().to(torch.float32).sign()
         coin = torch.randint(2, sign.shape, generator=generator).to(sign) * 2 - 1
         transforms[name] = Signed(mask, torch.where(sign == 0, coin, sign))
     module = GraphModule(graph, transforms)

@@ -6,9 +6,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from spikemorph.graph import Graph
+from spikemorph.graph import Graph, Node
+from spikemorph.graph.nested import nested_map
 from spikemorph.graph.traits import Weighted
-from spikemorph.layers.masks import weight_of, weighted_nodes, with_masks
+from spikemorph.layers.masks import weighted_ops, with_masks
 from spikemorph.train import GraphModule, fit
 from spikemorph.train.companion import Companion, Moment, together
 from spikemorph.train.loop import EpochRecord
@@ -129,25 +130,24 @@ def learn(module: nn.Module, lesson: Lesson, companion: Companion | None = None)
 
 def pruned(graph: Graph, masks: Mapping[str, Tensor]) -> Graph:
     """The graph with masks on every node that shares a masked weight."""
+    ops = weighted_ops(graph)
     owner = {
-        id(weight_of(graph[name])): mask.clone(memory_format=torch.contiguous_format)
+        id(ops[name].weight): mask.clone(memory_format=torch.contiguous_format)
         for name, mask in masks.items()
     }
-    spread = {
-        node.name: owner[id(weight_of(node))]
-        for node in weighted_nodes(graph)
-        if id(weight_of(node)) in owner
-    }
+    spread = {name: owner[id(op.weight)] for name, op in ops.items() if id(op.weight) in owner}
     return shared_again(with_masks(graph, spread), graph)
 
 
 def shared_again(masked: Graph, before: Graph) -> Graph:
     """Let nodes whose weights were one tensor before share one again."""
     first: dict[int, Tensor] = {}
-    nodes = []
-    for node in masked.nodes:
-        if isinstance(node.op, Weighted):
-            weight = first.setdefault(id(weight_of(before[node.name])), node.op.weight)
-            node = replace(node, op=node.op.having(weight=weight))
-        nodes.append(node)
-    return masked.with_nodes(nodes)
+    ops = weighted_ops(before)
+
+    def sharing(name: str, node: Node) -> Node:
+        if not isinstance(node.op, Weighted):
+            return node
+        weight = first.setdefault(id(ops[name].weight), node.op.weight)
+        return replace(node, op=node.op.having(weight=weight))
+
+    return nested_map(masked, sharing)

@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from spikemorph.graph import Graph, Node
+from spikemorph.graph.nested import nested_map
 from spikemorph.graph.traits import Weighted
 from spikemorph.layers.normalisation import BatchNorm
 
@@ -20,7 +21,7 @@ def fresh(graph: Graph, generator: Generator) -> Graph:
     """
     drawn: dict[int, Tensor] = {}
 
-    def first(node: Node) -> Node:
+    def first(name: str, node: Node) -> Node:
         op = node.op
         if isinstance(op, Weighted):
             weight = drawn.get(id(op.weight))
@@ -35,7 +36,7 @@ def fresh(graph: Graph, generator: Generator) -> Graph:
             return replace(node, op=idle)
         return node
 
-    return graph.map(first)
+    return nested_map(graph, first)
 
 
 def _kaiming(op: Weighted, generator: Generator) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from spikemorph.graph import Graph, InputError, Node
 from spikemorph.graph.interpret import walk
+from spikemorph.graph.nested import require_flat
 from spikemorph.graph.traits import Moves, Pools, Weighted
 from spikemorph.layers.joining import Add
 
@@ -39,6 +40,7 @@ class SynFlow:
             raise InputError(f"synflow in {self.rounds} rounds: give 1 or more")
 
     def __call__(self, task: PruneTask) -> Graph:
+        require_flat(task.graph, "method synflow")
         allocation, sizes = task.allocation or Ranked(), task.magnitudes()
         masks = {name: torch.ones_like(size, dtype=torch.bool) for name, size in sizes.items()}
         for round_ in range(1, self.rounds + 1):

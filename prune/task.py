@@ -11,9 +11,8 @@ from torch import Tensor
 from spikemorph.graph import Graph, GraphError, InputError
 from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.errors import Repair
-from spikemorph.graph.nested import require_flat
 from spikemorph.graph.tasks import Task
-from spikemorph.layers.masks import broken_masks, mask_hash, masks_of, weight_of, weighted_nodes
+from spikemorph.layers.masks import broken_masks, mask_hash, weighted_ops
 from spikemorph.train import CrossEntropy, DataTensors, Objective, TrainSettings
 from spikemorph.train.companion import Ending
 from spikemorph.train.fabric import Fabric
@@ -97,8 +96,6 @@ class PruneTask:
     ------
     InputError
         If the sparsity is outside [0, 1), or the graph has no weights, or integers for weights.
-    UnsupportedError
-        If it has recurrent layers.
     """
 
     graph: Graph
@@ -111,7 +108,6 @@ class PruneTask:
     __repr__ = brief_repr
 
     def __post_init__(self) -> None:
-        require_flat(self.graph, "pruning")
         if not 0 <= self.sparsity < 1:
             raise InputError(
                 f"sparsity {self.sparsity:g}: give the share of weights to remove, 0 <= share < 1"
@@ -122,14 +118,13 @@ class PruneTask:
             raise InputError(f"layers {whole} hold integers: prune the network, then quantise it")
 
     def weights(self) -> dict[str, Tensor]:
-        """The weight of every weighted node; a weight that nodes share is listed once."""
+        """The weight of every weighted node, by qualified name; one that nodes share is listed once."""
         seen: set[int] = set()
         found: dict[str, Tensor] = {}
-        for node in weighted_nodes(self.graph):
-            weight = weight_of(node)
-            if id(weight) not in seen:
-                seen.add(id(weight))
-                found[node.name] = weight
+        for name, op in weighted_ops(self.graph).items():
+            if id(op.weight) not in seen:
+                seen.add(id(op.weight))
+                found[name] = op.weight
         return found
 
     def magnitudes(self) -> dict[str, Tensor]:
@@ -213,11 +208,9 @@ def layer_sparsities(graph: Graph) -> tuple[LayerSparsity, ...]:
     """
     if broken := broken_masks(graph):
         raise GraphError("; ".join([*broken, "the masks were not kept: this is a defect"]))
-    masks = masks_of(graph)
     rows = []
-    for node in weighted_nodes(graph):
-        weight = weight_of(node)
-        mask = masks.get(node.name, torch.ones_like(weight, dtype=torch.bool))
-        count, nonzero = int(mask.sum()), int((weight != 0).sum())
-        rows.append(LayerSparsity(node.name, weight.numel(), count, nonzero, mask_hash(mask)))
+    for name, op in weighted_ops(graph).items():
+        mask = torch.ones_like(op.weight, dtype=torch.bool) if op.mask is None else op.mask
+        count, nonzero = int(mask.sum()), int((op.weight != 0).sum())
+        rows.append(LayerSparsity(name, op.weight.numel(), count, nonzero, mask_hash(mask)))
     return tuple(rows)

@@ -17,7 +17,7 @@ from spikemorph.graph.grid import UNIT, Interval
 from spikemorph.graph.interpret import shapes
 from spikemorph.graph.saving import file_kind, graph_hash, read_header
 from spikemorph.graph.tasks import Kind, task_of
-from spikemorph.layers.masks import weight_of, weighted_nodes
+from spikemorph.layers.masks import weighted_ops
 from spikemorph.robust import GradientPath, Target
 from spikemorph.robust.paths.exact import exact_target
 from spikemorph.robust.paths.through_time import spiking_target, training_path
@@ -214,7 +214,7 @@ def open_float(name: str, graph: Graph, device: torch.device = CPU) -> Opened:
 
 def weight_counts(graph: Graph) -> tuple[int, int]:
     """How many weights a graph has, and how many are not zero."""
-    weights = [weight_of(node) for node in weighted_nodes(graph)]
+    weights = [op.weight for op in weighted_ops(graph).values()]
     return sum(w.numel() for w in weights), sum(int((w != 0).sum()) for w in weights)
 
 
