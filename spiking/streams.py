@@ -141,13 +141,13 @@ class Stream:
 
     def __init__(self, network: SpikingNetwork, steps: int, engine: str = "auto") -> None:
         require_steps(steps)
-        graph = one_element(network.graph)
-        self.network, self.steps = replace(network, graph=graph), steps
-        found = engine_for(self.network, most_steps=steps, name=engine)
-        if not isinstance(found, SegmentedEngine):
+        if not network.recurrent:
             raise InputError(
                 "the network has no recurrent layer: its samples are no sequences; evaluate it"
             )
+        self.network, self.steps = replace(network, graph=one_element(network.graph)), steps
+        found = engine_for(self.network, most_steps=steps, name=engine)
+        assert isinstance(found, SegmentedEngine)
         self._engine = found
         store = TensorStore()
         kind = type(found.parts[0].engine).__name__  # whose numbers the state holds

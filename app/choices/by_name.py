@@ -166,6 +166,12 @@ def schedule(name: str) -> Schedule:
 
 def carry(name: str) -> Carry:
     """What recurrent layers keep between elements, by name."""
+    if name == "replay":  # what others do
+        raise InputError(
+            "a state's own spikes sent on again: then no number of steps is enough for sequences of "
+            "any length; choose reset or delta",
+            where=Setting("carry", name),
+        )
     return _choice(CARRIES, name, "carry")
 
 
