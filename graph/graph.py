@@ -15,6 +15,8 @@ from .fields import NUMBERS, Between
 from .grid import Grid, Interval
 from .records import Record
 
+MOST_NODES = 2**14  # of one network: several times those of the largest that are published
+
 
 @dataclass(frozen=True, eq=False)
 class Op(Record, abstract=True):
@@ -45,6 +47,21 @@ class Op(Record, abstract=True):
     def in_training(self, *inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The output while training, and the new values of the fields in `remembers`."""
         return self(*inputs), {}
+
+
+def require_few(count: int, where: str) -> None:
+    """Refuse a network of more nodes than are read or kept, from whatever file.
+
+    Raises
+    ------
+    InputError
+        With both numbers.
+    """
+    if count > MOST_NODES:
+        raise InputError(
+            f"{where}: has {count} nodes, {MOST_NODES} are read at most; "
+            "simplify it, or export a part of it"
+        )
 
 
 @dataclass(frozen=True, eq=False)

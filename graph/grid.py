@@ -14,6 +14,7 @@ from .records import Record
 
 _NARROWEST, _WIDEST = 1e-6, 1e30  # of declared ranges
 _LEAST = 1e-30  # of any range: floats hold it, and its reciprocal
+FINE = 4095  # steps of a 12-bit grid, which claims of robustness ask for
 _MOST_POINTS = 2**32  # 32-bit inputs tell no more apart
 _ROUNDING = 2.0**-22  # of a range: what a few operations on 32-bit numbers take from a value
 
@@ -142,6 +143,11 @@ class Grid(Record):
         ends = self.interval.low, self.interval.high
         if any(2 * abs(a - b) > self.step for a, b in zip(points, ends, strict=True)):
             raise ValueError(f"a grid ends half a step from its declared range at most, got {self}")
+
+    @property
+    def coarse(self) -> bool:
+        """Whether it has fewer steps than 12 bits: rounding to it may stop an attack by itself."""
+        return self.high - self.low < FINE
 
     @classmethod
     def of(cls, low: float, high: float, bits: int = 8) -> "Grid":

@@ -155,7 +155,7 @@ def _shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
     }
     found = {}
     with _Budget():  # type: ignore[no-untyped-call]  # torch's is
-        for node, output in entered(graph, given, _naming_the_node(compute)):
+        for node, output in entered(graph, given, _naming_the_node(_remembered(compute, integer))):
             found[node.name] = tuple(output.shape[1:])
     for register in graph.registers:
         if found[register.after] != found[register.name]:
@@ -164,6 +164,22 @@ def _shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
                 f"{register.after!r}, of shape {found[register.after]}"
             )
     return found
+
+
+def _remembered(compute: Compute, integer: bool) -> Compute:
+    """On no data: what an op makes of its inputs is kept on it, and graphs of a conversion share ops.
+
+    Without data torch takes a millisecond for an operator, most of what converting a small network is.
+    """
+
+    def looked_up(node: Node, *inputs: Tensor) -> Tensor:
+        held: dict[Any, Tensor] = vars(node.op).setdefault(f"{__name__}.made", {})
+        key = (integer, *((tuple(i.shape), i.dtype) for i in inputs))
+        if key not in held:
+            held[key] = compute(node, *inputs)
+        return held[key]
+
+    return looked_up
 
 
 class _Budget(Watcher):

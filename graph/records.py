@@ -44,7 +44,7 @@ def tensors_in(value: object) -> list[Tensor]:
     if isinstance(value, tuple):
         return [tensor for item in value for tensor in tensors_in(item)]
     if isinstance(value, Record):
-        return [tensor for item in vars(value).values() for tensor in tensors_in(item)]
+        return [t for field in fields(value) for t in tensors_in(getattr(value, field.name))]
     return []
 
 

@@ -18,7 +18,7 @@ from .brief import brief_repr
 from .containers import ordered, read_content
 from .errors import GraphError, InputError, Repair, UnsupportedError
 from .fields import filled, fitted
-from .graph import Graph, Node, Op, Register
+from .graph import Graph, Node, Op, Register, require_few
 from .interpret import shapes
 from .nested import numbered
 from .packing import pack, unpack
@@ -67,7 +67,14 @@ class TensorStore:
 
 
 def graph_to_plain(graph: Graph, store: TensorStore) -> Plain:
-    """A graph as JSON; its tensors go to `store`."""
+    """A graph as JSON; its tensors go to `store`.
+
+    Raises
+    ------
+    InputError
+        If it has more nodes than are read again.
+    """
+    require_few(len(graph.nodes), "the network")
     lasting = [encode(register, store) for register in graph.registers]
     return {
         "nodes": [
@@ -88,6 +95,8 @@ def graph_from_plain(plain: Plain, tensors: Mapping[str, Tensor], where: str) ->
     InputError
         If it is not a valid graph; `where` names the file.
     """
+    if isinstance(plain, dict) and isinstance(plain.get("nodes"), list):
+        require_few(len(plain["nodes"]), where)  # before any of them is looked at
     stored = filled(_StoredGraph, plain, where)
     if not stored.outputs:
         raise InputError(f"{where}: outputs: the graph names none; write it again")

@@ -9,7 +9,7 @@ of parts of one factor, whose sums float64 holds: int64 products are several tim
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -83,7 +83,8 @@ class Products:
         peak, load = bounds
         if load >= SINGLE:
             return torch.float64
-        settings = tuple(value for value in vars(op).values() if not isinstance(value, Tensor))
+        held = (getattr(op, field.name) for field in fields(op))
+        settings = tuple(value for value in held if not isinstance(value, Tensor))
         key = (device, shape, tuple(op.weight.shape), settings, peak, load)
         if key not in self._kinds:
             exact = _probed(op, shape, bounds, device)

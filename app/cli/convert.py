@@ -9,7 +9,7 @@ from ..choices import by_name
 from ..choices.settings import ConvertChoice
 from ..conversion import conversion_settings
 from ..front.snn import SNN
-from ..measures.diagnosis import diagnose, warnings
+from ..measures.diagnosis import diagnose, of_robustness, warnings
 from ..report import curve_table, plain_certificate, summary_lines
 from ..sources import sampling
 from ..sources.tasks import task_for
@@ -93,5 +93,7 @@ def convert(
     if shown.name == pair.test.name:
         source += f", tested on {len(pair.test)} others"
     output.say(source, *summary_lines(measured), *plain_certificate(snn.certificate))
-    output.say(*granted, f"saved {out}")
+    grid = snn.network.graph.entry.grid
+    notes = [] if grid is None else [worded(note) for note in of_robustness(grid)]
+    output.say(*granted, *notes, f"saved {out}")
     output.warn(*said)

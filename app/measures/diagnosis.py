@@ -10,6 +10,7 @@ from torch import Tensor
 
 from spikemorph.graph import Graph, run
 from spikemorph.graph.errors import Message, Repair, Setting
+from spikemorph.graph.grid import Grid
 from spikemorph.graph.tasks import Task
 from spikemorph.layers.integer_pass import IntegerPass
 from spikemorph.quant import Max, Percentile, Quantisation
@@ -164,6 +165,13 @@ class _Judges:
         return Kept(
             task.share(answers, wanted), task.share(answers, y), task.share(wanted, y), noise
         )
+
+
+def of_robustness(grid: Grid) -> Iterator[Message]:
+    """What to know of the grid of inputs before the network is attacked, if anything."""
+    if grid.coarse:
+        said = f"inputs are rounded to {grid.high - grid.low} steps, too coarse for claims of robustness"
+        yield Message(said, (Repair("input_bits", 12, "for those convert with {}"),))
 
 
 def warnings(

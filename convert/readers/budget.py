@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
 
-from spikemorph.graph import InputError
 from spikemorph.graph.watching import Watcher
 
 SAMPLE = 2**26  # elements of one sample at one node: 256 MiB in single precision
-NODES = 2**14  # of one network: several times those of the largest that are published
 WORK = 2**36  # multiplications or comparisons of one sample in one node
 _FREE = 2**26  # elements of constants that any file may compute: half a GiB at most
 _PER_BYTE = 16  # and more for each byte of the file
@@ -39,20 +37,6 @@ class Budget:
                 f"size may compute ({self.left} are left); store the constant, or remove it"
             )
         self.left -= amount
-
-
-def require_few(count: int, where: str) -> None:
-    """Refuse a network of more nodes than are read.
-
-    Raises
-    ------
-    InputError
-        With both numbers.
-    """
-    if count > NODES:
-        raise InputError(
-            f"{where}: has {count} nodes, {NODES} are read at most; simplify it, or export a part of it"
-        )
 
 
 def require_sample(shape: tuple[int, ...], what: str) -> None:

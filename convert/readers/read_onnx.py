@@ -10,12 +10,13 @@ from torch import Tensor
 from spikemorph.graph import Graph, Input, InputError
 from spikemorph.graph.calls import Call, Edge, Refusal
 from spikemorph.graph.errors import Repair, Setting
+from spikemorph.graph.graph import require_few
 from spikemorph.graph.saving import graph_hash
 from spikemorph.graph.tables import reads_onnx
 
 from . import onnx_values
 from .assembly import Assembly, Unknown
-from .budget import Budget, TooLargeError, require_few
+from .budget import Budget, TooLargeError
 from .onnx_files import load
 
 OLDEST = 7  # operator set; older files spell broadcasting in another way

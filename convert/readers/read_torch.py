@@ -18,11 +18,12 @@ from torch.export.graph_signature import InputKind, OutputKind
 
 from spikemorph.graph import Graph, Input, InputError
 from spikemorph.graph.calls import Call, Edge, Refusal
+from spikemorph.graph.graph import require_few
 from spikemorph.graph.saving import graph_hash
 from spikemorph.graph.tables import reads_torch
 
 from .assembly import MISFITS, Assembly, Unknown, first_line
-from .budget import FOLDABLE, Budget, TooLargeError, bounded_constants, require_few
+from .budget import FOLDABLE, Budget, TooLargeError, bounded_constants
 from .torch_scan import SCAN, Body, element_of, starts_of, wired
 from .traced import changes_input, harmless, needed, operator_of, plain
 

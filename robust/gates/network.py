@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from spikemorph.graph.grid import FINE
+
 from ..attacks.pgd import Pgd
 from ..cascade.outcome import WorstCase
 from ..draws import Draws
@@ -15,7 +17,6 @@ from .gate import Finding, gate
 REPEATS = 5
 EQUAL = 1e-4  # how far logits of the same image may differ (reference AutoAttack: randomness flag)
 COARSE = 255  # steps of an 8-bit grid
-FINE = 4095  # steps of a 12-bit grid, which is asked for
 BELOW = 0.45  # of such a step: changes that rounding to 8 bits does not let through
 _SLACK = 1e-9  # relative, of a grid's step
 NO_WORST = "not run: no evaluation was given"

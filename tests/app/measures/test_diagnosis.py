@@ -18,7 +18,7 @@ from spikemorph.graph.tasks import Kind, Task
 from spikemorph.layers.activation import Clip, ReLU
 from spikemorph.layers.linear import Linear
 from spikemorph.measures import diagnosis
-from spikemorph.measures.diagnosis import LOUD, Diagnosis, diagnose, warnings
+from spikemorph.measures.diagnosis import LOUD, Diagnosis, diagnose, of_robustness, warnings
 from spikemorph.measures.results import EvaluationResult, Settled
 from spikemorph.quant import Max, Quantisation
 from spikemorph.quant.diagnosis import layer_losses
@@ -201,3 +201,12 @@ def test_convert_says_it_aloud(spikemorph: Run, tmp_path: Path) -> None:
     assert status == 0 and "Certificate level A" in shown
     (line,) = json.loads(file.read_text())["warnings"]
     assert f"warning: {line}" in err and "integer network loses" in line
+
+
+@pytest.mark.parametrize("ends", [(0.0, 1.0), (-1.0, 1.0), (-2.1, 2.6), (0.0, 255.0)])
+def test_a_grid_that_attacks_would_flag_is_told(ends: tuple[float, float]) -> None:
+    """From 12 bits on nothing is said, whatever the range."""
+    for bits in (4, 8, 11):
+        (note,) = of_robustness(Grid.of(*ends, bits=bits))
+        assert "robustness" in str(note) and "input_bits=12" in str(note)
+    assert not [*of_robustness(Grid.of(*ends, bits=12)), *of_robustness(Grid.of(*ends, bits=16))]

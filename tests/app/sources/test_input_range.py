@@ -325,9 +325,9 @@ def test_signals_are_attacked_in_their_own_units(spikemorph: Run, tmp_path: Path
     data, network = signals(tmp_path / "signals.npz"), tmp_path / "network.safetensors"
     words = ("--data", data, "--input-range=-1,1", "--input-bits", "12", "--out", network)
     assert spikemorph("convert", "tones:Tones", "--input-shape", "1,1,24", *words)[0] == 0
-    attack = ("attack", network, "--data", data, "--gates", "5", "--attacks", "pgd=5,square=20")
-    shares = plain(spikemorph, tmp_path / "a.json", *attack, "--eps", "0,0.05")
-    own_units = ("--eps", "0,0.1", "--eps-units", "input")
+    attack = ("attack", network, "--data", data, "--attacks", "pgd=5,square=20")
+    shares = plain(spikemorph, tmp_path / "a.json", *attack, "--eps", "0,0.05", "--gates", "0")
+    own_units = ("--eps", "0,0.1", "--eps-units", "input", "--gates", "5")
     code, told, _ = spikemorph(*attack, *own_units, "--json", tmp_path / "b.json")
     own = json.loads((tmp_path / "b.json").read_text())
     assert code == 0 and "eps was given in units of inputs, -1..1" in told and "0.1 is 0.05" in told

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from spikemorph.convert.readers import budget
 from spikemorph.convert.readers.read_onnx import read_onnx
 from spikemorph.convert.readers.read_torch import read_torch
 from spikemorph.convert.readers.state_dicts import fitted, read_state_dict
 from spikemorph.graph import InputError
+from spikemorph.graph import graph as graph_module
+from spikemorph.graph.saving import load_graph_file, save_graph
 
 
 def module() -> nn.Module:
@@ -75,8 +76,15 @@ def test_more_nodes_than_are_read_are_refused(
     ]
     path = write_onnx(nodes, [1, 4])
     assert read_onnx(path).outputs
-    monkeypatch.setattr(budget, "NODES", len(nodes) - 1)
+    graph = read_onnx(path)
+    save_graph(path.with_suffix(".safetensors"), graph)
+    monkeypatch.setattr(graph_module, "MOST_NODES", len(nodes) - 1)
     with pytest.raises(InputError, match=r"model.onnx: has 5 nodes, 4 are read at most"):
         read_onnx(path)
     with pytest.raises(InputError, match="Sequential: has .* nodes, 4 are read at most"):
         read_torch(nn.Sequential(*(nn.ReLU() for _ in range(5))), torch.zeros(1, 4))
+    with pytest.raises(InputError, match=r"model.safetensors: has 6 nodes, 4 are read at most"):
+        load_graph_file(path.with_suffix(".safetensors"))
+    with pytest.raises(InputError, match="has 6 nodes, 4 are read at most"):
+        save_graph(path.with_name("again.safetensors"), graph)
+    assert not path.with_name("again.safetensors").exists()
