@@ -26,6 +26,7 @@ from spikemorph.graph.interpret import integer_compute
 from spikemorph.layers.integer_pass import IntegerPass
 from spikemorph.layers.ladder import Ladder
 from spikemorph.sources.sampling import ends, fitting
+from spikemorph.sources.tasks import task_for
 from spikemorph.spiking import SpikingNetwork
 from spikemorph.spiking.engines import engine_for
 from spikemorph.spiking.network import Carry
@@ -132,10 +133,21 @@ def main() -> None:
     parser.add_argument("--engines", default="dense")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--fewer", action="store_true", help="one inner step fewer, too")
+    parser.add_argument("--integers", action="store_true", help="the settled pass alone")
     given = parser.parse_args()
     saved, _, _ = load_certified(given.network)
     samples = load_data(given.data)
     x, long = fitting(samples, saved.graph, mixed=True), ends(samples)
+    if given.integers:
+        task = task_for(saved.graph, samples)
+        answers = task.answers(IntegerPass(saved.graph).outputs(x, long))
+        right = task.share(answers, samples.labels)
+        print(
+            json.dumps(
+                {"network": given.network.name, "data": given.data, "n": len(x), "right": right}
+            )
+        )
+        return
     for carry in Carry:
         network = replace(saved, carry=carry)
         steps = certify(network).steps_required
