@@ -162,6 +162,7 @@ SEQUENCE_MODELS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
         for build in (
             mnist_permuted_lmu,
             mnist_sequence_crnn,
+            mnist_rows_gru,
             vowels_gru,
             vowels_lstm,
             watch_gru,

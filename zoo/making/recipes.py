@@ -79,6 +79,13 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 5000,
             ),
             Recipe(
+                "mnist_rows_gru",
+                "mnist-rows",
+                TrainSettings(epochs=4, rate=0.2, decay=1e-4, clip=1.0),
+                ShiftedPixels(1),
+                5000,
+            ),
+            Recipe(
                 "vowels_gru",
                 "japanese-vowels",
                 TrainSettings(epochs=200, batch=16, rate=0.2, clip=1.0),
