@@ -31,7 +31,7 @@ def drawn(kind: str) -> Graph:
     return around((there, False), (back, True), elements=4, inputs=3, size=4)
 
 
-METHODS = ("magnitude", "gradual", "hydra", "harp", "snip", "rigl", "nm")
+METHODS = ("gradual", "hydra", "harp", "snip")
 
 
 @pytest.mark.parametrize("kind", ["gru", "lstm"])

@@ -1,0 +1,79 @@
+"""A GRU that reads digits row by row, as users meet it: pruned, trained by both roads, attacked."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from recurring import drawn_cell
+
+from spikemorph.convert import load_certified
+from spikemorph.graph import Graph, Input, Node
+from spikemorph.graph.saving import load_graph_file, save_graph
+from spikemorph.layers.linear import Linear
+from spikemorph.layers.masks import mask_hash, masks_of, sparsity
+from spikemorph.layers.scan import Scan
+from spikemorph.layers.shape import Reshape
+from spikemorph.layers.slicing import Narrow
+
+Run = Callable[..., tuple[int, str, str]]
+TRAIN = ("--data", "digits:train:80", "--epochs", "1", "--batch", "20", "--held-out", "20")
+
+
+@pytest.fixture(scope="module")
+def rows() -> Graph:
+    """Eight rows of eight pixels, then the last state is read."""
+    weight = torch.randn((10, 4), generator=torch.Generator().manual_seed(0))
+    nodes = (
+        Node("x", Input((1, 8, 8))),
+        Node("rows", Reshape((8, 8)), ("x",)),
+        Node("gru", Scan(drawn_cell("gru", 8, 4, 0), 1, reverse=False), ("rows",)),
+        Node("last", Narrow(1, 7, 1), ("gru",)),
+        Node("flat", Reshape((4,)), ("last",)),
+        Node("logits", Linear(weight, None), ("flat",)),
+    )
+    return Graph(nodes, ("x",), ("logits",))
+
+
+def test_a_recurrent_network_is_pruned_trained_converted_and_attacked(
+    spikemorph: Run, rows: Graph, tmp_path: Path
+) -> None:
+    """The masks of the first step are those of the last; each attack breaks what the network is."""
+    dense, thin, floats, learnt = (
+        tmp_path / f"{n}.safetensors" for n in ("dense", "thin", "f", "q")
+    )
+    save_graph(dense, rows)
+    pruned = ("prune", dense, "--method", "magnitude", "--sparsity", "0.5", "--out", thin)
+    assert spikemorph(*pruned, "--json", tmp_path / "p.json")[0] == 0
+    told = json.loads((tmp_path / "p.json").read_text())
+    masks = masks_of(load_graph_file(thin))
+    assert {row["node"]: row["mask_hash"] for row in told["layers"]} == {
+        name: mask_hash(mask) for name, mask in masks.items()
+    }
+    assert "gru/new.h" in masks and sparsity(load_graph_file(thin)) == pytest.approx(0.5, abs=0.01)
+    assert spikemorph("finetune", thin, *TRAIN, "--out", floats)[0] == 0
+    hard = ("--objective", "pgd", "--eps", "8/255")
+    aware = ("--road", "quantisation-aware", *hard)
+    assert spikemorph("finetune", floats, *TRAIN, *aware, "--out", learnt)[0] == 0
+    network, proof, _ = load_certified(learnt)
+    for after in (load_graph_file(floats), network.graph):
+        assert {n: mask_hash(m) for n, m in masks_of(after).items()} == {
+            n: mask_hash(m) for n, m in masks.items()
+        }
+    assert proof.level == "A" and {row.node for row in proof.masks} == set(masks)
+    few = ("--data", "digits:test", "--samples", "20", "--attacks", "pgd=3,square=5")
+    for model, kind, paths in ((floats, "ann", {"gradients"}), (learnt, "exact", {"smoothed 1"})):
+        how = (
+            "--eps",
+            "0.3",
+            "--gates",
+            "5",
+            *([] if kind == "ann" else ["--paths", "smoothed-1"]),
+        )
+        told_to = tmp_path / f"{kind}.json"
+        status, _, error = spikemorph("attack", model, *few, *how, "--json", told_to)
+        assert status == 0, error
+        said = json.loads(told_to.read_text())
+        assert said["kind"] == kind and said["eps"][0]["worst_case"] < said["clean"]["accuracy"]
+        assert {row["path"] for row in said["eps"][0]["attacks"]} - {None} == paths
