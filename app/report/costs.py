@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spikemorph.energy import EnergyResult, MemoryResult
+from spikemorph.energy.counting.counts import Counts
 from spikemorph.energy.results import HEADLINE, Band
 
 from ..measures.comparison import Comparison
@@ -61,6 +62,7 @@ def cost_lines(result: EnergyResult) -> list[str]:
         f"({result.dense_source})",
         f"spikes: {counts.spikes / n:,.1f} per inference, {counts.spike_rate:.4f} per neuron and "
         f"step; {counts.spikes_per_synapse:.3f} per synapse",
+        *_element_lines(counts),
         *(_band_line(b) for b in result.bands if b.against in shown),
         _even_line(result),
         _fit_line(result),
@@ -68,6 +70,24 @@ def cost_lines(result: EnergyResult) -> list[str]:
     if isinstance(result.memory, MemoryResult):
         lines.extend(_memory_lines(result.memory))
     return lines
+
+
+def _element_lines(counts: Counts) -> list[str]:
+    """Inside recurrent layers: what one element takes, of spikes and of the quantised network."""
+    inner = [layer for layer in counts.layers if layer.elements > 1]
+    if not inner:
+        return []
+    times = counts.samples * max(layer.elements for layer in inner)
+    analog, spikes, active, changed = (
+        sum(int(getattr(layer, name)) for layer in inner) / times
+        for name in ("analog_macs", "synops", "mac_effective", "mac_changed")
+    )
+    whole = sum(layer.mac_masked for layer in inner) * counts.samples / times
+    return [
+        f"an element of a recurrent layer: {spikes:,.0f} synaptic operations and {analog:,.0f} products "
+        f"of input; its quantised twin with the same mask takes {whole:,.0f} products, {active:,.0f} "
+        f"skipping zeros, {changed:,.0f} skipping what did not change"
+    ]
 
 
 def _band_line(band: Band) -> str:

@@ -37,6 +37,9 @@ class LayerCounts:
     adds_dense, scalings_dense : int
         The twin's additions outside weighted layers, in pools (a comparison counts as one) and joins;
         its products with constants that are no weights.
+    elements : int
+        How often a sample goes through the node: once, or, inside a recurrent layer, at every element.
+        Cells, products and additions above are those of all of them.
     mac_active, mac_effective : int
         The twin's products with activations that are not zero: through all weights, and through those
         that are not zero.
@@ -63,6 +66,9 @@ class LayerCounts:
         Neuron-steps with input or a spike; all others.
     bias_adds, adds, scalings : int
         Biases added; additions in pools and joins; products with constants that are no weights.
+    mac_changed : int
+        Inside recurrent layers, the twin's products with activations that are not what they were at the
+        element before, through weights that are not zero; 0 in a network without any.
     """
 
     node: str
@@ -86,6 +92,7 @@ class LayerCounts:
     mac_masked: int = 0
     adds_dense: int = 0
     scalings_dense: int = 0
+    elements: int = 1
 
     mac_active: int = 0
     mac_effective: int = 0
@@ -116,6 +123,7 @@ class LayerCounts:
     bias_adds: int = 0
     adds: int = 0
     scalings: int = 0
+    mac_changed: int = 0
 
     @property
     def synops(self) -> int:
@@ -207,7 +215,8 @@ class Counts:
     @property
     def spike_rate(self) -> float:
         """Spikes per neuron and step."""
-        return self.spikes / max(1, self.total("neurons") * self.samples * self.steps)
+        often = sum(layer.neurons * layer.elements for layer in self.layers)
+        return self.spikes / max(1, often * self.samples * self.steps)
 
     @property
     def spikes_per_synapse(self) -> float:

@@ -13,7 +13,7 @@ from spikemorph.graph.interpret import flow
 from spikemorph.layers.ladder import Ladder, climb
 from spikemorph.spiking import SpikingNetwork, Trace
 from spikemorph.spiking.bounds import ranges
-from spikemorph.spiking.increments import passages
+from spikemorph.spiking.increments import Held, passages
 
 Visit = tuple[Node, tuple[Tensor, ...], Tensor]  # a node, what it reads, what it makes
 Compute = Callable[..., Tensor]
@@ -44,13 +44,31 @@ class Edges:
         its first `steps` steps are walked.
         """
 
+        when = range(1, steps + 1)
+        entering = {
+            name: torch.stack([self.network.injected(name, points, k) for k in when])
+            for name in self.network.graph.inputs
+        }
+        trains = {name: train[:steps] for name, train in trace.trains.items()}
+        yield from self.flowing(entering, trains, {})
+
+    def flowing(
+        self,
+        entering: Mapping[str, Tensor],
+        trains: Mapping[str, Tensor],
+        held: dict[str, Held],
+    ) -> Iterator[Visit]:
+        """As `in_time`, from what enters at every input and what every neuron layer sends.
+
+        What nodes hold at the end goes to `held`; what it has at the beginning they go on from.
+        """
+
         def compute(node: Node, *sources: Tensor) -> Tensor:
             if isinstance(node.op, Input):
-                when = range(1, steps + 1)
-                return torch.stack([self.network.injected(node.name, points, k) for k in when])
+                return entering[node.name]
             if isinstance(node.op, Ladder):
-                return trace.trains[node.name][:steps]
-            _, out = self._passages[node.name](None, *sources)
+                return trains[node.name]
+            held[node.name], out = self._passages[node.name](held.get(node.name), *sources)
             return out
 
         yield from self._visits(compute)

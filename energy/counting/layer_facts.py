@@ -1,7 +1,7 @@
 """Where work is done: every node of a network with what is known of it before any sample is seen."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,7 +15,7 @@ from spikemorph.graph.traits import Pools, Weighted
 from spikemorph.layers.joining import Add
 from spikemorph.layers.ladder import Ladder
 from spikemorph.layers.multiply import Multiply
-from spikemorph.layers.ranges import Range
+from spikemorph.layers.ranges import Range, by_row
 from spikemorph.spiking import SpikingNetwork
 
 from .counts import LayerCounts
@@ -46,8 +46,10 @@ class Site:
     __repr__ = brief_repr
 
 
-def sites(network: SpikingNetwork, steps: int) -> dict[str, Site]:
-    """The site of every node but the input and those that only move numbers, in running order.
+def sites(network: SpikingNetwork, steps: int, spiking: Collection[str] = ()) -> dict[str, Site]:
+    """The site of every node but the inputs and those that only move numbers, in running order.
+
+    Inputs named in `spiking` are spikes of neurons elsewhere.
 
     Raises
     ------
@@ -60,7 +62,8 @@ def sites(network: SpikingNetwork, steps: int) -> dict[str, Site]:
         graph, reaches, "say in energy/counting/fan_out.py what one of its events sets off"
     )
     sizes, bits = shapes(graph), _edge_bits(network, steps)
-    analog, sums = _flags(graph, sizes, keep=True), _flags(graph, sizes, keep=False)
+    analog = _flags(graph, sizes, spiking, keep=True)
+    sums = _flags(graph, sizes, spiking, keep=False)
     found: dict[str, Site] = {}
     for node in graph.nodes:
         if isinstance(node.op, Input):
@@ -137,7 +140,9 @@ def constant_of(node: Node, zero: Tensor) -> Tensor:
     return on_integers[type(op)](op, zero)
 
 
-def _flags(graph: Graph, sizes: Mapping[str, tuple[int, ...]], *, keep: bool) -> dict[str, Tensor]:
+def _flags(
+    graph: Graph, sizes: Mapping[str, tuple[int, ...]], spiking: Collection[str], *, keep: bool
+) -> dict[str, Tensor]:
     """Flags on every node's cells, bool (1, *shape).
 
     With `keep`: cells to which input has come past no neuron. Else: cells that hold sums of a
@@ -148,7 +153,7 @@ def _flags(graph: Graph, sizes: Mapping[str, tuple[int, ...]], *, keep: bool) ->
         sources = [found[name] for name in node.inputs]
         shape = (1, *sizes[node.name])
         if isinstance(node.op, Input):
-            found[node.name] = torch.full(shape, keep)
+            found[node.name] = torch.full(shape, keep and node.name not in spiking)
         elif isinstance(node.op, Ladder):
             found[node.name] = torch.zeros(shape, dtype=torch.bool)
         elif isinstance(node.op, Weighted):
@@ -174,7 +179,7 @@ def _edge_bits(network: SpikingNetwork, steps: int) -> dict[str, int]:
     bounds: dict[str, Range] = {}
     for node in network.graph.nodes:
         if isinstance(node.op, Input):
-            bounds[node.name] = Range.of(network.grid.low, network.grid.high)
+            bounds[node.name] = by_row(node)
         elif isinstance(node.op, Ladder):
             most = steps * (network.neuron[node.name].up or 1)
             top = most if node.op.smax is None else node.op.smax

@@ -1,6 +1,7 @@
 """Measure the memory of a spiking network: exact sizes of what it stores, proved widths of its state."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from math import prod
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from spikemorph.graph import InputError, Node
 from spikemorph.graph.interpret import shapes
+from spikemorph.graph.nested import bodies, nested_nodes
 from spikemorph.graph.packing import formats
 from spikemorph.graph.packing_bits import width
 from spikemorph.graph.packing_codecs import smallest
@@ -22,6 +24,7 @@ from spikemorph.layers.readout import Readout
 from spikemorph.spiking import SpikingNetwork
 from spikemorph.spiking.bounds import ranges
 from spikemorph.spiking.neurons import Alphabet, Neuron, nearest_power
+from spikemorph.spiking.segments import Segment, segments
 
 from .results import MemoryResult, StateMemory, WeightMemory
 from .storage import SparseMatrix, ceil_log2
@@ -47,7 +50,10 @@ def measure_memory(network: SpikingNetwork, state_width: int = 16) -> MemoryResu
     if not 1 <= state_width <= 64:
         raise InputError(f"a state of {state_width} bits: choose 1 to 64 bits for a neuron's sum")
     tally, layers, thresholds, scales = _Tally(), list[WeightMemory](), 0, 0
-    for node in network.graph.nodes:
+    for name, inner in nested_nodes(network.graph):
+        node = replace(inner, name=name)
+        if bodies(node.op):
+            continue
         if isinstance(node.op, Weighted):
             layers.append(_weights(node, tally))
         elif isinstance(node.op, Ladder):
@@ -55,7 +61,11 @@ def measure_memory(network: SpikingNetwork, state_width: int = 16) -> MemoryResu
         else:
             scales += tally.bits(node.op)
     entry = prod(network.entry.shape) * width(network.grid.low, network.grid.high)[0]
-    states = tuple(_states(network, state_width))
+    states = tuple(
+        replace(state, node=f"{part.inside}{state.node}")
+        for part in _parts(network)
+        for state in _states(part.network, state_width, part.gives)
+    )
     return MemoryResult(tuple(layers), states, thresholds, scales, entry, state_width)
 
 
@@ -110,10 +120,21 @@ def _thresholds(op: Ladder, tally: _Tally) -> int:
     return min(tally.bits(form) for form in (op.rungs, op.line) if form is not None)
 
 
-def _states(network: SpikingNetwork, state_width: int) -> Iterator[StateMemory]:
-    """Every node that keeps sums from step to step."""
+def _parts(network: SpikingNetwork) -> tuple[Segment, ...]:
+    """The network itself, or what a recurrent one is made of."""
+    if network.recurrent:
+        return segments(network)
+    return (Segment("", network, (), network.graph.outputs, {}),)
+
+
+def _states(
+    network: SpikingNetwork, state_width: int, gives: tuple[str, ...]
+) -> Iterator[StateMemory]:
+    """Every node that keeps sums from step to step, and what lasts from element to element."""
     bounds, sizes = ranges(network), shapes(network.graph)
     for node in network.graph.nodes:
+        if isinstance(node.op, Readout) and node.name not in gives:
+            continue  # it is not there: it joins what a part of a recurrent network gives
         if isinstance(node.op, Ladder):
             yield _neurons(network, node, sizes[node.name], bounds, state_width)
         elif role := _keeps_sums(network, node):

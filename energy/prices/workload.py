@@ -92,8 +92,8 @@ class Spikes:
 
     @property
     def neuron_steps(self) -> int:
-        """Neurons times steps."""
-        return self.layer.neurons * self.steps
+        """Neurons times steps, at every element."""
+        return self.layer.neurons * self.steps * self.layer.elements
 
     @property
     def idle(self) -> float:

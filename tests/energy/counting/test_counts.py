@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from spikemorph.convert import to_spiking
 from spikemorph.energy import Counts, count
-from spikemorph.energy.counting.count import set_bits
 from spikemorph.energy.counting.counts import PER_SAMPLE
+from spikemorph.energy.counting.tallies import set_bits
 from spikemorph.graph import Graph, Input, Node
 from spikemorph.graph.grid import Grid
 from spikemorph.layers.convolution import Convolution

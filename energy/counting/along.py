@@ -1,0 +1,212 @@
+"""Count exactly what a recurrent network does, part by part and element by element.
+
+An event crosses into a recurrent layer where it was sent: what a register holds are the spikes that its
+neuron sent at the element before, so they reach the recurrent weights once, and one element late.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from spikemorph.graph import Graph
+from spikemorph.graph.batches import HELD, samples_within
+from spikemorph.graph.interpret import shapes
+from spikemorph.spiking import SpikingNetwork
+from spikemorph.spiking.engine import Step
+from spikemorph.spiking.engines import engine_for
+from spikemorph.spiking.network import Carry
+from spikemorph.spiking.segmented import SegmentedEngine
+from spikemorph.spiking.sequences import Runner
+
+from .counts import Counts
+from .edge_values import Edges
+from .layer_facts import Site, sites
+from .tallies import Seen, Tally, add, gathered, tally_constants, tally_time, tally_twin, work
+
+_PER_SAMPLE = ("inputs", "outputs", "mac_dense", "mac_masked", "adds_dense", "scalings_dense")
+
+
+@dataclass
+class _Part:
+    """One part of a network, and what is gathered of it over all batches."""
+
+    runner: Runner
+    steps: int
+    edges: Edges
+    known: Mapping[str, Site]
+    seen: dict[str, Seen]
+    elements: int
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    held: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
+    before: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)  # what nodes read before
+
+    @property
+    def inside(self) -> str:
+        return self.runner.part.inside
+
+    def begin(self) -> None:
+        """A new batch, at rest."""
+        self.tallies = {name: {} for name in self.known}
+        self.held, self.before = {}, {}
+
+    def take(
+        self, entering: Mapping[str, Tensor], points: Tensor, step: Step, *, first: bool
+    ) -> dict[str, Tensor]:
+        """Count one element; the increments of all nodes that others read, (step, sample, *shape)."""
+        trains = {name: _padded(train, self.steps) for name, train in step.spikes.items()}
+        for visit in self.edges.at_once(points, self.steps):
+            if (name := visit[0].name) in self.known:
+                tally_twin(self.known[name], visit, self.tallies[name])
+                self._changed(name, visit[1])
+        carries = self.runner.part.network.carry is Carry.DELTA
+        held = self.held if carries else {}
+        given = {}
+        for visit in self.edges.flowing(entering, trains, held):
+            name = visit[0].name
+            if name in self.runner.part.gives:
+                given[name] = visit[2]
+            if name in self.known:
+                own = self.tallies[name]
+                tally_time(self.known[name], visit, own, self.seen[name], self.steps)
+                times = 1 if first or not carries else 0
+                tally_constants(self.known[name], times, own, len(points))
+        return given
+
+    def _changed(self, name: str, sources: tuple[Tensor, ...]) -> None:
+        """Products of what is not as it was at the element before."""
+        site, old = self.known[name], self.before.get(name)
+        for index, source in enumerate(sources):
+            if site.reach.masked:
+                moved = source != (0 if old is None else old[index])
+                add(self.tallies[name], "mac_changed", work(moved, site.reach.masked[index]))
+        self.before[name] = sources
+
+    def end(self) -> None:
+        for name, tally in self.tallies.items():
+            self.seen[name].tallies.append(tally)
+
+
+def count_along(network: SpikingNetwork, x: Tensor, steps: int) -> Counts:
+    """As `count`, of a recurrent network whose every part and element is given so many steps."""
+    engine = engine_for(network, most_steps=steps, name="dense")
+    assert isinstance(engine, SegmentedEngine)
+    parts = [_part(network, runner, steps) for runner in engine.parts]
+    widest = sum(site.still.neurons for part in parts for site in part.known.values())
+    longest = max(part.elements for part in parts)
+    for batch in x.split(samples_within(HELD, steps * max(widest, 1) * longest // 4 + 1)):
+        _batch(network, parts, batch)
+    known = {f"{p.inside}{name}": _along(p, site) for p in parts for name, site in p.known.items()}
+    seen = {f"{p.inside}{name}": own for p in parts for name, own in p.seen.items()}
+    return gathered(known, seen, len(x), steps)
+
+
+def _part(network: SpikingNetwork, runner: Runner, steps: int) -> _Part:
+    part = runner.part
+    own: Graph = network.graph if runner.op is None else runner.op.body
+    named = dict(zip(part.network.graph.inputs, part.reads, strict=False))
+    spiking = [n for n in part.network.graph.inputs if named.get(n) not in network.graph.inputs]
+    found = sites(part.network, steps, spiking)
+    known = {
+        name: site for name, site in found.items() if name in own
+    }  # without what joins outputs
+    elements = 1
+    if runner.op is not None:
+        elements = shapes(network.graph)[part.reads[0]][runner.op.axis - 1]
+    return _Part(
+        runner,
+        steps,
+        Edges(part.network, steps),
+        known,
+        {n: Seen([], {0}) for n in known},
+        elements,
+    )
+
+
+def _batch(network: SpikingNetwork, parts: list[_Part], x: Tensor) -> None:
+    points = network.grid.to_integers(x)
+    (entry,) = network.graph.inputs
+    values = {entry: points}
+    trains = {entry: _at_once(points, parts[0].steps)}
+    for part in parts:
+        part.begin()
+        (_once if part.runner.op is None else _elements)(part, values, trains)
+        part.end()
+
+
+def _once(part: _Part, values: dict[str, Tensor], trains: dict[str, Tensor]) -> None:
+    """A part that runs once."""
+    runner = part.runner
+    reads = {name: values[name] for name in runner.part.reads}
+    start = runner.start(len(next(iter(reads.values()))))
+    _, made = runner.element(start, reads, part.steps, record=True)
+    entering = {name: _arriving(trains[name], value) for name, value in reads.items()}
+    trains.update(part.take(entering, _packed(runner, reads), made.step, first=True))
+    values.update(made.given)
+
+
+def _elements(part: _Part, values: dict[str, Tensor], trains: dict[str, Tensor]) -> None:
+    """A body, element by element."""
+    runner, op = part.runner, part.runner.op
+    assert op is not None and runner.part.node is not None
+    pairs = list(zip(op.body.inputs, runner.part.reads, strict=True))
+    first = values[pairs[0][1]]
+    between, count = runner.start(len(first)), first.shape[op.axis]
+    late = {name: _at_once(start, part.steps) for name, start in between.registers.items()}
+    sent, made, old = list[Tensor](), list[Tensor](), dict[str, Tensor]()
+    carries = runner.part.network.carry is Carry.DELTA
+    for index in range(count)[:: -1 if op.reverse else 1]:
+        reads = {name: values[source].select(op.axis, index) for name, source in pairs}
+        entering = {}
+        for name, source in pairs:
+            wanted = reads[name] - old[name] if carries and old else reads[name]
+            coming = trains[source].select(op.axis + 1, index)
+            entering[name] = _arriving(coming, wanted)
+        full = {**reads, **between.registers}
+        between, found = runner.element(between, reads, part.steps, record=True)
+        given = part.take(entering | late, _packed(runner, full), found.step, first=not old)
+        late = {r.name: (given | entering)[r.after] for r in op.body.registers}
+        old = reads
+        sent.append(given[op.body.outputs[0]])
+        made.append(found.given[op.body.outputs[0]])
+    order = -1 if op.reverse else 1
+    trains[runner.part.node.name] = torch.stack(sent[::order], 2).movedim(2, op.axis + 1)
+    values[runner.part.node.name] = torch.stack(made[::order], 1).movedim(1, op.axis)
+
+
+def _arriving(coming: Tensor, wanted: Tensor) -> Tensor:
+    """Events (step, sample, *shape) that sum to what is wanted: those that were sent, if they do.
+
+    Spikes are of the whole value, or, where a layer before carries its sums on, of its change; of
+    neither is a change of what was sent whole, or a whole of what came in changes: that is taken at once.
+    """
+    return coming if torch.equal(coming.sum(0), wanted) else _at_once(wanted, len(coming))
+
+
+def _at_once(points: Tensor, steps: int) -> Tensor:
+    """(step, sample, *shape) what enters all at the first step."""
+    found = torch.zeros((steps, *points.shape), dtype=torch.int64)
+    found[0] = points
+    return found
+
+
+def _packed(runner: Runner, full: Mapping[str, Tensor]) -> Tensor:
+    names = runner.part.network.graph.inputs
+    if len(names) == 1:
+        return full[names[0]]
+    return torch.cat([full[name].flatten(1) for name in names], 1)
+
+
+def _padded(train: Tensor, steps: int) -> Tensor:
+    found = torch.zeros((steps, *train.shape[1:]), dtype=torch.int64)
+    found[: len(train)] = train.to("cpu", torch.int64)
+    return found
+
+
+def _along(part: _Part, site: Site) -> Site:
+    """A site whose fixed counts are those of all elements, under its qualified name."""
+    times = part.elements
+    fixed = {name: times * getattr(site.still, name) for name in _PER_SAMPLE}
+    name = f"{part.inside}{site.still.node}"
+    return replace(site, still=replace(site.still, node=name, elements=times, **fixed))
