@@ -37,13 +37,15 @@ class RasterLayer:
     """One layer's spikes for one sample.
 
     `shown` are the indices of the neurons that are drawn, evenly drawn from `neurons`; a spike is
-    (index of the neuron, step from 1, signed size).
+    (index of the neuron, step from 1, signed size). Inside a recurrent layer, of `elements` elements, it
+    is the sum of what the neuron sent at an element, and its number from 1 stands for the step.
     """
 
     node: str
     neurons: int
     shown: tuple[int, ...]
     spikes: tuple[tuple[int, int, int], ...]
+    elements: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,16 +73,18 @@ class _Sums:
     positive: Tensor
     negative: Tensor
     fired: Tensor
+    elements: int | None
 
     @classmethod
-    def empty(cls, steps: int, neurons: int) -> "_Sums":
+    def empty(cls, steps: int, neurons: int, elements: int | None) -> "_Sums":
         zero = torch.zeros(steps, dtype=torch.int64)
-        return cls(zero, zero.clone(), torch.zeros(neurons, dtype=torch.bool))
+        return cls(zero, zero.clone(), torch.zeros(neurons, dtype=torch.bool), elements)
 
     def add(self, trace: Trace, node: str) -> None:
         self.positive += trace.positive[node].sum(1).cpu()
         self.negative += trace.negative[node].sum(1).cpu()
-        self.fired |= (trace.trains[node] != 0).flatten(2).any(0).any(0).cpu()
+        fired = (trace.trains[node] != 0).any(0).any(0).cpu()
+        self.fired |= (fired if self.elements is None else fired.any(0)).flatten()
 
 
 def activity(
@@ -120,11 +124,13 @@ def activity(
     for batch in x.split(batch_size(network.graph, steps)):
         trace = engine.run(batch, steps, record=True)
         for node, train in trace.trains.items():
-            own = sums.setdefault(node, _Sums.empty(steps, train[0, 0].numel()))
+            elements = train.shape[2] if _inside(network, node) else None
+            cells = train[0, 0].numel() // (elements or 1)
+            own = sums.setdefault(node, _Sums.empty(steps, cells, elements))
             own.add(trace, node)
         watch(len(batch))
     one = engine.run(x[sample : sample + 1], steps, record=True)
-    raster = tuple(_raster(node, train[:, 0].flatten(1)) for node, train in one.trains.items())
+    raster = tuple(_raster(network, node, train[:, 0]) for node, train in one.trains.items())
     layers = tuple(_layer(node, own, len(x)) for node, own in sums.items())
     return Activity(len(x), steps, layers, sample, raster)
 
@@ -138,12 +144,16 @@ def _layer(node: str, own: _Sums, n: int) -> LayerActivity:
         positive=tuple((own.positive.double() / n).tolist()),
         negative=tuple((own.negative.double() / n).tolist()),
         silent_share=100 * int((~own.fired).sum()) / neurons,
-        firing_rate=total / (n * neurons * steps),
+        firing_rate=total / (n * neurons * steps * (own.elements or 1)),
     )
 
 
-def _raster(node: str, train: Tensor) -> RasterLayer:
-    """Of the (step, neuron) spikes of one sample."""
+def _raster(network: SpikingNetwork, node: str, train: Tensor) -> RasterLayer:
+    """Of the (step, *shape) spikes of one sample; element by element where elements lie before *shape."""
+    elements = None
+    if _inside(network, node):
+        train, elements = train.sum(0), train.shape[1]
+    train = train.flatten(1)
     neurons = train.shape[1]
     rows = min(neurons, ROWS)
     shown = [index * neurons // rows for index in range(rows)]
@@ -151,4 +161,9 @@ def _raster(node: str, train: Tensor) -> RasterLayer:
     spikes = tuple(
         (shown[row], step + 1, int(kept[step, row])) for step, row in kept.nonzero().tolist()
     )
-    return RasterLayer(node, neurons, tuple(shown), spikes)
+    return RasterLayer(node, neurons, tuple(shown), spikes, elements)
+
+
+def _inside(network: SpikingNetwork, node: str) -> bool:
+    """Whether a neuron layer is inside a recurrent layer."""
+    return node not in network.graph

@@ -91,6 +91,8 @@ def rasters(parts: Mapping[str, Plain]) -> list[Block]:
         f"Sample {part['sample']} of the data. A row is a neuron, a column a time step, a bar a "
         "spike. A spike down takes back what a spike up has sent."
     )
+    if any(layer.get("elements") for layer in drawn):
+        text += " Inside a recurrent layer a column is an element of the sequence."
     if sampled:
         text += (
             " Of large layers some neurons are shown, evenly spaced; each caption says how many."
@@ -100,8 +102,13 @@ def rasters(parts: Mapping[str, Plain]) -> list[Block]:
     steps = max(1, min(part["steps"], MOST_COLUMNS))
     if steps < part["steps"]:
         text += f" The first {steps} of {formats.count(part['steps'])} steps are drawn."
-    figures = tuple(_raster(layer, steps) for layer in drawn)
+    figures = tuple(_raster(layer, _columns(layer, steps)) for layer in drawn)
     return [Prose(text), Group(figures, "quarter", _SIGNS, "spike")]
+
+
+def _columns(layer: Plain, steps: int) -> int:
+    """How many steps, or elements, are drawn."""
+    return min(layer["elements"], MOST_COLUMNS) if layer.get("elements") else steps
 
 
 def _ends(layers: list[Plain]) -> list[Plain]:
