@@ -9,9 +9,11 @@ from torch import Tensor
 
 from spikemorph.graph import Graph, InputError, Node
 from spikemorph.graph.interpret import walk
-from spikemorph.graph.nested import require_flat
-from spikemorph.graph.traits import Moves, Pools, Weighted
+from spikemorph.graph.nested import nested_compute, nested_map
+from spikemorph.graph.traits import Moves, Pools, Recurs, Weighted
 from spikemorph.layers.joining import Add
+from spikemorph.layers.masks import weighted_ops
+from spikemorph.layers.multiply import Multiply
 
 from .allocation import Ranked
 from .masked import one_shot
@@ -40,7 +42,6 @@ class SynFlow:
             raise InputError(f"synflow in {self.rounds} rounds: give 1 or more")
 
     def __call__(self, task: PruneTask) -> Graph:
-        require_flat(task.graph, "method synflow")
         allocation, sizes = task.allocation or Ranked(), task.magnitudes()
         masks = {name: torch.ones_like(size, dtype=torch.bool) for name, size in sizes.items()}
         for round_ in range(1, self.rounds + 1):
@@ -56,8 +57,9 @@ def synaptic_flow(graph: Graph, sizes: Mapping[str, Tensor]) -> dict[str, Tensor
     """``|w| dR/d|w|``, R being the sum of outputs for an input of ones; float64.
 
     The network is made linear: weights are their sizes, biases are left out, and what neither moves,
-    pools nor joins numbers, but bends or scales them, passes on what it gets. A weight's score is
-    then the sum over all paths through it of the product of the sizes along the path.
+    pools nor joins numbers, but bends or scales them, passes on what it gets; factors are summed, and
+    registers start at zero. A weight's score is then the sum over all paths through it, along the
+    elements of sequences too, of the product of the sizes along the path.
 
     Parameters
     ----------
@@ -65,32 +67,50 @@ def synaptic_flow(graph: Graph, sizes: Mapping[str, Tensor]) -> dict[str, Tensor
         A float graph.
     sizes : mapping of str to Tensor
         By node, the absolute weights, zero where pruned; a weight that nodes share is given once.
+
+    Raises
+    ------
+    InputError
+        If the flow grows beyond all numbers, as it may along many elements.
     """
     learnt = {name: size.clone().requires_grad_() for name, size in sizes.items()}
-    shared = {id(_weight(graph[name])): size for name, size in learnt.items()}
+    ops = weighted_ops(graph)
+    shared = {id(ops[name].weight): size for name, size in learnt.items()}
 
-    def flow(node: Node, *inputs: Tensor) -> Tensor:
+    def flow(name: str, node: Node, *inputs: Tensor) -> Tensor:
         op = node.op
         if isinstance(op, Weighted):
             return op.having(weight=shared[id(op.weight)], bias=None)(*inputs)
         if isinstance(op, Add):
             return replace(op, factors=tuple(factor.abs() for factor in op.factors))(*inputs)
+        if isinstance(op, Multiply):
+            return inputs[0] + inputs[1]
         return op(*inputs) if isinstance(op, Moves | Pools) else inputs[0]
 
     device = next(iter(sizes.values())).device
     ones = torch.ones((1, *graph.entry.shape), dtype=torch.float64, device=device)
-    outputs = {node.name: output for node, output in walk(graph, ones, flow)}
+    nodes = walk(nested_map(graph, _from_zero), ones, nested_compute(flow))
+    outputs = {node.name: output for node, output in nodes}
     total = torch.stack([outputs[name].sum() for name in graph.outputs]).sum()
     found = torch.autograd.grad(total, list(learnt.values()), allow_unused=True)
     flows = {}
     for (name, size), gradient in zip(learnt.items(), found, strict=True):
         flows[name] = size.detach() * (0.0 if gradient is None else gradient)
+        if not bool(torch.isfinite(flows[name]).all()):
+            raise InputError(
+                f"node {name!r}: the flow through its weights is too large for 64-bit floats; prune by "
+                "magnitude or snip"
+            )
     return flows
 
 
-def _weight(node: Node) -> Tensor:
-    assert isinstance(node.op, Weighted)
-    return node.op.weight
+def _from_zero(name: str, node: Node) -> Node:
+    """The node with registers inside that start at zero."""
+    if not isinstance(node.op, Recurs):
+        return node
+    body = node.op.body
+    registers = tuple(replace(r, start=torch.zeros_like(r.start)) for r in body.registers)
+    return replace(node, op=node.op.having(body=replace(body, registers=registers)))
 
 
 methods(SynFlow.name)(SynFlow())
