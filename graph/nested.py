@@ -7,7 +7,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from .errors import Problem, UnsupportedError
-from .graph import Graph, Node, Op
+from .graph import Graph, Node, Op, Register
 from .traits import Recurs
 
 Held = TypeVar("Held")
@@ -41,10 +41,22 @@ def inside(found: Mapping[str, Held], name: str) -> dict[str, Held]:
     return {key.removeprefix(start): value for key, value in found.items() if key.startswith(start)}
 
 
-def nested_map(graph: Graph, change: Callable[[str, Node], Node], path: str = "") -> Graph:
+def read_by(name: str, node: Node) -> list[str]:
+    """The qualified names of what the node of a qualified name reads."""
+    path = name.removesuffix(node.name)
+    return [f"{path}{source}" for source in node.inputs]
+
+
+def nested_map(
+    graph: Graph,
+    change: Callable[[str, Node], Node],
+    path: str = "",
+    lasting: Callable[[str, Register], Register] = lambda name, register: register,
+) -> Graph:
     """The graph with ``change(qualified name, node)`` applied to every node, inside ops too.
 
-    A node that holds others is changed after them. What stays the same is the same object.
+    A node that holds others is changed after them; registers by `lasting`, alike. What stays the same
+    is the same object.
     """
 
     def changed(node: Node) -> Node:
@@ -52,13 +64,16 @@ def nested_map(graph: Graph, change: Callable[[str, Node], Node], path: str = ""
         inner = {
             field: made
             for field, body in bodies(node.op).items()
-            if (made := nested_map(body, change, f"{name}/")) is not body
+            if (made := nested_map(body, change, f"{name}/", lasting)) is not body
         }
         return change(name, replace(node, op=replace(node.op, **inner)) if inner else node)
 
     nodes = [changed(node) for node in graph.nodes]
-    same = all(new is old for new, old in zip(nodes, graph.nodes, strict=True))
-    return graph if same else graph.with_nodes(nodes)
+    registers = [lasting(f"{path}{register.name}", register) for register in graph.registers]
+    pairs = zip((*nodes, *registers), (*graph.nodes, *graph.registers), strict=True)
+    if all(new is old for new, old in pairs):
+        return graph
+    return replace(graph, nodes=tuple(nodes), registers=tuple(registers))
 
 
 def nested_compute(compute: Callable[..., Tensor], path: str = "") -> Callable[..., Tensor]:

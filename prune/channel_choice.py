@@ -9,6 +9,7 @@ from torch import Tensor
 
 from spikemorph.graph import InputError, Op
 from spikemorph.graph.brief import brief_repr
+from spikemorph.graph.nested import nested_nodes
 from spikemorph.graph.traits import Weighted
 from spikemorph.layers.normalisation import BatchNorm
 
@@ -76,10 +77,10 @@ def channel_scores(coupling: Coupling, score: ChannelScore) -> ChannelScores:
     """
     total = torch.zeros(len(coupling.groups), dtype=torch.float64)
     count = torch.zeros_like(total)
-    for node in coupling.graph.nodes:
+    for name, node in nested_nodes(coupling.graph):
         values = score(node.op)
         if values is not None:
-            groups = coupling.outputs[node.name].channels
+            groups = coupling.outputs[name].channels
             total.index_add_(0, groups, values)
             count.index_add_(0, groups, torch.ones_like(values))
     for number, group in enumerate(coupling.groups):

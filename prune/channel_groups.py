@@ -11,17 +11,19 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from spikemorph.graph import Graph, Input, InputError, Node
+from spikemorph.graph import Graph, InputError, Node
 from spikemorph.graph.brief import brief_repr
-from spikemorph.graph.calls import Refusal
-from spikemorph.graph.interpret import shapes
+from spikemorph.graph.nested import nested_nodes, read_by
 from spikemorph.graph.stages import FLOAT, require
-from spikemorph.layers.masks import weighted_nodes
+from spikemorph.layers.masks import weighted_ops
 
-from .channel_rows import Cut, carries, cuts
+from .channel_rows import Cut, cuts
 from .channel_tracing import Carried, Tracing
+from .recurrent_units import follow
 
-Channels = Mapping[str, Collection[int]]  # weighted node -> numbers of its output channels
+Channels = Mapping[
+    str, Collection[int]
+]  # qualified name of a weighted node -> numbers of its output channels
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class ChannelGroup:
 class Coupling:
     """The channel groups of a graph, and where its nodes carry them.
 
-    `outputs` says for every node which group (a position in `groups`) each channel of its output is in.
+    `outputs` says for every node, by qualified name, which group (a position in `groups`) each channel
+    of its output is in.
     """
 
     graph: Graph
@@ -54,13 +57,13 @@ class Coupling:
 
     __repr__ = brief_repr
 
-    def sources(self, node: Node) -> tuple[Carried, ...]:
-        """The groups of a node's inputs."""
-        return tuple(self.outputs[name] for name in node.inputs)
+    def sources(self, name: str, node: Node) -> tuple[Carried, ...]:
+        """The groups of the inputs of the node of a qualified name."""
+        return tuple(self.outputs[source] for source in read_by(name, node))
 
-    def cuts(self, node: Node) -> tuple[Cut, ...]:
+    def cuts(self, name: str, node: Node) -> tuple[Cut, ...]:
         """The tensors of a node that hold a value for each channel, with the channels' groups."""
-        return _cuts(node, self.outputs)
+        return _cuts(name, node, self.outputs)
 
     def resolve(self, removed: Channels) -> frozenset[int]:
         """The groups of some channels: with each channel go all that are coupled to it.
@@ -71,7 +74,7 @@ class Coupling:
             If a name is no weighted node's, a channel does not exist, or its group must stay.
         """
         found: set[int] = set()
-        weighted = {node.name for node in weighted_nodes(self.graph)}
+        weighted = weighted_ops(self.graph)
         for name, channels in removed.items():
             if name not in weighted:
                 raise InputError(
@@ -108,10 +111,10 @@ class Coupling:
         """The channels of groups, by the weighted nodes that make them, in running order."""
         kept = self.kept(groups)
         found: dict[str, tuple[int, ...]] = {}
-        for node in weighted_nodes(self.graph):
-            channels = (~kept[self.outputs[node.name].channels]).nonzero()[:, 0].tolist()
+        for name in weighted_ops(self.graph):
+            channels = (~kept[self.outputs[name].channels]).nonzero()[:, 0].tolist()
             if channels:
-                found[node.name] = tuple(channels)
+                found[name] = tuple(channels)
         return found
 
 
@@ -142,7 +145,8 @@ def couple_channels(graph: Graph) -> Coupling:
     """Find the channel groups of a float graph, as a reader gives it.
 
     The network's inputs and outputs (its classes) are pinned; so are channels that pass through an op
-    that does not make zero of zero, or whose channels cannot be followed.
+    that does not make zero of zero, or whose channels cannot be followed. Units of recurrent layers
+    are channels: gates that are multiplied with what would be zero need not be.
 
     Raises
     ------
@@ -151,18 +155,17 @@ def couple_channels(graph: Graph) -> Coupling:
     """
     require(graph, FLOAT)
     tracing = Tracing()
-    traced: dict[str, Carried] = {}
-    for node, shape in zip(graph.nodes, shapes(graph).values(), strict=True):
-        traced[node.name] = _carry(tracing, node, [traced[name] for name in node.inputs], shape)
+    traced = follow(tracing, graph, {})
     for name in graph.outputs:
-        tracing.pin(traced[name].channels, f"node {name!r} is an output of the network")
+        reason = traced[name].spoilt or f"node {name!r} is an output of the network"
+        tracing.pin(traced[name].channels, reason)
     _tie(tracing, graph, traced)
     number, reasons = tracing.groups()
     outputs = {n: replace(c, channels=number[c.channels]) for n, c in traced.items()}
     members: list[dict[str, tuple[int, ...]]] = [{} for _ in reasons]
-    for node in weighted_nodes(graph):
-        for channel, group in enumerate(outputs[node.name].channels.tolist()):
-            members[group][node.name] = (*members[group].get(node.name, ()), channel)
+    for name in weighted_ops(graph):
+        for channel, group in enumerate(outputs[name].channels.tolist()):
+            members[group][name] = (*members[group].get(name, ()), channel)
     groups = (ChannelGroup(m, reason) for m, reason in zip(members, reasons, strict=True))
     return Coupling(graph, outputs, tuple(groups))
 
@@ -179,32 +182,17 @@ def tensor_at(node: Node, cut: Cut) -> Tensor:
     return tensor
 
 
-def _carry(tracing: Tracing, node: Node, sources: list[Carried], shape: tuple[int, ...]) -> Carried:
-    if isinstance(node.op, Input):
-        reason = f"node {node.name!r} is an input of the network"
-    else:
-        try:
-            if type(node.op) not in carries:
-                raise Refusal("its channels cannot be followed")
-            return carries[type(node.op)](node.op, tracing, sources, shape)
-        except Refusal as refusal:
-            reason = f"node {node.name!r} ({type(node.op).__name__}): {refusal.reason}"
-    made = Carried(shape, 0, tracing.fresh(shape[0] if shape else 1))
-    for carried in (*sources, made):
-        tracing.pin(carried.channels, reason)
-    return made
-
-
 def _tie(tracing: Tracing, graph: Graph, traced: Mapping[str, Carried]) -> None:
     """Couple what one tensor serves in two places, so that it can be cut once for both."""
     seen: dict[tuple[object, ...], Tensor] = {}
-    for node in graph.nodes:
-        for cut in _cuts(node, traced):
+    for name, node in nested_nodes(graph):
+        for cut in _cuts(name, node, traced):
             key = (*place(tensor_at(node, cut)), cut.axis)
             tracing.unite(cut.channels, seen.setdefault(key, cut.channels))
 
 
-def _cuts(node: Node, outputs: Mapping[str, Carried]) -> tuple[Cut, ...]:
+def _cuts(name: str, node: Node, outputs: Mapping[str, Carried]) -> tuple[Cut, ...]:
     if type(node.op) not in cuts:
         return ()
-    return cuts[type(node.op)](node.op, [outputs[i] for i in node.inputs], outputs[node.name])
+    sources = [outputs[source] for source in read_by(name, node)]
+    return cuts[type(node.op)](node.op, sources, outputs[name])

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from spikemorph.graph import Op
+from spikemorph.graph import Input, Op
 from spikemorph.graph.brief import brief_repr
-from spikemorph.graph.calls import Refusal
 from spikemorph.graph.tables import Table
 from spikemorph.graph.traits import Moves, Pools, Weighted
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift
 from spikemorph.layers.joining import Add
+from spikemorph.layers.multiply import Multiply
 from spikemorph.layers.normalisation import BatchNorm
 from spikemorph.layers.shape import Pad, Reshape
 from spikemorph.layers.slicing import Narrow
@@ -94,11 +94,11 @@ def _hand_on(op: Op, tracing: Tracing, sources: Sources, shape: Shape) -> Carrie
 
 @carries(Activation)
 def _activate(op: Activation, tracing: Tracing, sources: Sources, shape: Shape) -> Carried:
-    """A channel that is zero must stay so: it cannot be removed through a sigmoid."""
+    """A channel that is zero must stay so, or meet its zero behind: as gates do."""
     at_zero = float(op(torch.zeros(1)))
-    if at_zero != 0:
-        raise Refusal(f"it makes {at_zero:g} of zero")
-    return sources[0]
+    return (
+        sources[0] if at_zero == 0 else replace(sources[0], spoilt=f"it makes {at_zero:g} of zero")
+    )
 
 
 @carries(Add)
@@ -107,6 +107,19 @@ def _add(op: Add, tracing: Tracing, sources: Sources, shape: Shape) -> Carried:
     for other in others:
         tracing.unite(first.channels, tracing.along(other, first.axis))
     return first
+
+
+@carries(Multiply)
+def _multiply(op: Multiply, tracing: Tracing, sources: Sources, shape: Shape) -> Carried:
+    """Zero where one factor is. A factor that is one for all channels must stay."""
+    wide, other = sorted(sources, key=lambda s: -s.shape[s.axis] if s.shape else 0)
+    axis = wide.axis
+    if wide.shape and other.shape[axis] != wide.shape[axis]:
+        tracing.pin(other.channels, "it is a factor of all channels")
+        return Carried(shape, axis, wide.channels, wide.spoilt)
+    tracing.unite(wide.channels, tracing.along(other, axis))
+    spoilt = None if other.spoilt is None else wide.spoilt
+    return Carried(shape, axis, wide.channels, spoilt)
 
 
 @carries(Moves)
@@ -168,6 +181,13 @@ def _factors(op: Add, sources: Sources, output: Carried) -> tuple[Cut, ...]:
 def _is_spread(constant: Tensor, output: Carried) -> bool:
     """Whether a constant, () or with as many axes as a sample, has a value for each channel."""
     return constant.dim() > 0 and constant.shape[output.axis] > 1
+
+
+@shrinks(Input)
+def _narrower(op: Input, change: Change) -> Op:
+    shape = list(op.shape)
+    shape[change.output.axis] = change.of(change.output.channels)
+    return replace(op, shape=tuple(shape))
 
 
 @shrinks(Weighted)

@@ -26,11 +26,15 @@ class Carried:
         Counts one sample's axes from 0. Along all other axes the channel is the same.
     channels : Tensor
         (size of that axis,) int64: numbers of channels while tracing, of groups afterwards.
+    spoilt : str, optional
+        Why removed channels would not be zero here: a sigmoid stands before. Only a product with what
+        would be zero mends that.
     """
 
     shape: Shape
     axis: int
     channels: Tensor
+    spoilt: str | None = None
 
     __repr__ = brief_repr
 

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, InputError, Node, Op
-from spikemorph.graph.traits import Moves, Weighted
+from spikemorph.graph.graph import Register
+from spikemorph.graph.nested import nested_map, read_by
+from spikemorph.graph.traits import Moves, Recurs, Weighted
 from spikemorph.layers.affine import ScaleShift
 
 from .channel_groups import Channels, Coupling, couple_channels, place
@@ -20,7 +22,7 @@ def mask_channels(graph: Graph, removed: Channels, *, whole: bool = False) -> Gr
     """The same network with channels that are exactly zero, and masks that say so.
 
     Filters, biases, gains and shifts of the channels become zero, and so do all weights that read
-    them; masks that the graph has are narrowed.
+    them, and what registers hold of them at the start; masks that the graph has are narrowed.
 
     Parameters
     ----------
@@ -41,13 +43,13 @@ def mask_channels(graph: Graph, removed: Channels, *, whole: bool = False) -> Gr
     kept = coupling.kept(_planned(coupling, removed, whole))
     cutting = _Cutting(kept, _zeroed)
 
-    def masked(node: Node) -> Node:
-        if _untouched(node, coupling, kept):
+    def masked(name: str, node: Node) -> Node:
+        if _untouched(name, node, coupling, kept):
             return node
-        node = replace(node, op=_with_places(node.op, coupling.outputs[node.name]))
-        return cutting.cut(node, [cut for cut in coupling.cuts(node) if cut.zeroed])
+        node = replace(node, op=_with_places(node.op, coupling.outputs[name]))
+        return cutting.cut(node, [cut for cut in coupling.cuts(name, node) if cut.zeroed])
 
-    return graph.map(masked)
+    return nested_map(graph, masked, lasting=cutting.lasting(coupling))
 
 
 def remove_channels(graph: Graph, removed: Channels, *, whole: bool = False) -> Graph:
@@ -63,17 +65,20 @@ def remove_channels(graph: Graph, removed: Channels, *, whole: bool = False) -> 
     kept, gone = coupling.kept(groups), set(coupling.emptied(groups))
     cutting = _Cutting(kept, _taken)
 
-    def smaller(node: Node) -> Node:
-        if _untouched(node, coupling, kept):
+    def smaller(name: str, node: Node) -> Node:
+        if name in gone or _untouched(name, node, coupling, kept):
             return node
-        output, sources = coupling.outputs[node.name], coupling.sources(node)
-        op = cutting.cut(node, coupling.cuts(node)).op
+        output, sources = coupling.outputs[name], coupling.sources(name, node)
+        op = cutting.cut(node, coupling.cuts(name, node)).op
         if type(op) in shrinks:
             op = shrinks[type(op)](op, Change(kept, sources, output))
-        return Node(node.name, op, tuple(name for name in node.inputs if name not in gone))
+        pairs = zip(node.inputs, read_by(name, node), strict=True)
+        return Node(node.name, op, tuple(short for short, full in pairs if full not in gone))
 
-    left = graph.with_nodes(smaller(node) for node in graph.nodes if node.name not in gone)
-    return _without_unread(left) if gone else left
+    left = nested_map(graph, smaller, lasting=cutting.lasting(coupling))
+    if not gone:
+        return left
+    return _without_unread(left.with_nodes(node for node in left.nodes if node.name not in gone))
 
 
 def _planned(coupling: Coupling, removed: Channels, whole: bool) -> frozenset[int]:
@@ -85,6 +90,8 @@ def _planned(coupling: Coupling, removed: Channels, whole: bool) -> frozenset[in
         fault = f"layer {next(iter(first.members), name)!r} would lose all its channels"
         if not whole:
             raise InputError(f"{fault} (at {name!r}): keep at least one")
+        if name not in coupling.graph:
+            raise InputError(f"{fault}, which is part of a recurrent layer: keep at least one")
         for reader in coupling.graph.users(name):
             others = isinstance(reader.op, Moves) and len(reader.inputs) > 1
             if reader.name not in emptied and not others:
@@ -95,9 +102,11 @@ def _planned(coupling: Coupling, removed: Channels, whole: bool) -> frozenset[in
     return groups
 
 
-def _untouched(node: Node, coupling: Coupling, kept: Tensor) -> bool:
-    """Whether a node loses nothing of what it reads and makes."""
-    around = (coupling.outputs[node.name], *coupling.sources(node))
+def _untouched(name: str, node: Node, coupling: Coupling, kept: Tensor) -> bool:
+    """Whether a node loses nothing of what it reads and makes; of a body, its nodes do."""
+    if isinstance(node.op, Recurs):
+        return True
+    around = (coupling.outputs[name], *coupling.sources(name, node))
     return all(bool(kept[carried.channels].all()) for carried in around)
 
 
@@ -123,6 +132,18 @@ class _Cutting:
                     items[cut.item] = self._once(items[cut.item], cut.axis, positions)
                     changed[cut.field] = tuple(items)
         return replace(node, op=replace(node.op, **changed)) if changed else node
+
+    def lasting(self, coupling: Coupling) -> Callable[[str, Register], Register]:
+        """How registers change: where they start is cut along their node's channels."""
+
+        def changed(name: str, register: Register) -> Register:
+            carried = coupling.outputs[name]
+            positions = self._kept[carried.channels]
+            if bool(positions.all()):
+                return register
+            return replace(register, start=self._once(register.start, carried.axis, positions))
+
+        return changed
 
     def _once(self, tensor: Tensor, axis: int, positions: Tensor) -> Tensor:
         key = (*place(tensor), axis, tuple(positions.tolist()))

@@ -47,7 +47,8 @@ def removable_dead_channels(graph: Graph) -> dict[str, tuple[int, ...]]:
     Every weight that reads such a channel is zero, or what it reads is zero for every input: because
     no weight leads to the channel, and its constant, if it has one, does not get through the
     activation. Removing one may free others before it; these are found too. Channels that are coupled
-    are dead together or not at all. A layer that is dead altogether keeps its first channel.
+    are dead together or not at all; those that recurrent layers read or hold all stay. A layer that is
+    dead altogether keeps its first channel.
 
     Parameters
     ----------
@@ -97,6 +98,8 @@ def _constant(node: Node, sources: list[Constant]) -> Constant:
 def _unneeded(coupling: Coupling, known: dict[str, Constant], kept: Tensor) -> list[int]:
     """The groups that may go, and that no weight of a kept channel reads where they are not zero."""
     needed = torch.tensor([g.pinned is not None or not g.members for g in coupling.groups])
+    for name in {*coupling.outputs} - {node.name for node in coupling.graph.nodes}:
+        needed[coupling.outputs[name].channels] = True
     for node in weighted_nodes(coupling.graph):
         assert isinstance(node.op, Weighted)
         if node.op.groups > 1:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, InputError, Node
+from spikemorph.graph.graph import Register
 from spikemorph.graph.interpret import walk
 from spikemorph.graph.nested import nested_compute, nested_map
-from spikemorph.graph.traits import Moves, Pools, Recurs, Weighted
+from spikemorph.graph.traits import Moves, Pools, Weighted
 from spikemorph.layers.joining import Add
 from spikemorph.layers.masks import weighted_ops
 from spikemorph.layers.multiply import Multiply
@@ -89,7 +90,8 @@ def synaptic_flow(graph: Graph, sizes: Mapping[str, Tensor]) -> dict[str, Tensor
 
     device = next(iter(sizes.values())).device
     ones = torch.ones((1, *graph.entry.shape), dtype=torch.float64, device=device)
-    nodes = walk(nested_map(graph, _from_zero), ones, nested_compute(flow))
+    still = nested_map(graph, lambda name, node: node, lasting=_from_zero)
+    nodes = walk(still, ones, nested_compute(flow))
     outputs = {node.name: output for node, output in nodes}
     total = torch.stack([outputs[name].sum() for name in graph.outputs]).sum()
     found = torch.autograd.grad(total, list(learnt.values()), allow_unused=True)
@@ -104,13 +106,8 @@ def synaptic_flow(graph: Graph, sizes: Mapping[str, Tensor]) -> dict[str, Tensor
     return flows
 
 
-def _from_zero(name: str, node: Node) -> Node:
-    """The node with registers inside that start at zero."""
-    if not isinstance(node.op, Recurs):
-        return node
-    body = node.op.body
-    registers = tuple(replace(r, start=torch.zeros_like(r.start)) for r in body.registers)
-    return replace(node, op=node.op.having(body=replace(body, registers=registers)))
+def _from_zero(name: str, register: Register) -> Register:
+    return replace(register, start=torch.zeros_like(register.start))
 
 
 methods(SynFlow.name)(SynFlow())

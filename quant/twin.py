@@ -11,7 +11,7 @@ from torch import Tensor
 from spikemorph.graph import Graph, GraphError, Node, Problem, UnsupportedError
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import walk
-from spikemorph.graph.nested import nested_compute, nested_nodes
+from spikemorph.graph.nested import nested_compute, nested_nodes, read_by
 from spikemorph.graph.records import Record
 from spikemorph.graph.stages import INTEGER, require
 from spikemorph.graph.traits import Weighted
@@ -64,7 +64,7 @@ class IntegerTwin:
         self._quick = {
             name: kind
             for name, node in nested_nodes(graph)
-            if (kind := _quick_kind(node, [self._ranges[i] for i in _read(name, node)]))
+            if (kind := _quick_kind(node, [self._ranges[i] for i in read_by(name, node)]))
         }
         self._graphs: dict[torch.device, Graph] = {}
         self._products = Products()
@@ -114,7 +114,7 @@ class IntegerTwin:
             parts = _shared(inputs[0], shares)
             return _together([self._ladder(name, op, rule, part) for rule, part in parts])
         if isinstance(op, Weighted):
-            (source,) = _read(name, node)
+            (source,) = read_by(name, node)
             bounds = (self._ranges[source].peak, self._ranges[name].load)
             sums = self._products(op, inputs[0], bounds).to(kind)
             return sums if op.bias is None else sums + op.spread(op.bias).to(kind)
@@ -150,12 +150,6 @@ def _ends(graph: Graph) -> tuple[Grid, Readout]:
             "a twin is of an integer graph: quantise the graph first (spikemorph.quant)"
         )
     return first.grid, last
-
-
-def _read(name: str, node: Node) -> list[str]:
-    """The qualified names of what a node reads."""
-    path = name.removesuffix(node.name)
-    return [f"{path}{source}" for source in node.inputs]
 
 
 def _quick_kind(node: Node, sources: list[Range]) -> torch.dtype | None:
