@@ -36,10 +36,12 @@ def test_a_plain_cell_has_the_flow_of_its_unrolled_sum() -> None:
     w, u, r = (
         weighted_ops(graph)[n].weight.double().abs() for n in ("a/state.x", "a/state.h", "logits")
     )
-    w.requires_grad_()
+    for weight in (w, u):
+        weight.requires_grad_()
     total = (r @ (w + u @ w)).sum()
-    (slope,) = torch.autograd.grad(total, w)
-    torch.testing.assert_close(flows(graph)["a/state.x"], w.detach() * slope)
+    found = flows(graph)
+    for name, weight, slope in zip("xh", (w, u), torch.autograd.grad(total, (w, u)), strict=True):
+        torch.testing.assert_close(found[f"a/state.{name}"], weight.detach() * slope)
 
 
 def test_a_flow_beyond_all_numbers_names_its_layer() -> None:

@@ -157,7 +157,15 @@ def test_what_must_stay_is_said() -> None:
     shown = around((bent, False), elements=5, inputs=3, size=4)
     with pytest.raises(InputError, match=r"'a/state' \(Sigmoid\): it makes 0.5 of zero"):
         remove_channels(shown, {"a/state.x": (0,)})
+
+
+def test_a_unit_that_only_the_layer_itself_reads_is_not_dead() -> None:
+    graph = shape("gru", "alone")
+    with torch.no_grad():
+        weighted_ops(graph)["logits"].weight[:, 1] = 0
     assert removable_dead_channels(graph) == {}
+    small = remove_channels(graph, {"a/new.x": (1,)})
+    assert not torch.allclose(run(small, X), run(graph, X), atol=1e-3)
 
 
 def test_a_gate_over_channels_goes_with_them(chain: Callable[..., Graph]) -> None:
