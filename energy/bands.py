@@ -7,10 +7,10 @@ from typing import Any
 from .counting.counts import Counts
 from .prices.price_list import PriceList
 from .prices.workload import Spikes, Widths, spiking_columns
-from .results import HEADLINE, Band, BreakEven, PriceRow
+from .results import HEADLINE, UNCHANGED, Band, BreakEven, PriceRow
 
 BASELINES = (
-    HEADLINE, "integer_masked", "integer_dense_skipping", "integer_dense",
+    HEADLINE, UNCHANGED, "integer_masked", "integer_dense_skipping", "integer_dense",
     "int8_masked_skipping", "int8_masked", "int8_dense_skipping", "int8_dense", "ann", "snn_dense",
 )  # fmt: skip
 LITERATURE: tuple[Mapping[str, Any], ...] = (

@@ -10,10 +10,12 @@ from .counting.counts import Counts
 
 HEADLINE = "integer_masked_skipping"  # the baseline of the first verdict
 
+UNCHANGED = "integer_masked_unchanged"  # recurrent networks: works on differences between elements
+
 # Columns of every price row, in the order of reports; each is uJ per inference, or None.
 ANN_COLUMNS = ("ann",)
 INTEGER_COLUMNS = (
-    "integer_dense", "integer_dense_skipping", "integer_masked", "integer_masked_skipping",
+    "integer_dense", "integer_dense_skipping", "integer_masked", "integer_masked_skipping", UNCHANGED,
     "int8_dense", "int8_dense_skipping", "int8_masked", "int8_masked_skipping",
 )  # fmt: skip
 SPIKING_COLUMNS = (

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from spikemorph.energy import EnergyResult, MemoryResult
 from spikemorph.energy.counting.counts import Counts
-from spikemorph.energy.results import HEADLINE, Band
+from spikemorph.energy.results import HEADLINE, UNCHANGED, Band
 
 from ..measures.comparison import Comparison
 from . import formats
@@ -50,7 +50,7 @@ def price_table(result: EnergyResult) -> Table:
 def cost_lines(result: EnergyResult) -> list[str]:
     """Operations, the verdict with its band, break-even, and what is stored."""
     counts = result.counts
-    shown = ("ann", "snn_dense", HEADLINE)  # of the bands
+    shown = ("ann", "snn_dense", HEADLINE, UNCHANGED)  # of the bands
     n = max(1, counts.samples)
     dense = counts.total("synops_dense_weights") if result.dense_counts is None else 0
     other = dense / n if result.dense_counts is None else result.dense_counts.synops / max(
@@ -73,21 +73,20 @@ def cost_lines(result: EnergyResult) -> list[str]:
 
 
 def _element_lines(counts: Counts) -> list[str]:
-    """Inside recurrent layers: what one element takes, of spikes and of the quantised network."""
-    inner = [layer for layer in counts.layers if layer.elements > 1]
-    if not inner:
-        return []
-    times = counts.samples * max(layer.elements for layer in inner)
-    analog, spikes, active, changed = (
-        sum(int(getattr(layer, name)) for layer in inner) / times
-        for name in ("analog_macs", "synops", "mac_effective", "mac_changed")
-    )
-    whole = sum(layer.mac_masked for layer in inner) * counts.samples / times
-    return [
-        f"an element of a recurrent layer: {spikes:,.0f} synaptic operations and {analog:,.0f} products "
-        f"of input; its quantised twin with the same mask takes {whole:,.0f} products, {active:,.0f} "
-        f"skipping zeros, {changed:,.0f} skipping what did not change"
-    ]
+    """Of each recurrent layer: what one element takes, of spikes and of the quantised network."""
+    lines = []
+    for layer in counts.along:
+        often = max(1, counts.samples * len(layer.synops))
+        spikes, analog, active, changed = (
+            sum(found) / often
+            for found in (layer.synops, layer.analog_macs, layer.mac_effective, layer.mac_changed)
+        )
+        lines.append(
+            f"an element of {layer.node}: {spikes:,.0f} synaptic operations and {analog:,.0f} products "
+            f"of input; its quantised twin with the same mask takes {layer.mac_masked:,} products, "
+            f"{active:,.0f} skipping zeros, {changed:,.0f} skipping what did not change"
+        )
+    return lines
 
 
 def _band_line(band: Band) -> str:

@@ -5,7 +5,7 @@ neuron sent at the element before, so they reach the recurrent weights once, and
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
@@ -20,12 +20,24 @@ from spikemorph.spiking.network import Carry
 from spikemorph.spiking.segmented import SegmentedEngine
 from spikemorph.spiking.sequences import Runner
 
-from .counts import Counts
+from .counts import Counts, ElementCounts
 from .edge_values import Edges
 from .layer_facts import Site, sites
-from .tallies import Seen, Tally, add, gathered, tally_constants, tally_time, tally_twin, work
+from .tallies import (
+    Seen,
+    Tally,
+    add,
+    gathered,
+    set_bits,
+    tally_constants,
+    tally_time,
+    tally_twin,
+    work,
+)
 
-_PER_SAMPLE = ("inputs", "outputs", "mac_dense", "mac_masked", "adds_dense", "scalings_dense")
+_OF_ALL_ELEMENTS = ("mac_dense", "mac_masked", "adds_dense", "scalings_dense")
+_BY_ELEMENT = tuple(f.name for f in fields(ElementCounts) if f.name not in ("node", "mac_masked"))
+_SYNOPS = ("synops_unit", "synops_shifted", "synops_graded")
 
 
 @dataclass
@@ -41,6 +53,7 @@ class _Part:
     tallies: dict[str, Tally] = field(default_factory=dict)
     held: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
     before: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)  # what nodes read before
+    by_element: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def inside(self) -> str:
@@ -75,13 +88,29 @@ class _Part:
         return given
 
     def _changed(self, name: str, sources: tuple[Tensor, ...]) -> None:
-        """Products of what is not as it was at the element before."""
-        site, old = self.known[name], self.before.get(name)
+        """The twin's work on what is not as it was at the element before."""
+        reach, old, tally = self.known[name].reach, self.before.get(name), self.tallies[name]
         for index, source in enumerate(sources):
-            if site.reach.masked:
-                moved = source != (0 if old is None else old[index])
-                add(self.tallies[name], "mac_changed", work(moved, site.reach.masked[index]))
+            change = source if old is None else source - old[index]
+            moved = change != 0
+            for kind, maps in (
+                ("mac_changed", reach.masked), ("mac_changed_dense_weights", reach.dense),
+                ("adds_changed", reach.adds), ("scalings_changed", reach.scalings),
+            ):  # fmt: skip
+                if maps:
+                    add(tally, kind, work(moved, maps[index]))
+            if reach.masked:
+                add(tally, "mac_changed_bits", work(set_bits(change), reach.masked[index]))
+                add(tally, "changed_inputs", moved.flatten(1).sum(1))
+        if reach.once:
+            add(tally, "scalings_changed", torch.full((len(sources[0]),), reach.once))
         self.before[name] = sources
+
+    def total(self, name: str) -> int:
+        """What all nodes did so far in this batch, of one count."""
+        names = _SYNOPS if name == "synops" else (name,)
+        found = (tally[own] for tally in self.tallies.values() for own in names if own in tally)
+        return sum(int(own.sum()) for own in found)
 
     def end(self) -> None:
         for name, tally in self.tallies.items():
@@ -99,7 +128,14 @@ def count_along(network: SpikingNetwork, x: Tensor, steps: int) -> Counts:
         _batch(network, parts, batch)
     known = {f"{p.inside}{name}": _along(p, site) for p in parts for name, site in p.known.items()}
     seen = {f"{p.inside}{name}": own for p in parts for name, own in p.seen.items()}
-    return gathered(known, seen, len(x), steps)
+    along = tuple(_by_element(part) for part in parts if part.runner.op is not None)
+    return replace(gathered(known, seen, len(x), steps), along=along)
+
+
+def _by_element(part: _Part) -> ElementCounts:
+    one = sum(site.still.mac_masked for site in part.known.values())
+    found = {name: tuple(own) for name, own in part.by_element.items()}
+    return ElementCounts(part.inside.removesuffix("/"), mac_masked=one, **found)
 
 
 def _part(network: SpikingNetwork, runner: Runner, steps: int) -> _Part:
@@ -121,6 +157,7 @@ def _part(network: SpikingNetwork, runner: Runner, steps: int) -> _Part:
         known,
         {n: Seen([], {0}) for n in known},
         elements,
+        by_element={name: [0] * elements for name in _BY_ELEMENT},
     )
 
 
@@ -165,7 +202,10 @@ def _elements(part: _Part, values: dict[str, Tensor], trains: dict[str, Tensor])
             entering[name] = _arriving(coming, wanted)
         full = {**reads, **between.registers}
         between, found = runner.element(between, reads, part.steps, record=True)
+        done = {name: part.total(name) for name in _BY_ELEMENT}
         given = part.take(entering | late, _packed(runner, full), found.step, first=not old)
+        for name, before in done.items():
+            part.by_element[name][index] += part.total(name) - before
         late = {r.name: (given | entering)[r.after] for r in op.body.registers}
         old = reads
         sent.append(given[op.body.outputs[0]])
@@ -207,6 +247,6 @@ def _padded(train: Tensor, steps: int) -> Tensor:
 def _along(part: _Part, site: Site) -> Site:
     """A site whose fixed counts are those of all elements, under its qualified name."""
     times = part.elements
-    fixed = {name: times * getattr(site.still, name) for name in _PER_SAMPLE}
+    fixed = {name: times * getattr(site.still, name) for name in _OF_ALL_ELEMENTS}
     name = f"{part.inside}{site.still.node}"
     return replace(site, still=replace(site.still, node=name, elements=times, **fixed))

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from spikemorph.graph.brief import brief_repr
+
 
 @dataclass(frozen=True)
 class LayerCounts:
@@ -20,7 +22,8 @@ class LayerCounts:
     node, op : str
         The node's name; the class of its op.
     inputs, outputs, channels, kernel : int
-        Cells read, cells made, output channels, cells of one kernel (1 for a linear layer).
+        Cells read, cells made, output channels, cells of one kernel (1 for a linear layer). Inside a
+        recurrent layer cells, neurons and biases are those of one element.
     weights, nonzero_weights, weight_bits, index_bits : int
         What is stored: weights, those that are not zero, bits of one (with its sign), bits of a
         stored weight's place in its row.
@@ -39,7 +42,7 @@ class LayerCounts:
         its products with constants that are no weights.
     elements : int
         How often a sample goes through the node: once, or, inside a recurrent layer, at every element.
-        Cells, products and additions above are those of all of them.
+        Products, additions and scalings, above too, are those of all of them.
     mac_active, mac_effective : int
         The twin's products with activations that are not zero: through all weights, and through those
         that are not zero.
@@ -66,9 +69,11 @@ class LayerCounts:
         Neuron-steps with input or a spike; all others.
     bias_adds, adds, scalings : int
         Biases added; additions in pools and joins; products with constants that are no weights.
-    mac_changed : int
-        Inside recurrent layers, the twin's products with activations that are not what they were at the
-        element before, through weights that are not zero; 0 in a network without any.
+    mac_changed, mac_changed_dense_weights, mac_changed_bits : int
+    changed_inputs, adds_changed, scalings_changed : int
+        Of a recurrent network's twin that works on differences from the element before (from nothing at
+        the first): as ``mac_effective``, ``mac_active``, ``mac_bits``, ``active_inputs``,
+        ``adds_active`` and ``scalings_active``, of differences that are not zero. 0 in other networks.
     """
 
     node: str
@@ -124,6 +129,11 @@ class LayerCounts:
     adds: int = 0
     scalings: int = 0
     mac_changed: int = 0
+    mac_changed_dense_weights: int = 0
+    mac_changed_bits: int = 0
+    changed_inputs: int = 0
+    adds_changed: int = 0
+    scalings_changed: int = 0
 
     @property
     def synops(self) -> int:
@@ -159,6 +169,31 @@ ADDITIVE = (
 
 
 @dataclass(frozen=True)
+class ElementCounts:
+    """What one recurrent layer does at each element: one whole number for every element, all samples.
+
+    Parameters
+    ----------
+    node : str
+        The recurrent layer.
+    synops, analog_macs, spikes_out, mac_effective, mac_changed : tuple of int
+        As in `LayerCounts`, of all nodes of its body together.
+    mac_masked : int
+        The twin's products at one element of one sample, through weights that are not zero.
+    """
+
+    node: str
+    synops: tuple[int, ...]
+    analog_macs: tuple[int, ...]
+    spikes_out: tuple[int, ...]
+    mac_effective: tuple[int, ...]
+    mac_changed: tuple[int, ...]
+    mac_masked: int
+
+    __repr__ = brief_repr
+
+
+@dataclass(frozen=True)
 class Counts:
     """The exact count table of one network on some samples.
 
@@ -170,6 +205,8 @@ class Counts:
         How many samples were run, for how many steps each.
     per_sample : mapping of str to Tensor
         For every name in `PER_SAMPLE`, (layer, sample) int64; its rows sum to the layers' totals.
+    along : tuple of ElementCounts
+        One for every recurrent layer.
 
     Raises
     ------
@@ -181,6 +218,7 @@ class Counts:
     samples: int
     steps: int
     per_sample: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    along: tuple[ElementCounts, ...] = ()
 
     def __post_init__(self) -> None:
         for name, table in self.per_sample.items():
@@ -237,4 +275,5 @@ class Counts:
             "spike_rate": self.spike_rate,
             "spikes_per_synapse": self.spikes_per_synapse,
             "layers": [layer.to_dict() for layer in self.layers],
+            "along": [asdict(layer) for layer in self.along],
         }

@@ -94,7 +94,7 @@ LOIHI_SANAFE = PriceList(
 def _truenorth(values: Values, load: Spikes) -> Parts:
     cores = math.ceil(load.layer.neurons / TRUENORTH_NEURONS)
     power = values["static_power"] * 1e9 / TRUENORTH_CORES  # pJ per second and core
-    leak = power * cores * load.steps * values["tick"] * 1e-3
+    leak = power * cores * load.steps * load.layer.elements * values["tick"] * 1e-3
     return Parts(load.layer.node, compute=_synapses(values, load), static=leak)
 
 

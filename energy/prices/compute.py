@@ -55,7 +55,7 @@ def frame_arithmetic(values: Values, load: Frame) -> float:
         return load.macs * values["float_mac"] + load.adds * values["float_add"]
     product = multiply(values, load.weight_bits, load.activation_bits) + add(values)
     extra = load.scalings * (multiply(values, 8, 8) + add(values))
-    return load.macs * product + (load.adds + load.layer.bias_cells) * add(values) + extra
+    return load.macs * product + (load.adds + load.bias_adds) * add(values) + extra
 
 
 def spike_arithmetic(values: Values, load: Spikes) -> float:

@@ -14,7 +14,7 @@ _DEGNAN = "Degnan et al. 2015, as in KerasSpiking's energy model"
 def _frame(values: Values, load: Frame) -> Parts | None:
     if not load.floating:
         return None
-    done = load.macs + load.layer.neurons
+    done = load.macs + load.layer.neurons * load.layer.elements
     return Parts(load.layer.node, compute=done * values["operation"])
 
 

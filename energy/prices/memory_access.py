@@ -63,10 +63,11 @@ def _frame(access: Access, values: Values, load: Frame) -> Parts:
     if not (layer.weights or load.adds):
         return Parts(layer.node, compute=frame_arithmetic(values, load))
     reads = load.weight_reads * access(values, load.stored, load.word_bits)
-    biases = layer.bias_cells * access(values, layer.channels, wide)
+    biases = load.bias_adds * access(values, layer.channels, wide)
     arriving = load.input_reads * access(values, layer.inputs, load.activation_bits)
-    leaving = layer.outputs * access(values, layer.outputs, load.output_bits)
-    places = layer.inputs + layer.outputs
+    made = layer.outputs * layer.elements
+    leaving = made * access(values, layer.outputs, load.output_bits)
+    places = layer.inputs * layer.elements + made
     places += layer.channels * layer.kernel if layer.convolves else 0
     return Parts(
         layer.node,

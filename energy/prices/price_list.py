@@ -133,7 +133,7 @@ class PriceList:
     def row(self, counts: Counts, dense: Counts, widths: Widths) -> PriceRow:
         """Every column's price. `dense` are the counts that the columns of dense networks use."""
         layers: dict[str, tuple[Parts, ...]] = {}
-        for still in frame_columns():
+        for still in frame_columns(counts):
             parts = self.of_frame(still.loads(counts if still.masked else dense), widths)
             layers |= {} if parts is None else {still.name: parts}
         for moving in spiking_columns():

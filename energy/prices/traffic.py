@@ -31,7 +31,8 @@ def _step_frame(values: Values, load: Frame) -> Parts:
     work = (load.bit_macs + load.adds) * values["float_add"]
     if load.floating:
         work = load.macs * values["float_mac"] + load.adds * values["float_add"]
-    state = 2 * load.layer.neurons * load.output_bits * values["memory_bit"]
+    often = load.layer.neurons * load.layer.elements
+    state = 2 * often * load.output_bits * values["memory_bit"]
     return Parts(load.layer.node, compute=work, state_memory=state)
 
 

@@ -7,6 +7,7 @@ from enum import Enum
 from spikemorph.graph import InputError
 
 from ..counting.counts import Counts, LayerCounts
+from ..results import UNCHANGED
 
 
 class Encoder(Enum):
@@ -43,7 +44,7 @@ class Frame:
     ``bit_macs`` counts each product once for every bit of its activation that a bit-serial machine
     works on. Weights are stored as ``stored`` words of ``word_bits``, with their index where that is
     smaller; ``weight_reads`` counts accesses. ``weight_bits`` and ``activation_bits`` are 32 where
-    `floating`.
+    `floating`. ``bias_adds`` are additions of constants.
     """
 
     layer: LayerCounts
@@ -51,6 +52,7 @@ class Frame:
     bit_macs: float
     adds: float
     scalings: float
+    bias_adds: int
     input_reads: float
     weight_reads: float
     stored: int
@@ -121,7 +123,9 @@ _SCALING = (
 class FrameColumn:
     """A network that computes once: in floats or integers, pruned or not, skipping zeros or not.
 
-    ``bits`` of weights and activations; None for the network's own.
+    ``bits`` of weights and activations; None for the network's own. One that skips what is `unchanged`
+    adds to the sums of the element before what differences from it make (a delta network); keeping
+    these sums, and comparing, costs it nothing here.
     """
 
     name: str
@@ -129,6 +133,7 @@ class FrameColumn:
     skipping: bool
     bits: int | None = None
     floating: bool = False
+    unchanged: bool = False
 
     def loads(self, counts: Counts) -> list[Frame]:
         """One load for every layer."""
@@ -139,26 +144,54 @@ class FrameColumn:
             own if self.bits is None else self.bits
             for own in (layer.weight_bits, layer.input_bits, layer.output_bits)
         )
-        still, moving = layer.mac_dense, layer.mac_active
-        bits = layer.mac_bits_dense_weights
-        if self.masked:
-            still, moving, bits = layer.mac_masked, layer.mac_effective, layer.mac_bits
-        macs = moving / samples if self.skipping else float(still)
+        work = self._work(layer, samples)
         wider = activation_bits / max(1, layer.input_bits)  # set bits grow with the width
-        serial = bits * wider / samples if self.skipping else macs * activation_bits
+        serial = work.bits * wider if self.skipping else work.products * activation_bits
         stored, word_bits, indexed = _storage(layer, weight_bits, self.masked)
-        all_reads = layer.mac_active / samples if self.skipping else float(layer.mac_dense)
-        adds, scalings = float(layer.adds_dense), float(layer.scalings_dense)
-        if self.skipping:
-            adds, scalings = layer.adds_active / samples, layer.scalings_active / samples
-        cells = layer.active_inputs / samples if self.skipping else float(layer.inputs)
-        if layer.convolves:  # a convolution reads its input again for every product
-            cells = macs
+        # a convolution reads its input again for every product
+        cells = work.products if layer.convolves else work.cells
         return Frame(
-            layer, macs, serial, adds, scalings, cells if layer.weights else adds,
-            macs if indexed else all_reads, stored, word_bits,
+            layer, work.products, serial, work.adds, work.scalings,
+            layer.bias_cells * (1 if self.unchanged else layer.elements),
+            cells if layer.weights else work.adds,
+            work.products if indexed else work.all_products, stored, word_bits,
             weight_bits, activation_bits, output_bits, self.floating,
         )  # fmt: skip
+
+    def _work(self, layer: LayerCounts, samples: int) -> "_Work":
+        if not self.skipping:
+            products = layer.mac_masked if self.masked else layer.mac_dense
+            cells = layer.inputs * layer.elements
+            return _Work(
+                products, layer.mac_dense, 0, layer.adds_dense, layer.scalings_dense, cells
+            )
+        names = _NOT_ZERO if self.masked else _NOT_ZERO_DENSE
+        found = (getattr(layer, name) for name in (_CHANGED if self.unchanged else names))
+        return _Work(*(number / samples for number in found))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a layer does once an inference: products, those of all weights, set bits in products,
+    additions, scalings, cells read.
+    """
+
+    products: float
+    all_products: float
+    bits: float
+    adds: float
+    scalings: float
+    cells: float
+
+
+_NOT_ZERO = (
+    "mac_effective", "mac_active", "mac_bits", "adds_active", "scalings_active", "active_inputs",
+)  # fmt: skip
+_NOT_ZERO_DENSE = ("mac_active", "mac_active", "mac_bits_dense_weights", *_NOT_ZERO[3:])
+_CHANGED = (
+    "mac_changed", "mac_changed_dense_weights", "mac_changed_bits", "adds_changed",
+    "scalings_changed", "changed_inputs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -223,7 +256,7 @@ def _storage(layer: LayerCounts, weight_bits: int, masked: bool) -> tuple[int, i
     return layer.weights, weight_bits, False
 
 
-def frame_columns() -> Sequence[FrameColumn]:
+def frame_columns(counts: Counts) -> Sequence[FrameColumn]:
     """The networks that compute once, in the order of reports."""
     found = [FrameColumn("ann", masked=False, skipping=False, bits=32, floating=True)]
     for kind, bits in (("integer", None), ("int8", 8)):
@@ -231,6 +264,8 @@ def frame_columns() -> Sequence[FrameColumn]:
             for skipping in (False, True):
                 name = f"{kind}_{'masked' if masked else 'dense'}{'_skipping' if skipping else ''}"
                 found.append(FrameColumn(name, masked, skipping, bits))
+    if counts.along:
+        found.append(FrameColumn(UNCHANGED, masked=True, skipping=True, unchanged=True))
     return found
 
 

@@ -79,12 +79,12 @@ def test_blocks_of_another_input_range_are_not_taken(spikemorph: Run, tmp_path: 
 
 
 class Smooth(nn.Module):
-    """An activation that no integers stand for."""
+    """An activation whose steps cannot be learnt: its range leaves zero out."""
 
     def __init__(self, classes: int = 10, *, smooth: bool = True) -> None:
         super().__init__()
         self.first, self.head = nn.Linear(64, 8), nn.Linear(8, classes)
-        self.between = nn.Tanh() if smooth else nn.ReLU()
+        self.between = nn.Hardtanh(0.5, 2.0) if smooth else nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.between(self.first(x.flatten(1))))

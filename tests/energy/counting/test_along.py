@@ -10,6 +10,7 @@ from torch import Tensor
 from spikemorph.convert import canonical, certify, to_spiking
 from spikemorph.energy import estimate_energy
 from spikemorph.energy.counting.count import count
+from spikemorph.energy.results import HEADLINE, UNCHANGED
 from spikemorph.graph.nested import nested_nodes
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.multiply import Multiply
@@ -106,6 +107,54 @@ def test_biases_come_once_an_element_or_once_a_sequence() -> None:
         op = dict(nested_nodes(found.graph))["a/reset.x"].op
         assert isinstance(op, Linear) and op.bias is not None
         assert rows["a/reset.x"].bias_adds == times * 6 * int((op.bias != 0).sum())
+
+
+def test_elements_sum_to_their_layers() -> None:
+    """The last element comes first where the order is reversed."""
+    found, x = network("gru", 2, Carry.DELTA, reverse=True)
+    x[:, :4] = x[:, 4:]
+    counts = count(found, x, 14)
+    (own,) = counts.along
+    inner = [layer for layer in counts.layers if layer.node.startswith("a/")]
+    for name in ("synops", "analog_macs", "spikes_out", "mac_effective", "mac_changed"):
+        assert sum(getattr(own, name)) == sum(getattr(layer, name) for layer in inner)
+        assert len(getattr(own, name)) == 5
+    assert own.node == "a" and own.mac_masked * 5 == sum(layer.mac_masked for layer in inner)
+    entering = {layer.node: layer for layer in inner}["a/reset.x"]
+    assert entering.mac_changed == entering.mac_effective // 5 > 0  # the same at every element
+    assert own.analog_macs == (0, 0, 0, 0, sum(layer.analog_macs for layer in inner))
+
+
+def test_where_little_changes_only_changes_are_sent() -> None:
+    """A slow stream through a cell, by reset and by change: the same outputs, far fewer spikes."""
+    draw = torch.Generator().manual_seed(1)
+    told = {}
+    for carry in Carry:
+        body = drawn_cell("gru", 2, 3, 7)
+        graph = canonical(around((body, False), elements=40, inputs=2, size=3))
+        steps = torch.randint(-1, 2, (8, 40, 2), generator=draw.manual_seed(1))
+        x = (0.5 + steps.cumsum(1) / 128).clamp(0, 1)
+        settings = Quantisation(levels=9, state_levels=60, bias_correction=False)
+        found = to_spiking(quantise_graph(graph, x, GRID, settings), carry=carry)
+        most = certify(found).steps_required
+        assert most is not None
+        trace, counts = engine_for(found).run(x, most), count(found, x, most)
+        told[carry] = trace.outputs[-1], int(trace.spikes().sum()), counts.synops
+    (outputs, spikes, synops), (same, fewer, less) = told[Carry.RESET], told[Carry.DELTA]
+    assert torch.equal(outputs, same)
+    assert fewer <= 0.7 * spikes and less <= 0.7 * synops
+
+
+def test_the_twin_of_differences_is_priced_where_there_are_elements() -> None:
+    found, x = network("gru", 3, Carry.DELTA)
+    x[:, 1:] = x[:, :1]
+    told = estimate_energy(found, x, 14)
+    assert any(band.against == UNCHANGED for band in told.bands)
+    for row in told.prices:
+        zeros, same = row.energy_uj(HEADLINE), row.energy_uj(UNCHANGED)
+        assert (zeros is None) == (same is None)
+        if row.in_band:
+            assert zeros is not None and same is not None and same < zeros, row.name
 
 
 def test_all_of_it_is_priced_and_what_is_stored_is_said() -> None:

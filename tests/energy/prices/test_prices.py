@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spikemorph.energy import PRICE_LISTS, Counts, PriceList, Widths
-from spikemorph.energy.counting.counts import LayerCounts
+from spikemorph.energy.counting.counts import PER_SAMPLE, LayerCounts
 from spikemorph.energy.prices.bitops import bit_budget, bits_of
 from spikemorph.energy.prices.chips import (
     LOIHI_SANAFE,
@@ -66,6 +66,26 @@ def test_a_rate_multiplied_twice_is_recognised() -> None:
     assert ann / snn == pytest.approx(37.4, abs=0.05)
     assert counts_rate_twice(0.309, 2_510_000, 0.1366)
     assert not counts_rate_twice(snn, 2_510_000, 0.1366)
+
+
+@pytest.mark.parametrize("price", PRICE_LISTS, ids=lambda price: price.name)
+def test_elements_cost_alike(price: PriceList) -> None:
+    """A layer that works at five elements costs five times one: its memories are no larger."""
+
+    def layer(elements: int) -> LayerCounts:
+        moving = dict.fromkeys(PER_SAMPLE, 3 * elements)
+        still = ("mac_dense", "mac_masked", "adds_dense", "scalings_dense")
+        return LayerCounts(
+            "l", "Linear", inputs=40, outputs=30, channels=30, kernel=1, weights=1200,
+            nonzero_weights=700, weight_bits=8, index_bits=6, bias_cells=30, input_bits=5,
+            output_bits=4, event_levels=5, neurons=30, elements=elements,
+            **moving, **dict.fromkeys(still, 900 * elements),
+        )  # fmt: skip
+
+    rows = [price.row(one(layer(n), steps=4), one(layer(n), steps=4), WORDS) for n in (1, 5)]
+    for column in rows[0].layers:
+        single, several = (row.energy_uj(column) for row in rows)
+        assert several == pytest.approx(5 * (single or 0.0)), column
 
 
 @pytest.mark.parametrize(("accumulator", "ratio"), [(32, 3.0), (16, 5.0)])

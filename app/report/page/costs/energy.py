@@ -10,7 +10,8 @@ from ... import formats
 from ...blocks import Block, Cell, Figure, Fold, Prose, Table
 from ...plots_bars import Ratios, ratios
 from ...shapes import ANYTHING, NUMBER, TEXT, WHOLE, ListOf, MapOf, Maybe, Plain, shape_of
-from .forms import ANN, DENSE_SPIKING, MASKED, SHORT, called
+from .elements import elements
+from .forms import ANN, DENSE_SPIKING, MASKED, SHORT, UNCHANGED, called
 from .layers import counted, layers
 from .limits import break_even, chip, constants
 from .memory import SHAPE as MEMORY
@@ -20,6 +21,13 @@ _COUNTS = shape_of(
     Counts, leaving=("per_sample",), computed=("spike_rate", "spikes_per_synapse"),
     totals=MapOf(NUMBER),
 )  # fmt: skip
+
+
+def _key(form: str) -> str:
+    """The key of a column; files of before there were recurrent networks lack theirs."""
+    return f"{form}?" if form == UNCHANGED else form
+
+
 SHAPE = shape_of(
     EnergyResult,
     leaving=("memory",),
@@ -27,11 +35,17 @@ SHAPE = shape_of(
     n=WHOLE,
     counts=_COUNTS,
     dense_counts=ANYTHING,
-    prices=ListOf(_PRICE | {form: Maybe(NUMBER) for form in COLUMNS}),
+    prices=ListOf(_PRICE | {_key(form): Maybe(NUMBER) for form in COLUMNS}),
     literature=ListOf({"name": TEXT, "low": NUMBER, "high": NUMBER, "unit": TEXT}),
     bits=MapOf(NUMBER),
 ) | {"memory?": Maybe(MEMORY)}
-_DRAWN = (MASKED, "integer_dense", ANN, DENSE_SPIKING)  # baselines that the plot compares
+_DRAWN = (
+    MASKED,
+    UNCHANGED,
+    "integer_dense",
+    ANN,
+    DENSE_SPIKING,
+)  # baselines that the plot compares
 
 
 def energy(parts: Mapping[str, Plain]) -> list[Block]:
@@ -43,7 +57,7 @@ def energy(parts: Mapping[str, Plain]) -> list[Block]:
         blocks.append(_figure(bands))
     if bands:
         blocks.append(_bands(bands))
-    blocks += [_prices(part), *_meanings(part), *layers(part)]
+    blocks += [_prices(part), *_meanings(part), *elements(part), *layers(part)]
     return [*blocks, *break_even(part), *chip(part), *counted(part), *constants(part)]
 
 
@@ -128,13 +142,15 @@ def _bands(bands: list[Plain]) -> Table:
 
 def _prices(part: Plain) -> Table:
     rows: list[tuple[str | Cell, ...]] = []
+    priced = [price.get(UNCHANGED) is not None for price in part["prices"]]
+    forms = [form for form in SHORT if form != UNCHANGED or any(priced)]
     for price in part["prices"]:
-        found = [price[form] for form in SHORT]
+        found = [price[form] for form in forms]
         cells = [Cell(formats.energy(value), "" if value is not None else "dim") for value in found]
         rows.append((price["name"], *cells, _basis(price)))
     return Table(
         "Energy of one inference under every price list",
-        ("<Price list", *SHORT.values(), "<Rests on"),
+        ("<Price list", *(SHORT[form] for form in forms), "<Rests on"),
         tuple(rows),
         note="A dash: the list prices no such network. A list rests on its weakest constant.",
     )

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 
 ANN, MASKED, DENSE_SPIKING, SPIKING = "ann", "integer_masked_skipping", "snn_dense", "snn"
+UNCHANGED = "integer_masked_unchanged"
 FORMS: Mapping[str, str] = {
     ANN: "ANN, float32",
     "integer_dense": "quantised ANN, dense",
     "integer_dense_skipping": "quantised ANN, dense, skips zeros",
     "integer_masked": "quantised ANN, same mask",
     MASKED: "quantised ANN, same mask, skips zeros",
+    UNCHANGED: "quantised ANN, same mask, skips unchanged",
     "int8_dense": "int8 ANN, dense",
     "int8_dense_skipping": "int8 ANN, dense, skips zeros",
     "int8_masked": "int8 ANN, same mask",
@@ -24,6 +26,7 @@ SHORT: Mapping[str, str] = {
     ANN: "ANN float32",
     "integer_dense": "Quantised, dense",
     MASKED: "Quantised, same mask, skips zeros",
+    UNCHANGED: "Quantised, same mask, skips unchanged",
     DENSE_SPIKING: "Dense SNN",
     SPIKING: "Sparse SNN",
 }
@@ -31,6 +34,7 @@ SHORT: Mapping[str, str] = {
 
 _SPOKEN: Mapping[str, str] = {
     MASKED: "the quantised ANN with the same mask, skipping zeros",
+    UNCHANGED: "the quantised ANN with the same mask, skipping what did not change",
     "integer_masked": "the quantised ANN with the same mask",
     "integer_dense_skipping": "the dense quantised ANN, skipping zeros",
     "integer_dense": "the dense quantised ANN",
