@@ -68,12 +68,12 @@ class StreamState:
             kept += sum(t[:1].numel() for t in tensors)
         return kept
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Save it as one safetensors file."""
         store = TensorStore()
         parts = [_between_to_plain(part, store) for part in self.parts]
         plain = {"elements": self.elements, "network": self.network_hash, "parts": parts}
-        write_file(path, _KIND, plain, store.tensors)
+        write_file(Path(path), _KIND, plain, store.tensors)
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ class Stream:
             last, state = pushed, pushed.state
             yield pushed, there
 
-    def load(self, path: Path) -> StreamState:
+    def load(self, path: str | Path) -> StreamState:
         """A state that was saved.
 
         Raises
@@ -227,7 +227,7 @@ class Stream:
         InputError
             If the file is none, or is damaged, or holds another network's.
         """
-        plain, tensors = read_file(path, _KIND)
+        plain, tensors = read_file(Path(path), _KIND)
         where = str(path)
         stored = filled(_Stored, plain, where)
         if stored.network != self._hash or len(stored.parts) != len(self._engine.parts):
