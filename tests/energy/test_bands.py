@@ -16,7 +16,7 @@ from spikemorph.energy.estimate import priced
 from spikemorph.energy.fits import fit_loihi
 from spikemorph.energy.prices.bitops import bits_of
 from spikemorph.energy.prices.workload import Encoder, SpikingColumn
-from spikemorph.energy.results import COLUMNS, ChipFit, Parts, PriceRow
+from spikemorph.energy.results import COLUMNS, UNCHANGED, ChipFit, Parts, PriceRow
 from spikemorph.graph import Graph, Input, InputError, Node
 from spikemorph.graph.grid import Grid
 from spikemorph.layers.convolution import Convolution
@@ -91,6 +91,7 @@ def test_every_list_prices_the_spiking_columns_and_chips_nothing_else(result: En
         for parts in row.layers.values():
             assert all(part.total >= 0 for part in parts)
         assert (found["snn"] or 0) <= (found["snn_dense"] or 0), row.name
+        assert found[UNCHANGED] is None, "there are no elements"
     in_band = {row.name for row in result.prices if row.in_band}
     assert in_band == {
         "synops-int", "mem45-line", "mem45-clamped", "step",

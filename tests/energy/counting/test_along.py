@@ -57,10 +57,9 @@ def slowly(found: SpikingNetwork, x: Tensor, steps: int) -> dict[str, int]:
             continue
         fan = (node.op.weight != 0).sum(0)
         total[f"a/{node.name}"] = sum(
-            int(fan[cell]) * int((events(node.inputs[0], s, p)[:, cell] != 0).sum())
-            for s in range(len(x))
-            for p in range(5)
-            for cell in range(len(fan))
+            int(((events(node.inputs[0], sample, place) != 0).sum(0) * fan).sum())
+            for sample in range(len(x))
+            for place in range(5)
         )
     return total
 
@@ -131,8 +130,8 @@ def test_where_little_changes_only_changes_are_sent() -> None:
     told = {}
     for carry in Carry:
         body = drawn_cell("gru", 2, 3, 7)
-        graph = canonical(around((body, False), elements=40, inputs=2, size=3))
-        steps = torch.randint(-1, 2, (8, 40, 2), generator=draw.manual_seed(1))
+        graph = canonical(around((body, False), elements=20, inputs=2, size=3))
+        steps = torch.randint(-1, 2, (8, 20, 2), generator=draw.manual_seed(1))
         x = (0.5 + steps.cumsum(1) / 128).clamp(0, 1)
         settings = Quantisation(levels=9, state_levels=60, bias_correction=False)
         found = to_spiking(quantise_graph(graph, x, GRID, settings), carry=carry)

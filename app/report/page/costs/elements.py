@@ -9,7 +9,7 @@ from ...blocks import Block, Figure
 from ...plots_curves import Curves, Series, curves
 from ...shapes import Plain
 
-MOST = 4  # recurrent layers that are drawn: the first ones
+MOST, POINTS = 4, 128  # recurrent layers that are drawn, the first ones; points of a line
 _NAMES: Mapping[str, str] = {
     "spiking": "spiking network",
     "all": "quantised ANN, same mask",
@@ -35,7 +35,8 @@ def _figure(layer: Plain, samples: int) -> Figure:
         f"skipping zeros, {formats.count(sums['mac_changed'])} skipping what did not change."
     )
     title = f"Operations per element: {layer['node']}"
-    return Figure(title, _drawn(title, found), reading, tuple(_NAMES.values()))
+    keys = tuple(_NAMES.values())
+    return Figure(title, _drawn(title, found), reading, keys, keyed_by="line")
 
 
 def _means(layer: Plain, samples: int) -> dict[str, list[float]]:
@@ -53,11 +54,18 @@ def _drawn(title: str, found: Mapping[str, list[float]]) -> Callable[[int], Mark
         Series(
             _NAMES[name],
             tuple(
-                (float(at), value, f"{_NAMES[name]}, element {at}: {formats.count(value)}")
-                for at, value in enumerate(values, 1)
+                (first, value, f"{_NAMES[name]}, from element {first} on: {formats.count(value)}")
+                for first, value in _thinned(values)
             ),
         )
         for name, values in found.items()
     )
     plot = Curves(title, "element", "operations", series, signs=False, low=0)
     return lambda width: curves(plot, width)
+
+
+def _thinned(values: list[float]) -> list[tuple[int, float]]:
+    """Means of neighbouring elements, with the number of the first; few enough to be drawn."""
+    many = -(-len(values) // POINTS)
+    blocks = [(start, values[start : start + many]) for start in range(0, len(values), many)]
+    return [(start + 1, sum(block) / len(block)) for start, block in blocks]
