@@ -28,12 +28,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+def saved(folder: Path, carry: str) -> Path:
+    """The GRU, converted by this schedule."""
+    snn = sm.to_snn(str(folder / "m.onnx"), np.load(folder / "full.npz")["x"], carry=carry,
+                    levels=32, input_range=(0.0, 1.0))  # fmt: skip
+    snn.save(folder / f"{carry}.safetensors")
+    return folder / f"{carry}.safetensors"
+
+
 @pytest.fixture(scope="module")
 def made(folder: Path) -> Path:
-    snn = sm.to_snn(str(folder / "m.onnx"), np.load(folder / "full.npz")["x"], carry="delta",
-                    levels=32, input_range=(0.0, 1.0))  # fmt: skip
-    snn.save(folder / "gru.safetensors")
-    return folder / "gru.safetensors"
+    return saved(folder, "delta")
 
 
 @pytest.mark.parametrize("data", ["full.npz", "mixed.npz"])
@@ -114,12 +119,36 @@ def test_bad_sequences_and_states_end_in_one_line(
     refused(spikemorph(*convert, "--state-levels", "1"), "1 levels of states")
 
 
+def test_what_a_sequence_costs(spikemorph: Run, folder: Path, made: Path, tmp_path: Path) -> None:
+    """What energy counts is what evaluate saw sent; both schedules side by side; a page shows it."""
+    other, data = saved(folder, "reset"), ("--data", f"{folder / 'full.npz'}:8")
+    told = {name: tmp_path / f"{name}.json" for name in ("energy", "evaluate", "compare")}
+    for name in ("energy", "evaluate"):
+        assert spikemorph(name, made, *data, "--json", told[name])[0] == 0
+    assert spikemorph("compare", made, other, *data, "--json", told["compare"])[0] == 0
+    found = {name: json.loads(path.read_text()) for name, path in told.items()}
+    sent = found["evaluate"]["curve"][-1]["spikes_per_inference"]
+    counts = found["energy"]["counts"]
+    (gru,) = counts["along"]
+    assert gru["node"] == "gru" and sum(gru["spikes_out"]) == counts["totals"]["spikes_out"]
+    assert sum(gru["spikes_out"]) / counts["samples"] == pytest.approx(sent)
+    delta, reset = found["compare"]["networks"]
+    assert delta["spikes_per_inference"] == pytest.approx(sent) != reset["spikes_per_inference"]
+    assert delta["accuracy"] == reset["accuracy"] and delta["mismatching_logits"] == 0
+    page = tmp_path / "page.html"
+    assert spikemorph("report", made, *data, "--out", page)[0] == 0
+    shown = page.read_text()
+    assert "Operations per element: gru" in shown and "a column is an element" in shown
+
+
 def test_what_does_not_take_mixed_lengths_says_so(
     spikemorph: Run, folder: Path, made: Path
 ) -> None:
     """A network would see what stands behind the ends; it is not read as if it were a sequence."""
     data = ("--data", folder / "mixed.npz")
-    refused(spikemorph("attack", made, *data, "--eps", "0.1"), "mixed", "1 to 6 elements")
+    for words in (("attack", made, *data, "--eps", "0.1"), ("energy", made, *data),
+                  ("compare", made, *data)):  # fmt: skip
+        refused(spikemorph(*words), "mixed", "1 to 6 elements")
 
 
 def test_a_network_without_recurrence_is_no_stream(spikemorph: Run, files: Path) -> None:
