@@ -124,6 +124,33 @@ def test_elements_sum_to_their_layers() -> None:
     assert own.analog_macs == (0, 0, 0, 0, sum(layer.analog_macs for layer in inner))
 
 
+@pytest.mark.parametrize("carry", Carry)
+def test_a_gates_product_is_added_whenever_it_changes(carry: Carry) -> None:
+    """A GRU's ``new + update * (h - new)``: both factors replayed step by step, over all elements."""
+    found, x = network("gru", 3, carry)
+    steps = certify(found).steps_required
+    assert steps is not None
+    trains = engine_for(found, name="reference").run(x, steps, record=True).trains
+    body = found.graph["a"].op.body  # type: ignore[attr-defined]
+    first, second = body["change"].op.factors
+    (start,) = (register.start for register in body.registers)
+    late = torch.zeros((steps, len(x), 3), dtype=torch.int64)
+    late[0] = start
+    gate, held = torch.zeros(2, len(x), 3, dtype=torch.int64)
+    wanted = 0
+    for at in range(5):
+        gate, held = (kept * (carry is Carry.DELTA) for kept in (gate, held))
+        new, update = (trains[f"a/{name}"][:, :, at] for name in ("new", "update"))
+        for step in range(steps):
+            before = gate * held
+            gate = gate + update[step]
+            held = held + first * late[step] + second * new[step]
+            wanted += int((gate * held != before).sum()) + int((new[step] != 0).sum())
+        late = trains["a/state"][:, :, at]
+    rows = {layer.node: layer for layer in count(found, x, steps).layers}
+    assert rows["a/state.sum"].adds == wanted
+
+
 def test_where_little_changes_only_changes_are_sent() -> None:
     """A slow stream through a cell, by reset and by change: the same outputs, far fewer spikes."""
     draw = torch.Generator().manual_seed(1)
