@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from spikemorph.graph import Graph, InputError
 from spikemorph.graph.errors import Setting
-from spikemorph.graph.nested import nested_bodies, nested_nodes
+from spikemorph.graph.nested import nested_nodes, recurs
 from spikemorph.layers.ladder import Ladder
 from spikemorph.spiking import AnalogFirstStep, Coding, Neuron, Schedule, SpikingNetwork
 from spikemorph.spiking.network import Carry
@@ -33,9 +33,7 @@ def to_spiking(
     InputError
         If something is to be carried, and no layer is recurrent.
     """
-    if carry is not Carry.RESET and not (
-        graph.registers or any(True for _ in nested_bodies(graph))
-    ):
+    if carry is not Carry.RESET and not recurs(graph):
         raise InputError(
             "no layer is recurrent, so nothing is carried from element to element",
             where=Setting("carry", carry.name.lower()),

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from spikemorph.graph import Graph
-from spikemorph.graph.nested import nested_bodies
+from spikemorph.graph.nested import recurs
 from spikemorph.graph.traits import Weighted
 
 from .counting.counts import Counts, LayerCounts
@@ -22,7 +22,7 @@ def fit_loihi(graph: Graph, counts: Counts) -> ChipFit:
     a core reads its share of the input and a neuron sends to two cores at most; a linear layer's cores
     each read all of it, and every neuron before sends to all of them.
     """
-    if any(True for _ in nested_bodies(graph)):
+    if recurs(graph):
         why = "recurrent layers are not laid out on cores here"
         return ChipFit("Loihi 1", 0, CORES, False, (), (why,))
     rows = {layer.node: layer for layer in counts.layers if layer.weights}

@@ -27,6 +27,11 @@ def nested_bodies(graph: Graph, inside: str = "") -> Iterator[tuple[str, Graph]]
             yield from nested_bodies(body, f"{inside}{node.name}/")
 
 
+def recurs(graph: Graph) -> bool:
+    """Whether something of a graph runs along the elements of a sequence."""
+    return bool(graph.registers) or any(bodies(node.op) for node in graph.nodes)
+
+
 def nested_nodes(graph: Graph, inside: str = "") -> Iterator[tuple[str, Node]]:
     """Every node with its qualified name: ``gru`` itself, then those inside, as ``gru/gate.reset``."""
     for node in graph.nodes:

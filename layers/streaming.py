@@ -14,7 +14,7 @@ from spikemorph.graph import Graph, Input, Node, Op, Problem, UnsupportedError
 from spikemorph.graph.calls import Refusal
 from spikemorph.graph.interpret import shapes
 from spikemorph.graph.tables import one_at_a_time
-from spikemorph.graph.traits import Recurs, Shape, Weighted
+from spikemorph.graph.traits import Recurs, Shape
 
 from .activation import Activation
 from .affine import ScaleShift
@@ -144,13 +144,9 @@ def _concat(op: Concat, at: Places) -> Made:
     return op, at.axis
 
 
-@one_at_a_time(Identity, Multiply)
+@one_at_a_time(Identity, Multiply, Activation)
 def _single(op: Op, at: Places) -> Made:
-    return op, at.axis
-
-
-@one_at_a_time(Activation)
-def _activation(op: Activation, at: Places) -> Made:
+    """It computes with numbers of one place."""
     return op, at.axis
 
 
@@ -196,8 +192,3 @@ def _readout(op: Readout, at: Places) -> Made:
 
 one_at_a_time(Add)(_alike(lambda op: op.factors))
 one_at_a_time(ScaleShift)(_alike(lambda op: (op.gain, op.shift)))
-
-
-@one_at_a_time(Weighted)
-def _weighted(op: Weighted, at: Places) -> Made:
-    raise Refusal(_WHY, _REPAIR)

@@ -1,19 +1,17 @@
 """What lasts from element to element in a body: which registers remember by sums, and how finely."""
 
-from collections.abc import Iterable
 from fractions import Fraction
 
 import torch
 from torch import Tensor
 
-from spikemorph.graph import Graph, Input
+from spikemorph.graph import Graph, Input, Node
 from spikemorph.graph.graph import Register
 from spikemorph.graph.traits import Fires, Weighted
 from spikemorph.layers.activation import Relay
 
-MEMORY_WEIGHT = (
-    2**15 - 1
-)  # the largest integer weight inside a linear memory: errors come round again
+# The largest integer weight inside a linear memory: what is rounded there comes round again.
+MEMORY_WEIGHT = 2**15 - 1
 
 
 def lasting(body: Graph) -> set[str]:
@@ -56,7 +54,7 @@ def memories(body: Graph) -> dict[str, frozenset[str]]:
     for register in body.registers:
         after = body[register.after]
         if isinstance(after.op, Relay):  # others bend what they are given, which forgives
-            behind = set(_behind(body, after.inputs))
+            behind = _behind(body, after)
             if register.name in behind:
                 found[after.name] = frozenset(
                     name for name in behind if isinstance(body[name].op, Weighted)
@@ -64,9 +62,12 @@ def memories(body: Graph) -> dict[str, frozenset[str]]:
     return found
 
 
-def _behind(body: Graph, names: Iterable[str]) -> Iterable[str]:
-    """Nodes that some read, and those behind them, up to neurons and inputs, these too."""
-    for name in names:
-        yield name
-        if not isinstance(body[name].op, Fires | Input):
-            yield from _behind(body, body[name].inputs)
+def _behind(body: Graph, node: Node) -> set[str]:
+    """The nodes that one reads, and those behind them, up to neurons and inputs, these too."""
+    found, waiting = set[str](), list(node.inputs)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += () if isinstance(body[name].op, Fires | Input) else body[name].inputs
+    return found

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, InputError, Node, run
-from spikemorph.graph.nested import nested_bodies
+from spikemorph.graph.nested import recurs
 from spikemorph.graph.traits import Weighted
 from spikemorph.layers.integer_pass import IntegerPass
 from spikemorph.layers.masks import weight_of, weighted_nodes
@@ -30,7 +30,7 @@ def quiet_plan(plan: Plan, x: Tensor, settings: Quantisation) -> Plan | None:
     """
     if all(steps.often == steps.heard for steps in plan.steps.values()):
         return None
-    if any(True for _ in nested_bodies(plan.graph)):
+    if recurs(plan.graph):
         return None  # what is rare in one element is not in a sequence
     judge = _deaf(plan, plan.steps)
     if not any(_is_loud(node, judge) for node in plan.graph.nodes):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from itertools import accumulate
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 from spikemorph.graph import Graph, GraphError, Input, InputError, Node
 from spikemorph.graph.fields import filled, fitted
 from spikemorph.graph.grid import Grid
-from spikemorph.graph.nested import nested_bodies, nested_nodes
+from spikemorph.graph.nested import nested_nodes, recurs
 from spikemorph.graph.plain import Plain
 from spikemorph.graph.records import decode, encode
 from spikemorph.graph.saving import (
@@ -120,6 +121,14 @@ class SpikingNetwork:
         found = {name: self.graph[name].op for name in self.graph.inputs}
         return {name: op for name, op in found.items() if isinstance(op, Input)}
 
+    @cached_property
+    def _places(self) -> Mapping[str, slice]:
+        """Where the points of each input lie, side by side."""
+        sizes = [prod(op.shape) for op in self._entries.values()]
+        ends = accumulate(sizes)
+        pairs = zip(self._entries, sizes, ends, strict=True)
+        return {name: slice(end - size, end) for name, size, end in pairs}
+
     @property
     def lasts(self) -> int | None:
         """The last step at which something is injected; None if it never stops."""
@@ -134,10 +143,7 @@ class SpikingNetwork:
         """
         if len(self._entries) == 1:
             return points
-        sizes = {own: prod(entry.shape) for own, entry in self._entries.items()}
-        before = sum(list(sizes.values())[: list(sizes).index(name)])
-        found = points.narrow(1, before, sizes[name])
-        return found.reshape(-1, *self._entries[name].shape)
+        return points[:, self._places[name]].reshape(-1, *self._entries[name].shape)
 
     def injected(self, name: str, points: Tensor, step: int) -> Tensor:
         """What is injected at one of the inputs at `step` (from 1 on), int64 (sample, *shape)."""
@@ -148,7 +154,7 @@ class SpikingNetwork:
     @property
     def recurrent(self) -> bool:
         """Whether something of it runs along the elements of a sequence."""
-        return bool(self.graph.registers) or any(True for _ in nested_bodies(self.graph))
+        return recurs(self.graph)
 
     @property
     def readout(self) -> Readout:

@@ -13,7 +13,7 @@ from spikemorph.layers.streaming import require_forward
 from .engine import Engine, Step
 from .network import SpikingNetwork
 from .segments import segments
-from .sequences import Between, Runner
+from .sequences import Between, Runner, padded
 from .trace import Trace, require_steps, settled_at
 
 Build = Callable[[SpikingNetwork], Engine]
@@ -35,20 +35,14 @@ class _Record:
         for kind in ("positive", "negative"):
             kept: dict[str, Tensor] = getattr(self, kind)
             for name, counts in getattr(step, kind).items():
-                padded = self._padded(counts)
+                own = padded(counts, self.steps)
                 known = kept.get(f"{inside}{name}")
-                kept[f"{inside}{name}"] = padded if known is None else known + padded
+                kept[f"{inside}{name}"] = own if known is None else known + own
         for name, train in step.spikes.items():
-            self.spikes.setdefault(f"{inside}{name}", []).append(self._padded(train))
-        own = settled_at(step.active > 0).to("cpu")
-        ever = (own < 0) | (self.settled < 0)
-        self.settled = torch.where(ever, -1, torch.maximum(own, self.settled))
-
-    def _padded(self, part: Tensor) -> Tensor:
-        """(step, sample, ...) int64 on the CPU: after its last step nothing is sent."""
-        found = torch.zeros((self.steps, *part.shape[1:]), dtype=torch.int64)
-        found[: len(part)] = part.to("cpu", torch.int64)
-        return found
+            self.spikes.setdefault(f"{inside}{name}", []).append(padded(train, self.steps))
+        silent = settled_at(step.active > 0).to("cpu")
+        never = (silent < 0) | (self.settled < 0)
+        self.settled = torch.where(never, -1, torch.maximum(silent, self.settled))
 
     def trains(self, bodies: Mapping[str, Recurs]) -> dict[str, Tensor]:
         """(step, sample, *shape) of every neuron layer; elements lie before *shape in bodies."""

@@ -59,6 +59,13 @@ class Segment:
 
     __repr__ = brief_repr
 
+    def packed(self, given: Mapping[str, Tensor]) -> Tensor:
+        """What its inputs hold, by name, as the network is given it."""
+        names = self.network.graph.inputs
+        if len(names) == 1:
+            return given[names[0]]
+        return torch.cat([given[name].flatten(1) for name in names], 1)
+
     def given(self, outputs: Tensor) -> dict[str, Tensor]:
         """Every node in `gives`, (sample, *shape), from what the network puts out (sample, number)."""
         parts = outputs.flatten(1).split([prod(self.sizes[name]) for name in self.gives], 1)

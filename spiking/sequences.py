@@ -95,10 +95,7 @@ class Runner:
         self, before: Between, reads: Mapping[str, Tensor], steps: int, *, record: bool = False
     ) -> tuple[Between, Element]:
         """One element for `steps` inner steps; `reads` is (sample, *shape) int64 of every input."""
-        given, names = {**reads, **before.registers}, self.part.network.graph.inputs
-        points = given[names[0]]
-        if len(names) > 1:
-            points = torch.cat([given[name].flatten(1) for name in names], 1)
+        points = self.part.packed({**reads, **before.registers})
         state, sent = State(), points
         if before.read is not None:
             state, sent = State(0, before.held), points - before.read
@@ -140,6 +137,13 @@ class Runner:
             made.append(out)
             before = after
         return before, torch.stack(made[::-1] if op.reverse else made, 1).movedim(1, op.axis)
+
+
+def padded(part: Tensor, steps: int) -> Tensor:
+    """(step, sample, ...) int64 on the CPU, of so many steps: after its last one nothing is sent."""
+    found = torch.zeros((steps, *part.shape[1:]), dtype=torch.int64)
+    found[: len(part)] = part.to("cpu", torch.int64)
+    return found
 
 
 def settle(

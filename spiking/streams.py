@@ -19,7 +19,7 @@ from spikemorph.layers.streaming import one_element
 from .engines import engine_for
 from .network import SpikingNetwork, network_to_plain
 from .segmented import SegmentedEngine, States
-from .sequences import Between
+from .sequences import Between, chosen
 from .trace import Trace, require_steps
 
 _KIND = "stream"
@@ -212,7 +212,7 @@ class Stream:
             there = torch.ones(len(x), dtype=torch.bool) if known is None else index < known
             element = x[:, index]
             if not bool(there.all()):
-                element = torch.where(_wide(there, element), element, 0.0)
+                element = chosen(there, element, torch.zeros_like(element))
             pushed = self.push(element, state)
             if last is not None and not bool(there.all()):
                 pushed = _held_back(pushed, last, there)
@@ -272,16 +272,12 @@ def _on_grids(part: Between, network: SpikingNetwork) -> bool:
     return True
 
 
-def _wide(there: Tensor, like: Tensor) -> Tensor:
-    return there.reshape(-1, *[1] * (like.dim() - 1))
-
-
 def _held_back(pushed: Pushed, last: Pushed, there: Tensor) -> Pushed:
     """A sample that has ended keeps what it had, and is counted nowhere."""
     pairs = zip(pushed.state.parts, last.state.parts, strict=True)
     parts = tuple(new.where(there, old) for new, old in pairs)
-    outputs = torch.where(_wide(there, pushed.outputs), pushed.outputs, last.outputs)
-    real = torch.where(_wide(there, pushed.real), pushed.real, last.real)
+    outputs = chosen(there, pushed.outputs, last.outputs)
+    real = chosen(there, pushed.real, last.real)
     trace = pushed.trace
     silent = replace(
         trace,

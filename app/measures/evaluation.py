@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spikemorph.convert import Certificate
 from spikemorph.graph import Graph, InputError, run
-from spikemorph.graph.batches import batch_size
+from spikemorph.graph.batches import batch_size, pieces
 from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.errors import Repair, Setting
 from spikemorph.graph.tasks import Kind, Task
@@ -66,8 +66,7 @@ def measure(
     parts, task = [], task or task_with(network.graph, None, "network")
     integers = IntegerPass(network.graph)
     size = batch_size(network.graph, min(steps, engine.stride))
-    ends = [None] * -(-len(x) // size) if lengths is None else lengths.split(size)
-    for batch, long in zip(x.split(size), ends, strict=True):
+    for batch, long in pieces(x, lengths, size):
         parts.append(_measure_batch(engine, integers, batch, long, steps, task))
         watch(len(batch))
     differing = [part.differing for part in parts if part.differing is not None]
@@ -235,11 +234,9 @@ def _errors(found: Measured, y: Tensor | None, floats: Tensor | None, task: Task
 
 def float_answers(graph: Graph, x: Tensor, task: Task, lengths: Tensor | None = None) -> Tensor:
     """(sample, *positions) what the float network answers; of sequences of these lengths."""
-    size = batch_size(graph)
-    ends = [None] * -(-len(x) // size) if lengths is None else lengths.split(size)
+    parts = pieces(x, lengths, batch_size(graph))
     with torch.no_grad():
-        pairs = zip(x.split(size), ends, strict=True)
-        return torch.cat([task.answers(run(graph, batch, long)) for batch, long in pairs])
+        return torch.cat([task.answers(run(graph, batch, long)) for batch, long in parts])
 
 
 def _point(

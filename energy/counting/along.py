@@ -18,7 +18,7 @@ from spikemorph.spiking.engine import Step
 from spikemorph.spiking.engines import engine_for
 from spikemorph.spiking.network import Carry
 from spikemorph.spiking.segmented import SegmentedEngine
-from spikemorph.spiking.sequences import Runner
+from spikemorph.spiking.sequences import Runner, padded
 
 from .counts import Counts, ElementCounts
 from .edge_values import Edges
@@ -68,7 +68,7 @@ class _Part:
         self, entering: Mapping[str, Tensor], points: Tensor, step: Step, *, first: bool
     ) -> dict[str, Tensor]:
         """Count one element; the increments of all nodes that others read, (step, sample, *shape)."""
-        trains = {name: _padded(train, self.steps) for name, train in step.spikes.items()}
+        trains = {name: padded(train, self.steps) for name, train in step.spikes.items()}
         for visit in self.edges.at_once(points, self.steps):
             if (name := visit[0].name) in self.known:
                 tally_twin(self.known[name], visit, self.tallies[name])
@@ -144,9 +144,8 @@ def _part(network: SpikingNetwork, runner: Runner, steps: int) -> _Part:
     named = dict(zip(part.network.graph.inputs, part.reads, strict=False))
     spiking = [n for n in part.network.graph.inputs if named.get(n) not in network.graph.inputs]
     found = sites(part.network, steps, spiking)
-    known = {
-        name: site for name, site in found.items() if name in own
-    }  # without what joins outputs
+    # What joins the outputs of a part is not there in the network.
+    known = {name: site for name, site in found.items() if name in own}
     elements = 1
     if runner.op is not None:
         elements = shapes(network.graph)[part.reads[0]][runner.op.axis - 1]
@@ -179,7 +178,7 @@ def _once(part: _Part, values: dict[str, Tensor], trains: dict[str, Tensor]) -> 
     start = runner.start(len(next(iter(reads.values()))))
     _, made = runner.element(start, reads, part.steps, record=True)
     entering = {name: _arriving(trains[name], value) for name, value in reads.items()}
-    trains.update(part.take(entering, _packed(runner, reads), made.step, first=True))
+    trains.update(part.take(entering, runner.part.packed(reads), made.step, first=True))
     values.update(made.given)
 
 
@@ -203,7 +202,7 @@ def _elements(part: _Part, values: dict[str, Tensor], trains: dict[str, Tensor])
         full = {**reads, **between.registers}
         between, found = runner.element(between, reads, part.steps, record=True)
         done = {name: part.total(name) for name in _BY_ELEMENT}
-        given = part.take(entering | late, _packed(runner, full), found.step, first=not old)
+        given = part.take(entering | late, runner.part.packed(full), found.step, first=not old)
         for name, before in done.items():
             part.by_element[name][index] += part.total(name) - before
         late = {r.name: (given | entering)[r.after] for r in op.body.registers}
@@ -228,19 +227,6 @@ def _at_once(points: Tensor, steps: int) -> Tensor:
     """(step, sample, *shape) what enters all at the first step."""
     found = torch.zeros((steps, *points.shape), dtype=torch.int64)
     found[0] = points
-    return found
-
-
-def _packed(runner: Runner, full: Mapping[str, Tensor]) -> Tensor:
-    names = runner.part.network.graph.inputs
-    if len(names) == 1:
-        return full[names[0]]
-    return torch.cat([full[name].flatten(1) for name in names], 1)
-
-
-def _padded(train: Tensor, steps: int) -> Tensor:
-    found = torch.zeros((steps, *train.shape[1:]), dtype=torch.int64)
-    found[: len(train)] = train.to("cpu", torch.int64)
     return found
 
 

@@ -19,7 +19,6 @@ from spikemorph.graph import Graph, UnsupportedError, run
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.nested import nested_nodes
 from spikemorph.measures.inspection import inspect_graph
-from spikemorph.prune import PruneTask, prune_graph
 from spikemorph.quant import RateCoding, rate_graph
 from spikemorph.surrogate import Dynamics, SpikingModule
 
@@ -121,7 +120,6 @@ def test_what_takes_no_recurrent_layer_yet_says_so(gru: Graph) -> None:
     for attempt in (
         lambda: rate_graph(gru, torch.rand(3, 7, 5), Grid.of(0, 1), RateCoding()),
         lambda: SpikingModule(gru, Dynamics(4, 1.0, False)),
-        lambda: prune_graph("synflow", PruneTask(gru, 0.5)),
     ):
         with pytest.raises(
             UnsupportedError, match="node 'layer' .Scan.: recurrent layers are read, but not"
