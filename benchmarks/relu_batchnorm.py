@@ -54,7 +54,7 @@ def main(
     """Train, or go on training, and write `weights.safetensors`."""
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    model = network().to(memory_format=torch.channels_last)
+    model = network()
     data = load_data("cifar10:train")
     x, y = data.values(), labels_of(data)
     held = x[-HELD:], y[-HELD:]

@@ -12,7 +12,7 @@ from spikemorph.layers.masks import weighted_ops
 from spikemorph.train import GraphModule
 from spikemorph.train.companion import Moment
 
-from .masked import by_channel, keep_only
+from .masked import keep_only
 
 FIRST_STRENGTH = 1e-12  # of a new connection: above zero, so that it counts as connected
 
@@ -54,7 +54,7 @@ def signed_module(graph: Graph, masks: Mapping[str, Tensor], generator: Generato
     with torch.no_grad():
         for name, mask in masks.items():
             module.weight(name).abs_().clamp_(min=FIRST_STRENGTH).mul_(mask)
-    return by_channel(module)
+    return module
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from spikemorph.train import GraphModule
 from spikemorph.train.companion import Companion
 
 from .allocation import Uniform
-from .masked import by_channel, learn, pruned, train_masked
+from .masked import learn, pruned, train_masked
 from .methods import methods
 from .task import Lesson, PruneTask
 
@@ -116,7 +116,7 @@ def scored_module(graph: Graph, transforms: Mapping[str, nn.Module]) -> GraphMod
     still = {key for key, _ in module.named_parameters() if key.endswith(("_weight", "_bias"))}
     for key, parameter in module.named_parameters():
         parameter.requires_grad_(key not in still)
-    return by_channel(module)
+    return module
 
 
 def learn_scores(

@@ -24,13 +24,6 @@ def masked_module(
     """The graph as a module whose weights are masked, and zero outside their masks."""
     module = GraphModule(graph, {n: Masked(mask, noting=noting) for n, mask in masks.items()})
     zero_outside(module, masks)
-    return by_channel(module)
-
-
-def by_channel(module: GraphModule) -> GraphModule:
-    """The module with its image weights laid out channels last, which convolutions are fastest on."""
-    if all(value.dim() != 5 for value in module.parameters()):  # volumes have another layout
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in types
     return module
 
 

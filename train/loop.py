@@ -21,6 +21,7 @@ from .checkpoint import RUN, State, alike, is_begun, load_checkpoint, momenta, s
 from .companion import Companion, Companions, Moment, kept_modules
 from .data import DataTensors
 from .fabric import Fabric, make_fabric
+from .layout import by_channel
 from .objectives import CrossEntropy, Objective
 from .settings import TrainSettings
 
@@ -284,6 +285,7 @@ def fit(
     """
     begun = is_begun(checkpoint)
     fabric = fabric or make_fabric()
+    by_channel(model)
     plugged = _Plugged(objective or CrossEntropy(), augment, project, companion)
     run = _begin(model, train, settings, plugged, fabric)
     records, ended = run.restore(checkpoint) if checkpoint and begun else ([], False)
