@@ -174,6 +174,7 @@ def test_utterances_are_read_channel_by_channel(tmp_path: Path) -> None:
         ),
         *(":".join(["1,x"] * 12) + ":1", ":".join([*["1,2"] * 11, "1"]) + ":1", "", "1"),
         *(":".join([",".join(["0"] * 30)] * 12) + ":1", "\udcff"),
+        ":".join([*["1,2"] * 11, "1,1e39"]) + ":1",
     ],
 )
 def test_a_damaged_file_of_vowels_is_refused(tmp_path: Path, line: str) -> None:

@@ -10,6 +10,21 @@ from torch import Tensor
 Values = NDArray[np.generic]
 
 
+def single(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The numbers in single precision.
+
+    Raises
+    ------
+    ValueError
+        If one is too large for it.
+    """
+    with np.errstate(over="ignore"):
+        found = values.astype(np.float32)
+    if bool((np.isinf(found) & np.isfinite(values)).any()):
+        raise ValueError("a number is too large")
+    return found
+
+
 def padded(sequences: Sequence[Values], most: int) -> tuple[Tensor, Tensor]:
     """Sequences (element, *features) as one tensor (sample, `most`, *features), zero past their ends.
 

@@ -13,7 +13,7 @@ from ..data_card import Arrays, DataSet, Split
 from ..downloads import pypi
 from ..fetch import Download
 from ..reasons import reason
-from .padding import padded
+from .padding import padded, single
 
 _CHANNELS, _SPEAKERS, _MOST = 12, 9, 29  # 29 elements have the longest
 _TRAIN, _TEST = "JapaneseVowels_TRAIN.ts", "JapaneseVowels_TEST.ts"
@@ -41,7 +41,7 @@ def _read(file: str, folder: Path) -> Arrays:
 
 def _utterance(line: str) -> tuple[NDArray[np.float32], int]:
     *channels, speaker = line.split(":")
-    values = np.array([channel.split(",") for channel in channels], np.float32).T
+    values = single(np.array([channel.split(",") for channel in channels], np.float64).T)
     if values.shape[1] != _CHANNELS or len(values) > _MOST or not 1 <= int(speaker) <= _SPEAKERS:
         raise ValueError(f"an utterance of shape {values.shape} by speaker {speaker}")
     return values, int(speaker) - 1

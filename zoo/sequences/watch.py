@@ -17,7 +17,7 @@ from ..data_card import Arrays, DataSet, Split
 from ..downloads import pypi
 from ..fetch import Download
 from ..reasons import reason
-from .padding import padded
+from .padding import padded, single
 
 _FILE = "watch_dataset.npy"
 _RECORDINGS, _AXES, _MOST = 140, 6, 2618  # 2618 elements has the longest
@@ -59,8 +59,7 @@ def _texts(content: bytes) -> list[str]:
 
 
 def _recording(content: bytes) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # too large a value becomes infinite, and is refused later
-        found = np.frombuffer(content, "<f8").reshape(_AXES, -1).T.astype(np.float32)
+    found = single(np.frombuffer(content, "<f8").reshape(_AXES, -1).T)
     if len(found) > _MOST:
         raise ValueError(f"a recording of {len(found)} elements")
     return found
