@@ -39,6 +39,10 @@ class Pools(Op, abstract=True):
         """How many numbers a window holds, on samples of `shape` (channel, *size)."""
         raise NotImplementedError(f"{type(self).__name__} has no windows")
 
+    def picked(self, x: Tensor, by: Tensor) -> Tensor:
+        """Of each window the number of `x` where `by`, shaped alike, is greatest; of equals the first."""
+        raise NotImplementedError(f"{type(self).__name__} picks none of its numbers")
+
     def windows(self, shape: Shape) -> Tensor:
         """In how many windows each number of a sample of `shape` is: int64, of that shape."""
         raise NotImplementedError(f"{type(self).__name__} has no windows")

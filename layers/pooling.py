@@ -52,23 +52,27 @@ class MaxPool(Pools):
     def windows(self, shape: Sizes) -> Tensor:
         return _windows(shape, self.kernel, self.stride, self.padding, self.dilation)
 
+    def picked(self, x: Tensor, by: Tensor) -> Tensor:
+        x, by = pad(x, self.padding, 0.0), pad(by, self.padding, -torch.inf)
+        places = _max_pool(by, self, places=True)
+        return x.flatten(2).gather(2, places.flatten(2)).reshape(places.shape)
+
     def __call__(self, x: Tensor) -> Tensor:
         least = -torch.inf if x.is_floating_point() else torch.iinfo(x.dtype).min
         x = pad(x, self.padding, least)
         if x.device.type == "cpu" and not x.requires_grad:  # shapes alone are torch's to refuse
             return greatest(x, self.kernel, self.stride, self.dilation)
-        if len(self.kernel) == 1:
-            return _max2d(x[..., None], self)[..., 0]
-        return _max2d(x, self) if len(self.kernel) == 2 else _max3d(x, self)
+        return _max_pool(x, self)
 
 
-def _max2d(x: Tensor, op: MaxPool) -> Tensor:
-    kernel, stride, dilation = (_two(v) for v in (op.kernel, op.stride, op.dilation))
-    return F.max_pool2d(x, kernel, stride, 0, dilation)
-
-
-def _max3d(x: Tensor, op: MaxPool) -> Tensor:
-    return F.max_pool3d(x, op.kernel, op.stride, 0, op.dilation)
+def _max_pool(x: Tensor, op: MaxPool, *, places: bool = False) -> Tensor:
+    """By torch's pools of padded numbers; or where in a sample's channel each was found."""
+    line = len(op.kernel) == 1
+    pool: Any = F.max_pool3d if len(op.kernel) == 3 else F.max_pool2d
+    windows = [_two(v) for v in (op.kernel, op.stride)]
+    found = pool(x[..., None] if line else x, *windows, 0, _two(op.dilation), return_indices=places)
+    found = found[1] if places else found
+    return found[..., 0] if line else found
 
 
 def _two(values: Sizes) -> Sizes:
@@ -153,6 +157,10 @@ class GlobalMax(Pools):
 
     def windows(self, shape: Sizes) -> Tensor:
         return torch.ones(shape, dtype=torch.int64)
+
+    def picked(self, x: Tensor, by: Tensor) -> Tensor:
+        places = by.flatten(2).argmax(2, keepdim=True)
+        return x.flatten(2).gather(2, places).reshape(*x.shape[:2], *[1] * (x.dim() - 2))
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.amax(tuple(range(2, x.dim())), keepdim=True)

@@ -1,6 +1,17 @@
 """Attacks, gradient paths, worst cases, sanity gates, robust objectives, corruptions."""
 
-from .attacks import apgd, apgd_targeted, fgsm, pgd, random_noise, square, torchattacks_fab  # noqa: F401  imported for the rows they enter in `attacks`
+from .attacks import (  # noqa: F401  imported for the rows they enter in `attacks`
+    apgd,
+    apgd_targeted,
+    fgsm,
+    momentum_pgd,
+    pgd,
+    random_noise,
+    refine,
+    square,
+    stable_adaptive,
+    torchattacks_fab,
+)
 from .attacks.base import Attack, attacks
 from .cascade.worst_case import worst_case
 from .draws import Draws

@@ -26,12 +26,16 @@ class GradientPath:
         Whether the forward pass is the network itself, bit for bit.
     stand_in : bool
         Whether the gradient is another network's, see `through`: it knows nothing of time steps.
+    begin : callable, optional
+        Makes the logits for one run of an attack, where gradients go by what the run's earlier ones saw.
+        They are asked about the same samples every time, in one order; `logits` remembers nothing.
     """
 
     name: str
     logits: Logits
     exact: bool = True
     stand_in: bool = False
+    begin: Callable[[], Logits] | None = None
 
     __repr__ = brief_repr
 

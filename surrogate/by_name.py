@@ -16,6 +16,7 @@ from .gradients import (
     StraightThrough,
 )
 from .layerwise import Adaptive, RateGradient, RateThrough, TimeAveraged
+from .membranes import Detached
 
 SURROGATES: Mapping[str, type[Any]] = {
     "pcw": PiecewiseLinear,
@@ -28,6 +29,7 @@ SURROGATES: Mapping[str, type[Any]] = {
     "rga": RateGradient,
     "hart": TimeAveraged,
     "adaptive": Adaptive,
+    "detached": Detached,
 }
 
 

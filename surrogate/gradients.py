@@ -129,7 +129,9 @@ class StraightThrough(Surrogate):
         return torch.ones_like(u)
 
 
-def through_time(train: Train, slopes: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
+def through_time(
+    train: Train, slopes: Tensor, output: Tensor, *, through_reset: bool = True
+) -> tuple[Tensor, Tensor]:
     """The exact chain rule over all steps, given the slopes s_t = d o_t / d v_t.
 
     With g_t the gradient in the spike o_t and h_t that in what step t leaves, v'_t:
@@ -144,6 +146,8 @@ def through_time(train: Train, slopes: Tensor, output: Tensor) -> tuple[Tensor, 
         What the layer did.
     slopes, output : Tensor
         s_t and g_t, (step, sample, ...).
+    through_reset : bool
+        Whether gradients pass what a spike takes from the membrane; without, e_t = g_t.
 
     Returns
     -------
@@ -161,7 +165,8 @@ def through_time(train: Train, slopes: Tensor, output: Tensor) -> tuple[Tensor, 
             towards = towards - now.sum()
         else:
             spikes = membrane >= threshold
-            by_spike = (output[t] - left * (membrane if dynamics.hard_reset else threshold)) * slope
+            taken = membrane if dynamics.hard_reset else threshold
+            by_spike = (output[t] - left * taken if through_reset else output[t]) * slope
             towards = towards - by_spike.sum()
             if dynamics.hard_reset:
                 left = left.masked_fill(spikes, 0.0)

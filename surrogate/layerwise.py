@@ -10,6 +10,7 @@ from spikemorph.graph import InputError
 from spikemorph.graph.brief import brief_repr
 
 from .gradients import Backward, PiecewiseLinear, Surrogate, through_time
+from .membranes import Detached, MembranePooled
 from .neuron import Train
 
 _SMALL = 1e-12
@@ -101,25 +102,37 @@ def per_sample(rules: tuple[Backward, ...], which: Tensor) -> "PerSample":
     for index, rule in enumerate(rules):
         rows = (which == index).nonzero()[:, 0]
         if len(rows):
-            members.append((rule, rows))
-    return PerSample(tuple(members))
+            members.append((rule.rule if isinstance(rule, MembranePooled) else rule, rows))
+    pooled = torch.tensor([isinstance(rule, MembranePooled) for rule in rules], device=which.device)
+    return PerSample(tuple(members), pooled[which])
+
+
+def by_membrane(rule: object) -> bool | Tensor:
+    """Whether max-pools look through to membranes: for all samples, or (sample,) bool."""
+    return rule.pooled if isinstance(rule, PerSample) else isinstance(rule, MembranePooled)
 
 
 @dataclass(frozen=True, eq=False)
 class PerSample:
     """Several rules that share a batch: each with the indices of its samples, which are disjoint.
 
-    Surrogates differ in their slopes only, so that all of them take one way back through time.
+    Surrogates differ in their slopes only, so that all of them take one way back through time, but for
+    those that leave the reset out. `pooled` is (sample,) bool, see `by_membrane`.
     """
 
     members: tuple[tuple[Backward, Tensor], ...]
+    pooled: Tensor
 
     __repr__ = brief_repr
 
     def gradients(self, train: Train, output: Tensor) -> tuple[Tensor, Tensor]:
         """As `Backward` says."""
         found, threshold = torch.empty_like(train.membranes), torch.zeros_like(train.threshold)
-        steep = [(rule, rows) for rule, rows in self.members if isinstance(rule, Surrogate)]
+        steep = [
+            (rule, rows)
+            for rule, rows in self.members
+            if isinstance(rule, Surrogate) and not isinstance(rule, Detached)
+        ]
         if steep:
             rows = torch.cat([rows for _, rows in steep])
             part, start, slopes = train.rows(rows), 0, []
@@ -128,7 +141,7 @@ class PerSample:
                 start += len(own)
             found[:, rows], threshold = through_time(part, torch.cat(slopes, 1), output[:, rows])
         for other, rows in self.members:
-            if not isinstance(other, Surrogate):
+            if not isinstance(other, Surrogate) or isinstance(other, Detached):
                 found[:, rows], more = other.gradients(train.rows(rows), output[:, rows])
                 threshold = threshold + more
         return found, threshold

@@ -12,10 +12,13 @@ from torch import Tensor, nn
 from spikemorph.graph import Graph, GraphError, Node, Problem, UnsupportedError
 from spikemorph.graph.interpret import Compute, walk
 from spikemorph.graph.nested import require_flat
+from spikemorph.graph.traits import Pools
 from spikemorph.layers.activation import Activation, ReLU
 from spikemorph.train import GraphModule
 
 from .gradients import Backward, PiecewiseLinear
+from .layerwise import by_membrane
+from .membranes import ordered
 from .neuron import Dynamics, Train
 from .replacement import Replacement
 
@@ -194,6 +197,9 @@ class SpikingModule(GraphModule):
 
     def _in_time(self, rule: Backward | Replacement, compute: Compute, steps: int) -> Compute:
         """How nodes compute over `steps` steps, which the batch axis holds, step first."""
+        chosen = by_membrane(rule)
+        looked_through = chosen if isinstance(chosen, bool) else bool(chosen.any())
+        order: dict[str, Tensor] = {}  # of the cells of a spiking layer, if pools ask for it
 
         def run(node: Node, *inputs: Tensor) -> Tensor:
             if node.name not in self._timed:
@@ -202,12 +208,18 @@ class SpikingModule(GraphModule):
                 self._by_step(name, value, steps)
                 for name, value in zip(node.inputs, inputs, strict=True)
             ]
+            if isinstance(node.op, Pools) and node.op.picks and node.inputs[0] in order:
+                return node.op.picked(trains[0].flatten(0, 1), order[node.inputs[0]])
             if node.name not in self._thresholds:
                 return compute(node, *(train.flatten(0, 1) for train in trains))
             (currents,), threshold = trains, self.threshold(node.name)
             if isinstance(rule, Replacement):
                 return rule(currents.flatten(0, 1), threshold.to(currents))
-            return spike_trains(currents, threshold, self.dynamics, rule).flatten(0, 1)
+            spikes = spike_trains(currents, threshold, self.dynamics, rule)
+            if looked_through:
+                membranes = self.dynamics.membranes(_whole(currents.detach()), threshold.detach())
+                order[node.name] = ordered(spikes, membranes, chosen).flatten(0, 1)
+            return spikes.flatten(0, 1)
 
         return run
 
@@ -243,11 +255,16 @@ def spike_trains(currents: Tensor, threshold: Tensor, dynamics: Dynamics, rule: 
 
     Membranes are summed in single precision at least.
     """
-    wide = currents.to(torch.promote_types(currents.dtype, torch.float32))
+    wide = _whole(currents)
     result: Tensor = _SpikeTrains.apply(  # type: ignore[no-untyped-call]
         wide, threshold.to(wide), dynamics, rule
     )
     return result
+
+
+def _whole(currents: Tensor) -> Tensor:
+    """In single precision at least, in which membranes are summed."""
+    return currents.to(torch.promote_types(currents.dtype, torch.float32))
 
 
 def _require_relus(graph: Graph) -> None:

@@ -7,8 +7,11 @@ from typing import Any
 from spikemorph.graph import InputError
 from spikemorph.robust import Attack, Threat, attacks
 from spikemorph.robust.attacks.autoattack import standard
+from spikemorph.robust.attacks.base import ONWARD
 
-ATTACKS = "fgsm,pgd=20,apgd-ce,apgd-dlr,square"  # unless others are asked for
+# Unless others are asked for: first what breaks most at the least cost.
+ATTACKS = "pgd-margin,apgd-ce=50,best:apgd-dlr=50,best:square=1000,refine"
+REFINE = "refine"  # ends every evaluation, on all that stand
 STANDARD = "standard"  # the cascade of AutoAttack at its reference settings
 _COUNTS = (
     "steps",
@@ -20,9 +23,11 @@ Plan = Callable[[Threat], tuple[Attack, ...]]
 
 
 def attack_plan(text: str, classes: int) -> Plan:
-    """Attacks by name, run in this order: ``apgd-ce,pgd=20,square=1000`` or ``standard``.
+    """Attacks by name, run in this order: ``apgd-ce,pgd=20,best:square=1000`` or ``standard``.
 
-    A number sets the steps, queries or draws; without one, an attack has its reference settings.
+    A number sets the steps, queries or draws; without one, an attack has its reference settings. With
+    ``best:`` before its name it starts at the best image of all attacks before it. ``refine`` is run at
+    the end of every plan that does not name it; ``refine=0`` leaves it out.
 
     Raises
     ------
@@ -32,6 +37,11 @@ def attack_plan(text: str, classes: int) -> Plan:
     if not text.strip():
         raise InputError("no attack is named; give some: apgd-ce,apgd-dlr,square")
     wanted = [part.strip() for part in text.split(",")]
+    if not any(part.partition("=")[0] == REFINE for part in wanted):
+        wanted.append(REFINE)
+    wanted = [part for part in wanted if part != f"{REFINE}=0"]
+    if not wanted:
+        raise InputError("refine=0 leaves no attack; name others: apgd-ce,apgd-dlr,square")
     probe = Threat("linf", 0.1)
     for part in wanted:
         _named(part, probe, classes)  # refuse now, before anything is attacked
@@ -39,11 +49,12 @@ def attack_plan(text: str, classes: int) -> Plan:
 
 
 def _named(part: str, threat: Threat, classes: int) -> tuple[Attack, ...]:
-    name, equals, number = part.partition("=")
+    name, equals, number = part.removeprefix(ONWARD).partition("=")
+    onward = part.startswith(ONWARD)
     if name == STANDARD:
-        if equals:
+        if equals or onward:
             raise InputError(
-                f"attack {part}: {STANDARD} has its reference settings; give no number"
+                f"attack {part}: {STANDARD} has its reference settings; give its name alone"
             )
         return standard(threat, classes)
     if name not in attacks:
@@ -51,8 +62,19 @@ def _named(part: str, threat: Threat, classes: int) -> tuple[Attack, ...]:
         raise InputError(f"no attack {name!r}; known: {known}")
     if classes < (least := _LEAST.get(name, 2)):
         raise InputError(f"attack {name}: its loss needs {least} classes, there are {classes}")
-    attack = attacks[name](threat)
+    attack: Any = attacks[name](threat)
+    if onward:
+        attack = _going_on(attack, part)
     return (_with_count(attack, part, number),) if equals else (attack,)
+
+
+def _going_on(attack: Any, part: str) -> Any:
+    if not any(field.name == "onward" for field in fields(attack)):
+        raise InputError(
+            f"attack {part}: it cannot start at another attack's image; leave {ONWARD!r} out, or give "
+            "it to square, pgd-margin, apgd-ce or apgd-dlr"
+        )
+    return replace(attack, onward=True)
 
 
 def _with_count(attack: Any, part: str, number: str) -> Attack:

@@ -11,6 +11,7 @@ import torch
 from spikemorph.graph import Input, InputError
 from spikemorph.graph.errors import Repair, Setting
 from spikemorph.robust import Attack, Threat
+from spikemorph.robust.attacks.refine import Refine
 from spikemorph.robust.attacks.transfer import transfer_from
 from spikemorph.robust.cascade.blocks import (
     Evaluation,
@@ -124,15 +125,18 @@ def attack_model(
 
 
 def _with_transfer(plan: Plan, sources: Sequence[Opened]) -> Plan:
-    """The plan, and at its end the images made for other networks, which have paths of their own."""
+    """The plan, and before its last search the images made for other networks, by paths of their own."""
 
     def extended(threat: Threat) -> tuple[Attack, ...]:
         found = plan(threat)
-        for one in sources:
-            path = one.target.paths[0]
-            name = f"{one.subject.model} {one.identity[:8]}"
-            found = (*found, transfer_from(path.logits, threat, of=name))
-        return found
+        ends = sum(isinstance(attack, Refine) for attack in found)  # it goes on from all others
+        others = [
+            transfer_from(
+                one.target.paths[0].logits, threat, of=f"{one.subject.model} {one.identity[:8]}"
+            )
+            for one in sources
+        ]
+        return (*found[: len(found) - ends], *others, *found[len(found) - ends :])
 
     return extended
 

@@ -21,7 +21,7 @@ from spikemorph.graph.brief import brief_repr
 from ..draws import Draws
 from ..target import Logits
 from ..threat import Threat, wide
-from .base import SampleLoss, attacks, input_gradient
+from .base import ONWARD, SampleLoss, attacks, input_gradient
 from .best_image import BestImages
 from .losses import loss_named
 
@@ -45,6 +45,8 @@ class Apgd:
         A name of the `losses` table.
     rho : float
         The share of steps that must raise the loss.
+    onward : bool
+        Whether the first restart starts at the best image so far of all attacks.
 
     Raises
     ------
@@ -57,6 +59,7 @@ class Apgd:
     restarts: int = 1
     loss: str = "ce"
     rho: float = 0.75
+    onward: bool = False
 
     gradients = True
     step_size = None  # chosen for every sample, again and again
@@ -67,16 +70,20 @@ class Apgd:
 
     @property
     def name(self) -> str:
-        """``apgd-ce``, ``apgd-dlr``."""
-        return f"apgd-{self.loss}"
+        """``apgd-ce``, ``apgd-dlr``, ``best:apgd-ce``."""
+        return f"{ONWARD if self.onward else ''}apgd-{self.loss}"
 
-    def __call__(self, model: Logits, x: Tensor, y: Tensor, draws: Draws) -> Tensor:
+    def __call__(
+        self, model: Logits, x: Tensor, y: Tensor, draws: Draws, start: Tensor | None = None
+    ) -> Tensor:
         """See `Attack`."""
         found, _ = BestImages.before(model, x, y)
         ascent = Ascent(self.threat, self.steps, self.rho, model, x, y)
         for restart in range(self.restarts):
-            start = ascent.start(draws.fork(f"restart {restart}"))
-            found = ascent.climb(loss_named(self.loss), start, found)
+            first = ascent.start(draws.fork(f"restart {restart}"))
+            if start is not None and restart == 0:
+                first = start
+            found = ascent.climb(loss_named(self.loss), first, found)
         return found.images
 
 

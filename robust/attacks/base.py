@@ -1,7 +1,7 @@
 """What an attack is, and the gradient that all gradient attacks take."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -47,6 +47,36 @@ class Attack(Protocol):
         were.
         """
         ...
+
+
+@runtime_checkable
+class Onward(Protocol):
+    """An attack that may start where others stopped, and does if it has `onward` set."""
+
+    onward: bool
+
+    def __call__(
+        self, model: Logits, x: Tensor, y: Tensor, draws: Draws, start: Tensor | None = None
+    ) -> Tensor:
+        """As `Attack`, from `start` (sample, *shape), allowed images, if they are given."""
+        ...
+
+
+ONWARD = "best:"  # before the name of an attack that goes on
+
+
+def goes_on(attack: Attack) -> bool:
+    """Whether the attack starts at the best images so far."""
+    return isinstance(attack, Onward) and attack.onward
+
+
+def run_from(
+    attack: Attack, model: Logits, x: Tensor, y: Tensor, draws: Draws, start: Tensor | None
+) -> Tensor:
+    """What the attack finds; one that goes on begins at `start`, if that is given."""
+    if start is not None and isinstance(attack, Onward) and goes_on(attack):
+        return attack(model, x, y, draws, start)
+    return attack(model, x, y, draws)
 
 
 # Key: the attack's name. Row: from a threat to the attack with reference settings.

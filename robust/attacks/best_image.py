@@ -125,8 +125,12 @@ class QuerySearch:
         left = (~found.final).nonzero()[:, 0]
         return cls(found.images, found.margins, left, torch.zeros_like(y))
 
-    def tried(self, model: Logits, images: Tensor, y: Tensor) -> "QuerySearch":
+    def tried(
+        self, model: Logits, images: Tensor, y: Tensor, *, ties: bool = False
+    ) -> "QuerySearch":
         """Ask about one image (survivor, *shape) for each survivor, and keep what is better.
+
+        With `ties` an image of the same margin takes the place of the one before.
 
         Raises
         ------
@@ -138,7 +142,8 @@ class QuerySearch:
         require_finite(logits)
         labels = y[self.left]
         margins, fooled = margin(logits, labels), logits.argmax(1) != labels
-        better = fooled | (margins > self.margins[self.left])
+        before = self.margins[self.left]
+        better = fooled | (margins > before) | (ties & (margins == before))
         chosen = self.left[better]
         return QuerySearch(
             self.images.index_copy(0, chosen, images[better]),

@@ -13,7 +13,7 @@ from spikemorph.graph import InputError
 from ..draws import Draws
 from ..target import Logits
 from ..threat import Threat, wide
-from .base import attacks
+from .base import ONWARD, attacks
 from .best_image import QuerySearch
 
 # From this proposal on, of 10,000, squares cover p_init / 2^k of the image; k counts the row.
@@ -42,6 +42,11 @@ class Square:
     rescale : bool
         Whether the schedule of shares is stretched from 10,000 queries to those there are. It is
         not in AutoAttack's standard version.
+    onward : bool
+        Whether the first image is the best so far of all attacks, in place of stripes.
+
+    onward : bool
+        Whether the first image is the best so far of all attacks, in place of stripes.
 
     Raises
     ------
@@ -53,10 +58,15 @@ class Square:
     queries: int
     p_init: float = 0.8
     rescale: bool = False
+    onward: bool = False
 
-    name = "square"
     gradients = False
     loss = "cw"
+
+    @property
+    def name(self) -> str:
+        """``square``, ``best:square``."""
+        return f"{ONWARD if self.onward else ''}square"
 
     def __post_init__(self) -> None:
         if self.queries < 1 or not 0 < self.p_init <= 1:
@@ -65,11 +75,15 @@ class Square:
                 "query and a share in (0, 1]"
             )
 
-    def __call__(self, model: Logits, x: Tensor, y: Tensor, draws: Draws) -> Tensor:
+    def __call__(
+        self, model: Logits, x: Tensor, y: Tensor, draws: Draws, start: Tensor | None = None
+    ) -> Tensor:
         """See `Attack`; for "l2" images have at least 5 rows and columns."""
-        return self.search(model, x, y, draws).images
+        return self.search(model, x, y, draws, start).images
 
-    def search(self, model: Logits, x: Tensor, y: Tensor, draws: Draws) -> QuerySearch:
+    def search(
+        self, model: Logits, x: Tensor, y: Tensor, draws: Draws, start: Tensor | None = None
+    ) -> QuerySearch:
         """The same, with the number of queries of every sample.
 
         Raises
@@ -89,7 +103,10 @@ class Square:
                 break
             here = clean[search.left]
             best = as_images(search.images[search.left])
-            proposed = self._proposal(here, best, query, draws.rows(search.left))
+            if query == 0 and start is not None:
+                proposed = as_images(start[search.left])
+            else:
+                proposed = self._proposal(here, best, query, draws.rows(search.left))
             proposed = self.threat.project(proposed, here)
             search = search.tried(model, proposed.reshape(-1, *x.shape[1:]), y)
         return search

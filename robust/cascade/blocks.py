@@ -30,12 +30,13 @@ from ..attacks.base import NAMED_BY, Attack
 from ..draws import Draws
 from ..target import Target
 from ..threat import require_unit_range
+from .members import members_of
 from .outcome import MemberOutcome, WorstCase, merge
-from .worst_case import BLOCK, members_of, worst_case
+from .worst_case import BLOCK, worst_case
 
 _KIND = "evaluation block"
 _IDENTITY = "identity.json"
-REVISION = 2  # raised when attacks, paths or the cascade find something else than before
+REVISION = 3  # raised when attacks, paths or the cascade find something else than before
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,6 +36,8 @@ class Rows:
         (row,) int64: which sample, and by which member of the batch (from 0).
     judged : Tensor
         (row,) bool: stopped at the first allowed image that the network misclassifies.
+    start : Tensor, optional
+        (row, *shape) the best image of the sample before this attack, if it starts there.
     """
 
     x: Tensor
@@ -44,6 +46,7 @@ class Rows:
     sample: Tensor
     member: Tensor
     judged: Tensor
+    start: Tensor | None = None
 
     __repr__ = brief_repr
 
@@ -51,7 +54,8 @@ class Rows:
         """Some rows by mask, all to be stopped or none."""
         flags = torch.full_like(self.judged[chosen], judged)
         rest = (self.x[chosen], self.y[chosen], self.draws.rows(chosen), self.sample[chosen])
-        return Rows(*rest, self.member[chosen], flags)
+        start = None if self.start is None else self.start[chosen]
+        return Rows(*rest, self.member[chosen], flags, start)
 
     def __len__(self) -> int:
         return len(self.y)

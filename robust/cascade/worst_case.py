@@ -8,7 +8,6 @@ of it, whatever the path says that led there.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import groupby
 
 import torch
@@ -16,12 +15,13 @@ from torch import Tensor
 
 from spikemorph.graph import InputError
 
-from ..attacks.base import Attack
-from ..attacks.losses import require_labels, require_logits
+from ..attacks.base import Attack, run_from
+from ..attacks.losses import margin, require_labels, require_logits
 from ..draws import Draws
-from ..target import GradientPath, Target
+from ..target import Target
 from ..threat import Threat, require_unit_range, wide
 from .judged_model import Counters, JudgedModel, Regrouped, Rows, Stopped
+from .members import Member, members_of
 from .outcome import MemberOutcome, WorstCase, merge
 
 BLOCK = 100
@@ -44,8 +44,10 @@ def worst_case(
     An attack that takes gradients is run on every path; put what is strong first. Members of one
     attack share a batch where `target.mixed` allows and few samples are left. A sample is done with
     as soon as some image that a member asks about is allowed and misclassified, unless the attack
-    promises its last iterate. Each member draws from a stream of its own, so that it does the same
-    to a sample alone, in any order, and beside any others (up to the rounding of batched sums).
+    promises its last iterate. An attack that goes on (`Onward`) starts, on all its paths, at the image of
+    the largest margin that attacks before it returned. Each member draws from a stream of its own, so
+    that it does the same to a sample alone, and beside any others, and, unless it goes on, in any order
+    (up to the rounding of batched sums).
 
     Parameters
     ----------
@@ -86,79 +88,6 @@ def worst_case(
     return merge(parts)
 
 
-@dataclass(frozen=True, eq=False)
-class Member:
-    """An attack, on one path where it takes gradients; `place` is the path's in the target."""
-
-    attack: Attack
-    path: GradientPath | None = None
-    place: int = 0
-
-    @property
-    def name(self) -> str:
-        """What its streams are forked by."""
-        return self.attack.name if self.path is None else f"{self.attack.name}/{self.path.name}"
-
-    @property
-    def exact(self) -> bool:
-        """Whether its queries show what the network itself says."""
-        return self.path is None or self.path.exact
-
-    @property
-    def cost(self) -> int:
-        """Forward passes on a sample that stands, about; one with a gradient is worth three."""
-        setting = partial(getattr, self.attack)
-        tries = setting("steps", None) or setting("queries", None) or setting("draws", 1)
-        again = setting("restarts", None) or setting("targets", None) or 1
-        return int(tries * again * (1 if self.path is None else 3))
-
-    def outcome(self, attacked: int, broken: int, seconds: float) -> MemberOutcome:
-        """What it did, without counts of its queries."""
-        setting = partial(getattr, self.attack)  # not all attacks have all of these
-        return MemberOutcome(
-            attack=self.attack.name,
-            path=None if self.path is None else self.path.name,
-            loss=setting("loss", None),
-            steps=setting("steps", None),
-            step_size=setting("step_size", None),
-            restarts=setting("restarts", None),
-            attacked=attacked,
-            broken=broken,
-            zero_gradient_fraction=None,
-            nan_gradient_fraction=None,
-            queries=0,
-            seconds=seconds,
-        )
-
-
-def members_of(target: Target, attacks: Sequence[Attack]) -> tuple[Member, ...]:
-    """Attacks times paths where gradients are taken, attacks alone otherwise.
-
-    Raises
-    ------
-    InputError
-        If there is no attack, threats differ, or there is no path for an attack.
-    """
-    if not attacks:
-        raise InputError("no attack is given; name at least one")
-    found: list[Member] = []
-    for attack in attacks:
-        if attack.threat != attacks[0].threat:
-            raise InputError(
-                f"{attacks[0].name} is under {attacks[0].threat}, {attack.name} under "
-                f"{attack.threat}: one evaluation has one threat; make one for each"
-            )
-        if attack.gradients and not target.paths:
-            raise InputError(
-                f"{attack.name} takes gradients and {target.name} has no gradient path: give it "
-                "one, or use attacks without gradients (square)"
-            )
-        paths = enumerate(target.paths) if attack.gradients else ()
-        found += [Member(attack, path, place) for place, path in paths]
-        found += [] if attack.gradients else [Member(attack)]
-    return tuple(found)
-
-
 def _require_samples(x: Tensor, y: Tensor, draws: Draws, block: int) -> None:
     if block < 1:
         raise InputError(f"blocks of {block} samples: give 1 or more")
@@ -188,6 +117,10 @@ class _Cascade:
         self.worst = self.clean.clone()
         self.broken_by = torch.full_like(self.y, -1)
         self.adversarial = self.x.detach().clone()
+        self.best = (
+            self.x.detach().clone()
+        )  # of samples that stand: the image of the largest margin
+        self.margins = margin(self.logits, self.y)
 
     @property
     def threat(self) -> Threat:
@@ -199,13 +132,13 @@ class _Cascade:
         """All members, in waves that share a batch of at most `block` images."""
         outcomes: list[MemberOutcome] = []
         for shared, group in self._groups(only_survivors):
-            waiting = list(group)
+            waiting, start = list(group), self.best.clone()  # the same for all paths of an attack
             while waiting:
                 left = (self.worst if only_survivors else self.clean).nonzero()[:, 0]
                 size = max(1, block // max(1, len(left))) if shared else 1
                 wave, waiting = waiting[:size], waiting[size:]
                 try:
-                    outcomes += self._wave(wave, left, len(outcomes))
+                    outcomes += self._wave(wave, left, len(outcomes), start)
                 except Regrouped:
                     shared, waiting = False, wave + waiting
                     continue
@@ -219,20 +152,24 @@ class _Cascade:
 
         def alike(member: Member) -> tuple[int, bool]:
             mixes = self.target.mixed is not None and member.path is not None and member.exact
+            mixes = mixes and not member.remembers
             return id(member.attack), mixes and only_survivors
 
         for (_, mixes), group in groupby(self.members, key=alike):
             yield mixes, group
 
-    def _wave(self, wave: list[Member], left: Tensor, first: int) -> list[MemberOutcome]:
+    def _wave(
+        self, wave: list[Member], left: Tensor, first: int, start: Tensor
+    ) -> list[MemberOutcome]:
         """Run members on the samples at `left`, as if one after the other."""
         if not len(left):
             return [member.outcome(0, 0, 0.0) for member in wave]
         began = time.perf_counter()
         counters = Counters.none(len(wave), self.y)
-        batch = _Batch(self.target, wave, self.threat, self._rows(wave, left), counters)
+        rows = self._rows(wave, left, start)
+        batch = _Batch(self.target, wave, self.threat, rows, counters)
         clean = self.logits[left].repeat(len(wave), 1)
-        images, wrong = (found.unflatten(0, (len(wave), -1)) for found in batch.run(clean))
+        images, wrong, margins = (found.unflatten(0, (len(wave), -1)) for found in batch.run(clean))
         seconds = (time.perf_counter() - began) / len(wave)
         outcomes, still = [], torch.ones_like(wrong[0])
         for number, member in enumerate(wave):
@@ -240,13 +177,23 @@ class _Cascade:
             outcomes.append(member.outcome(int(still.sum()), int(broken.sum()), seconds))
             self._enter(left[broken], images[number][broken], first + number)
             still = still & ~broken
+            self._keep(left, images[number], margins[number])
         return [_counted(one, counters, number) for number, one in enumerate(outcomes)]
 
-    def _rows(self, wave: list[Member], left: Tensor) -> Rows:
+    def _keep(self, samples: Tensor, images: Tensor, margins: Tensor) -> None:
+        """Note the images that came nearer than all before."""
+        nearer = margins > self.margins[samples]
+        self.best[samples[nearer]] = images[nearer]
+        self.margins[samples[nearer]] = margins[nearer]
+
+    def _rows(self, wave: list[Member], left: Tensor, start: Tensor) -> Rows:
         """Every sample once for every member."""
         size = len(left)
         seeds = [self.draws.fork(member.name).rows(left).seeds for member in wave]
-        judged = [m.exact and not getattr(m.attack, "last_iterate", False) for m in wave]
+        judged = [
+            m.exact and not m.remembers and not getattr(m.attack, "last_iterate", False)
+            for m in wave
+        ]
         number = torch.arange(len(wave), device=left.device).repeat_interleave(size)
         return Rows(
             self.x[left].repeat(len(wave), *[1] * (self.x.dim() - 1)),
@@ -255,6 +202,7 @@ class _Cascade:
             torch.arange(size, device=left.device).repeat(len(wave)),
             number,
             torch.tensor(judged, device=left.device)[number],
+            start[left].repeat(len(wave), *[1] * (start.dim() - 1)),
         )
 
     def _enter(self, samples: Tensor, images: Tensor, member: int) -> None:
@@ -275,28 +223,30 @@ class _Batch:
     rows: Rows
     counters: Counters
 
-    def run(self, clean: Tensor) -> tuple[Tensor, Tensor]:
-        """(row, *shape) images, and (row,) whether the network misclassifies them.
+    def run(self, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(row, *shape) images, (row,) whether the network misclassifies them, and their margins.
 
         A row that stopped at an image which the network takes rightly after all (its path claims to
         be exact, and is not quite) is run again without stopping.
         """
-        images, wrong, dropped, caught = self._attempt(self.rows, clean)
+        images, margins, wrong, dropped, caught = self._attempt(self.rows, clean)
         mistaken = torch.zeros_like(wrong)
         mistaken[self.rows.sample[caught & ~wrong]] = True  # by sample
         again = mistaken[self.rows.sample]
         if bool(again.any()):
             rows = self.rows.some(again, judged=False)
-            images[again], wrong[again], _, _ = self._attempt(rows, None)
-        return images, wrong & (~dropped | again)
+            images[again], margins[again], wrong[again], _, _ = self._attempt(rows, None)
+        return images, wrong & (~dropped | again), margins
 
-    def _attempt(self, rows: Rows, clean: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _attempt(self, rows: Rows, clean: Tensor | None) -> tuple[Tensor, ...]:
+        """Images, their margins, and of each row whether it is wrong, was given up, was caught."""
         exact = all(member.exact for member in self.wave)
         judged = JudgedModel(
-            self._model, rows, self.threat, self.counters, clean if exact else None
+            self._begun(), rows, self.threat, self.counters, clean if exact else None
         )
         try:
-            returned = self.wave[0].attack(judged, rows.x, rows.y, rows.draws)
+            attack = self.wave[0].attack
+            returned = run_from(attack, judged, rows.x, rows.y, rows.draws, rows.start)
         except Stopped:
             returned = None
         except InputError as error:
@@ -307,8 +257,17 @@ class _Batch:
             self.threat.check(images, rows.x)
         except InputError as error:
             raise error.under(self._names()) from error
-        wrong = _quiet(self.target, images).argmax(1) != rows.y
-        return images, wrong, dropped, judged.caught
+        logits = _quiet(self.target, images)
+        wrong = logits.argmax(1) != rows.y
+        return images, margin(logits, rows.y), wrong, dropped, judged.caught
+
+    def _begun(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """The network for one run of the attack: images and members to logits."""
+        path = self.wave[0].path
+        if path is None or path.begin is None:
+            return self._model
+        own = path.begin()
+        return lambda images, _: own(images)
 
     def _model(self, images: Tensor, member: Tensor) -> Tensor:
         if len(self.wave) > 1 and self.target.mixed is not None:

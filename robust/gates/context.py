@@ -10,7 +10,7 @@ from torch import Tensor
 from spikemorph.graph import InputError
 from spikemorph.graph.brief import brief_repr
 
-from ..attacks.base import Attack
+from ..attacks.base import Attack, run_from
 from ..attacks.losses import require_logits
 from ..attacks.pgd import Pgd
 from ..cascade.outcome import MemberOutcome, WorstCase
@@ -196,19 +196,25 @@ class GateContext:
         *,
         judge: Logits | None = None,
         fork: str = "gates",
+        after: "Attacked | None" = None,
     ) -> Attacked:
         """Attack through one model after the other; only samples that still stand go on.
 
-        `judge` says who stands, by default the target; what it has wrong already is not attacked.
+        `judge` says who stands, by default the target; what it has wrong already is not attacked. Of
+        what was `after`, an attack that goes on takes the images to start at; who fell stays down.
         """
         judge = self.target.logits if judge is None else judge
         clean = self.forward(judge, self.samples.x).argmax(1) == self.samples.y
         standing, images = clean.clone(), self.samples.x.clone()
+        if after is not None:
+            standing, images = clean & after.standing, after.images.clone()
         for number, model in enumerate(models):
             draws = Draws.of(self.seed, self.samples.indices).fork(fork).fork(number)
             for part in torch.split(standing.nonzero()[:, 0], self.settings.batch):
                 x, y = self.samples.x[part], self.samples.y[part]
-                images[part] = attack(model, x, y, draws.rows(part)).detach().to(images)
+                start = None if after is None else images[part]
+                found = run_from(attack, model, x, y, draws.rows(part), start)
+                images[part] = found.detach().to(images)
                 standing[part] = self.forward(judge, images[part]).argmax(1) == y
         return Attacked(standing, images)
 

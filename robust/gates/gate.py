@@ -26,11 +26,15 @@ class Finding:
         The numbers, in words; where it was not run, why.
     exceptions : tuple of int
         The samples that speak against it, by their indices in the data set.
+    points : float, optional
+        How many points of all samples a robust accuracy is too high by, as far as it was seen; None of
+        what measures no accuracy.
     """
 
     passed: bool | None
     detail: str
     exceptions: tuple[int, ...] = ()
+    points: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Gate:
     ----------
     name, title : str
         What options call it, and what people do.
-    passed, detail, exceptions
+    passed, detail, exceptions, points
         As in `Finding`.
     why : str
         What a failure would mean.
@@ -53,6 +57,7 @@ class Gate:
     detail: str
     why: str
     exceptions: tuple[int, ...] = ()
+    points: float | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Plain data."""
@@ -63,6 +68,7 @@ class Gate:
             "detail": self.detail,
             "why": self.why,
             "exceptions": list(self.exceptions),
+            "points": self.points,
         }
 
 
@@ -94,7 +100,8 @@ def gate(
                 found = Finding(None, _NO_PATH)
             else:
                 found = measure(context)
-            return Gate(name, title, found.passed, found.detail, why, found.exceptions)
+            shown = (found.passed, found.detail, why, found.exceptions, found.points)
+            return Gate(name, title, *shown)
 
         return gates(name)(judged)
 

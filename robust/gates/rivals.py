@@ -8,8 +8,9 @@ from torch import Tensor
 from ..attacks.base import Attack
 from ..attacks.pgd import Pgd
 from ..attacks.random_noise import Noise
+from ..attacks.refine import Refine
 from ..attacks.square import Square
-from .context import GateContext, clear, percent, share
+from .context import Attacked, GateContext, clear, percent, share
 from .gate import Finding, gate
 
 BEHIND = 0.2  # points that Square may still take (the flag of the reference AutoAttack)
@@ -52,6 +53,26 @@ def noise(context: GateContext) -> Finding:
     return _with_own(
         context, attack, _against(context, found.standing, f"random noise with {draws} draws")
     )
+
+
+@gate(
+    "refine",
+    "A search that begins where gradients end finds no more",
+    "Small random changes break what gradients stop short of: they end on plateaus, and what they leave "
+    "is not robust.",
+    paths=True,
+)
+def refine(context: GateContext) -> Finding:
+    """accuracy(white box) <= accuracy(white box, then the search from its images).
+
+    Nor does the evaluation's own search take any, on all its samples.
+    """
+    queries = context.settings.queries
+    attack = Refine(context.threat, queries, patience=queries)
+    ended = Attacked(context.white_box, context.by_steps[-1][1].images)
+    found = context.attack(attack, [context.target.logits], fork="refine", after=ended)
+    name = f"the search with {queries} queries from their images"
+    return _with_own(context, attack, _against(context, found.standing, name))
 
 
 @gate(
@@ -130,14 +151,15 @@ def _with_own(context: GateContext, attack: Attack, finding: Finding) -> Finding
     if worst is None:
         return finding
     eps, broken = worst
-    count = int(torch.count_nonzero(broken))
+    count, points = int(torch.count_nonzero(broken)), percent(broken)
     return Finding(
-        bool(finding.passed) and percent(broken) <= BEHIND,
+        bool(finding.passed) and points <= BEHIND,
         f"{finding.detail}; in the evaluation at {eps:.3g} {attack.name} broke {count} of "
         f"{len(broken)} samples that all gradients had left",
         tuple(
             sorted({*finding.exceptions, *context.samples.named(broken[: len(context.samples)])})
         ),
+        max(finding.points or 0.0, points),
     )
 
 
@@ -151,4 +173,5 @@ def _against(context: GateContext, rival: Tensor, name: str) -> Finding:
         f"gradients leave {share(own)}, {name} {share(rival)}; "
         f"{int(torch.count_nonzero(missed))} samples are broken by the latter only",
         context.samples.named(missed),
+        max(percent(missed), percent(own) - percent(rival)),
     )

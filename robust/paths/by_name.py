@@ -11,6 +11,10 @@ from spikemorph.graph import InputError
 from ..target import Target
 from .through_time import paper_paths
 
+STRONG = (
+    7  # paths that are taken unless others are asked for: as many as exact networks have in all
+)
+
 
 def choose_paths(target: Target, wish: str) -> Target:
     """The target with some of its paths.
@@ -20,8 +24,9 @@ def choose_paths(target: Target, wish: str) -> Target:
     target : Target
         With any paths.
     wish : str
-        "all"; "paper", the 19 of the paper; or names with commas between them, in which a hyphen
-        may stand for a blank: ``exp-0.3-2,bptr``. Their order is the target's.
+        "all"; "strong", the first `STRONG`; "paper", the 19 of the paper; or names with commas
+        between them, in which a hyphen may stand for a blank: ``exp-0.3-2,bptr``. Their order is the
+        target's.
 
     Raises
     ------
@@ -29,7 +34,8 @@ def choose_paths(target: Target, wish: str) -> Target:
         If a name is unknown or given twice, or none is given; it lists the known ones.
     """
     known = [path.name for path in target.paths]
-    wanted = known if wish.strip() == "all" else _names(wish, known)
+    groups = {"all": known, "strong": known[:STRONG]}
+    wanted = groups[wish.strip()] if wish.strip() in groups else _names(wish, known)
     chosen = [index for index, name in enumerate(known) if name in wanted]
     paths = tuple(target.paths[index] for index in chosen)
     mixed = None if target.mixed is None else _renumbered(target.mixed, tuple(chosen))
@@ -40,7 +46,7 @@ def _names(wish: str, known: list[str]) -> list[str]:
     asked = list(paper_paths()) if wish.strip() == "paper" else _split(wish, known)
     if unknown := [name for name in asked if name not in known]:
         raise InputError(
-            f"gradient path {unknown[0]!r} is not known here; choose all, paper, or of: "
+            f"gradient path {unknown[0]!r} is not known here; choose all, strong, paper, or of: "
             f"{', '.join(known) or 'none, this network has no gradient'}"
         )
     if twice := {name for name in asked if asked.count(name) > 1}:

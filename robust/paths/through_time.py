@@ -1,8 +1,11 @@
 """The gradient paths of a spiking network that was trained through time, strongest first."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
+from spikemorph.graph.traits import Pools
 from spikemorph.surrogate import Backward, SpikingModule
 from spikemorph.surrogate.gradients import (
     Exponential,
@@ -17,7 +20,9 @@ from spikemorph.surrogate.layerwise import (
     TimeAveraged,
     per_sample,
 )
+from spikemorph.surrogate.membranes import Detached, MembranePooled
 from spikemorph.surrogate.replacement import Clipped, Rectified, Replacement
+from spikemorph.surrogate.sharpness import AdaptiveSharpness
 
 from ..target import GradientPath, Logits, Target, by_rows, through
 
@@ -68,6 +73,27 @@ def extra_paths() -> dict[str, Rule]:
     }
 
 
+def strongest_paths(*, pooled: bool) -> dict[str, Rule]:
+    """What broke most of shipped networks by itself, strongest first: run before all others.
+
+    Exponential surrogates of widths that go with the threshold, resets detached (``detached``), or with
+    each neuron's membrane over an attack's run (``assg``); `pooled`: where max-pools read spikes,
+    gradients pass them by the membranes (``... pooled``).
+    """
+    plain: dict[str, Backward] = {
+        "detached 0.5": Detached(0.5),
+        "detached 0.25": Detached(0.25),
+        "exp 0.3 2": Exponential(0.3, 2.0),
+        "assg": AdaptiveSharpness(),
+    }
+    first: dict[str, Rule] = (
+        {f"{name} pooled": MembranePooled(rule) for name, rule in plain.items()}
+        if pooled
+        else {name: rule for name, rule in plain.items() if name not in paper_paths()}
+    )
+    return {**first, "adaptive": Adaptive(), "clip": Clipped()}
+
+
 def training_path(module: SpikingModule) -> str:
     """The name of the path that the network was trained by: ``trained`` if it has no other."""
     known = {**paper_paths(), **extra_paths()}
@@ -82,7 +108,9 @@ def spiking_target(
     The surrogate that it was trained with is added in front, as ``trained``, where no path is it:
     an attacker knows it. The module's mode, weights and statistics are left alone.
     """
-    known = {**paper_paths(), **extra_paths()} if chosen is None else chosen
+    pooled = any(isinstance(node.op, Pools) and node.op.picks for node in module.graph.nodes)
+    known = {**strongest_paths(pooled=pooled), **paper_paths(), **extra_paths()}
+    known = known if chosen is None else chosen
     if chosen is None and training_path(module) not in known:
         known = {"trained": module.surrogate, **known}
     own = module.logits_by(module.surrogate)
@@ -102,4 +130,20 @@ def _path(name: str, own: Logits, module: SpikingModule, rule: Rule) -> Gradient
     logits = module.logits_by(rule)
     if isinstance(rule, Replacement):
         return GradientPath(name, through(own, logits), stand_in=True)
+    inner = rule.rule if isinstance(rule, MembranePooled) else rule
+    if isinstance(inner, AdaptiveSharpness):
+        begin = partial(_remembering, module, inner, pooled=inner is not rule)
+        return GradientPath(name, logits, begin=begin)
     return GradientPath(name, logits)
+
+
+def _remembering(module: SpikingModule, rule: AdaptiveSharpness, *, pooled: bool) -> Logits:
+    """The network for one run of an attack."""
+    run = rule.begin()
+    inner = module.logits_by(MembranePooled(run) if pooled else run)
+
+    def logits(x: Tensor) -> Tensor:
+        run.again()
+        return inner(x)
+
+    return logits

@@ -272,7 +272,16 @@ def test_l2_distances_in_pixel_units_are_asked_about(spikemorph: Run, eps: str) 
 def test_images_made_for_other_networks_are_members(spikemorph: Run, tmp_path: Path) -> None:
     """What only they break is broken, in a folder, too; each source has a name of its own."""
     words = ("attack", "zoo:digits_cnn", "--data", "digits:test", "--eps", "48/255")
-    few = ("--attacks", "fgsm", "--samples", "30", "--gates", "0", "--folder", tmp_path / "b")
+    few = (
+        "--attacks",
+        "fgsm,refine=1",
+        "--samples",
+        "30",
+        "--gates",
+        "0",
+        "--folder",
+        tmp_path / "b",
+    )
     sources = ("--transfer", "zoo:digits_cnn", "--transfer", "zoo:digits_mlp")
     assert spikemorph(*words, *few, "--json", tmp_path / "a.json")[0] == 0
     assert spikemorph(*words, *few, *sources, "--json", tmp_path / "t.json")[0] == 0
@@ -281,6 +290,7 @@ def test_images_made_for_other_networks_are_members(spikemorph: Run, tmp_path: P
     assert [name[:24] for name in names[1:]] == [
         "transfer from digits_cnn",
         "transfer from digits_mlp",
+        "refine",
     ]
     assert more["attacks"][1]["broken"] > 0
     assert more["worst_case"] < alone["worst_case"]

@@ -12,6 +12,7 @@ from spikemorph.graph import InputError
 from spikemorph.robust import Draws, GradientPath, Target, Threat
 from spikemorph.robust.attacks.pgd import Pgd
 from spikemorph.robust.attacks.random_noise import Noise
+from spikemorph.robust.attacks.refine import Refine
 from spikemorph.robust.attacks.square import Square
 from spikemorph.robust.cascade.outcome import WorstCase
 from spikemorph.robust.cascade.worst_case import worst_case
@@ -273,13 +274,42 @@ def test_transfer_that_beats_gradients_trips(samples: Samples) -> None:
     back = GradientPath("back", lambda x: linear(2 * x.detach() - x))
     target = Target("back", linear, (back,))
     context = GateContext(target, samples, THREAT, 0, QUICK, Companions(transfer=(HONEST,)))
-    found = judged(context, "transfer", "numeric", "square", "noise")
-    assert [gate.passed for gate in found.values()] == [False] * 4
+    found = judged(context, "transfer", "numeric", "square", "noise", "refine")
+    assert [gate.passed for gate in found.values()] == [False] * 5
 
 
-@pytest.mark.parametrize("black_box", [Square(THREAT, 500), Noise(THREAT, 1000)])
+def test_search_from_where_gradients_end_trips(samples: Samples) -> None:
+    """The network is linear on stairs, and nothing of its gradient is left; half of the way is random."""
+
+    def stairs(x: Tensor) -> Tensor:
+        return (linear(x) * 8).round() / 8
+
+    blind = GradientPath(
+        "none", lambda x: stairs(x.detach()) + 0 * x.flatten(1).sum(1, keepdim=True)
+    )
+    context = GateContext(Target("stairs", stairs, (blind,)), samples, THREAT, 0, QUICK)
+    found = gates["refine"](context)
+    missed = len(found.exceptions)
+    assert found.passed is False and missed > 2
+    assert found.points == pytest.approx(100 * missed / N)
+    stand = context.white_box
+    assert set(found.exceptions) <= set(samples.named(stand))
+    assert f"{missed} samples are broken by the latter only" in found.detail
+
+
+def test_gate_says_how_many_points_are_missing(samples: Samples, honest: tuple[Gate, ...]) -> None:
+    """Gates that compare accuracies say by how much; the others say nothing of the kind."""
+    compare = {"square", "noise", "refine", "transfer", "time-steps"}
+    assert {gate.name for gate in honest if gate.points is not None} == compare
+    assert all(gate.points == 0 for gate in honest if gate.name in compare)
+    assert all(gate.to_dict()["points"] == gate.points for gate in honest)
+
+
+@pytest.mark.parametrize(
+    "black_box", [Square(THREAT, 500), Noise(THREAT, 1000), Refine(THREAT, 500)]
+)
 def test_what_the_evaluation_broke_without_gradients_trips(
-    samples: Samples, black_box: Square | Noise
+    samples: Samples, black_box: Square | Noise | Refine
 ) -> None:
     """Gates on few samples and queries see nothing of it; listed first, it would prove nothing."""
     hidden = Target("hidden", linear, (GradientPath("none", lambda x: linear(x.detach() + 0 * x)),))
@@ -294,7 +324,7 @@ def test_what_the_evaluation_broke_without_gradients_trips(
         for w in worst
     )
     broken = worst[0].members[1].broken
-    assert broken > 5
+    assert broken > 5 and after.points == pytest.approx(100 * broken / N)
     assert f"broke {broken} of {N} samples" in after.detail
     assert after.passed is False and set(after.exceptions) <= set(range(100, 110))
     assert first.passed is True

@@ -14,9 +14,12 @@ from spikemorph.robust import Attack, Draws, Threat, attacks
 from spikemorph.robust.attacks.apgd import Apgd
 from spikemorph.robust.attacks.apgd_targeted import TargetedApgd
 from spikemorph.robust.attacks.fgsm import Fgsm
+from spikemorph.robust.attacks.momentum_pgd import MomentumPgd
 from spikemorph.robust.attacks.pgd import Pgd
 from spikemorph.robust.attacks.random_noise import Noise
+from spikemorph.robust.attacks.refine import Refine
 from spikemorph.robust.attacks.square import Square
+from spikemorph.robust.attacks.stable_adaptive import StableAdaptivePgd
 from spikemorph.robust.cascade.outcome import WorstCase
 from spikemorph.robust.cascade.worst_case import worst_case
 from spikemorph.robust.paths.exact import exact_target
@@ -71,7 +74,12 @@ def cascade(threat: Threat) -> tuple[Attack, ...]:
         Apgd(threat, steps=4, loss="ce"),
         Apgd(threat, steps=4, loss="dlr"),
         TargetedApgd(threat, steps=3, targets=2),
+        MomentumPgd(threat, steps=3),
+        StableAdaptivePgd(threat, steps=3),
         Square(threat, queries=20),
+        Apgd(threat, steps=4, onward=True),
+        Square(threat, queries=20, onward=True),
+        Refine(threat, queries=20),
     )
 
 
@@ -108,7 +116,7 @@ def test_all_images_of_all_attacks_by_all_paths_have_equal_logits(network: Spiki
         for number, model in enumerate(models):
             seen.append(attack(model, X[:8], Y[:8], draws.fork(number)).detach())
     images = torch.cat(seen)
-    assert len(seen) == 5 * len(target.paths) + 2
+    assert len(seen) == 8 * len(target.paths) + 4
     assert torch.equal(settled(network, images), integers(images))
     logits = network.readout.real(integers(images)).flatten(1)
     assert torch.equal(target.logits(images), logits)

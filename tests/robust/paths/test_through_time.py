@@ -13,7 +13,7 @@ from spikemorph.layers.linear import Linear
 from spikemorph.layers.shape import Reshape
 from spikemorph.robust import Target
 from spikemorph.robust.attacks.base import input_gradient
-from spikemorph.robust.paths.by_name import choose_paths
+from spikemorph.robust.paths.by_name import STRONG, choose_paths
 from spikemorph.robust.paths.through_time import (
     extra_paths,
     paper_paths,
@@ -105,7 +105,7 @@ def test_every_path_is_the_network_bit_for_bit(module: SpikingModule) -> None:
     target, x = spiking_target("toy", module), images(40)
     wanted = target.logits(x)
     assert torch.equal(wanted, module(x))
-    assert len(target.paths) == 23
+    assert len(target.paths) == 26
     for path in target.paths:
         assert path.exact and torch.equal(path.logits(x), wanted), path.name
         assert torch.equal(path.logits(x.clone().requires_grad_()), wanted), path.name
@@ -127,8 +127,9 @@ def test_samples_that_share_a_batch_get_the_gradients_of_their_own_paths(
     """Every path three times, shuffled, replacements among them."""
     target = spiking_target("toy", module)
     assert target.mixed is not None
-    order = torch.randperm(69, generator=torch.Generator().manual_seed(2))
-    which, x = torch.arange(69)[order] % 23, images(69)
+    count = len(target.paths)
+    order = torch.randperm(3 * count, generator=torch.Generator().manual_seed(2))
+    which, x = order % count, images(3 * count)
     mixed = target.mixed
     together, logits = gradient(lambda z: mixed(z, which), x), mixed(x, which)
     for index, path in enumerate(target.paths):
@@ -167,7 +168,7 @@ def test_the_surrogate_that_was_trained_with_is_always_a_path(module: SpikingMod
     odd = SpikingModule(module.graph, module.dynamics, surrogate=Arctan(3.0)).eval()
     assert training_path(odd) == "trained"
     target, x = spiking_target("odd", odd), images(4)
-    assert [path.name for path in target.paths][:2] == ["trained", "exp 0.3 2"]
+    assert [path.name for path in target.paths][:2] == ["trained", "detached 0.5"]
     assert torch.equal(gradient(target.paths[0].logits, x), gradient(odd, x))
     few = spiking_target("odd", odd, {"ste": StraightThrough()})
     assert [path.name for path in few.paths] == ["ste"]
@@ -181,8 +182,9 @@ def test_paths_are_chosen_by_name(module: SpikingModule) -> None:
     target = spiking_target("toy", module)
     assert named(choose_paths(target, "all")) == named(target)
     assert named(choose_paths(target, "paper")) == list(paper_paths())
+    assert named(choose_paths(target, "strong")) == named(target)[:STRONG]
     few = choose_paths(target, "bptr, exp-0.3-2,clip,pcw 1")
-    assert named(few) == ["exp 0.3 2", "pcw 1", "bptr", "clip"]  # the target's order
+    assert named(few) == ["clip", "exp 0.3 2", "pcw 1", "bptr"]  # the target's order
     x, which = images(8), torch.arange(8) % 4
     assert few.mixed is not None
     mixed = few.mixed
@@ -197,7 +199,7 @@ def test_paths_are_chosen_by_name(module: SpikingModule) -> None:
     [
         (
             "pcw 7",
-            r"'pcw 7' is not known here; choose all, paper, or of: exp 0.3 2, exp 1 2, pcw 1",
+            r"'pcw 7' is not known here; choose all, strong, paper, or of: detached 0.5, detached 0.25",
         ),
         ("", "'' is not known"),
         ("ste,,bptr", "'' is not known"),
