@@ -1,6 +1,5 @@
 """Boxes hold whatever ops make of anything inside them, and are as tight as that allows."""
 
-from collections.abc import Callable
 from fractions import Fraction
 from itertools import product
 
@@ -10,7 +9,7 @@ from growing import NONE, ONE, integer_graphs
 from helpers import draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikemorph.graph import Graph, GraphError, Input, Node, Op, UnsupportedError
 from spikemorph.graph.interpret import integer_compute, run, run_integers, walk
@@ -36,6 +35,7 @@ from spikemorph.layers import (
 from spikemorph.layers.boxes import Box, edge_boxes
 from spikemorph.layers.margins import margins
 from spikemorph.layers.multiply import Multiply
+from spikemorph.train.graph_module import GraphModule
 
 ROW = ((0, 0), (1, 0))
 
@@ -139,7 +139,7 @@ def small_float() -> Graph:
     norm = BatchNorm(draw(2), draw(2, seed=1).abs() + 0.5, draw(2, seed=2), draw(2, seed=3), 1e-5)
     return Graph((
         Node("x", Input((1, 4, 4))),
-        Node("c", Convolution(draw(2, 1, 3, 3, seed=4), draw(2, seed=5), ONE, ((1, 1), (1, 1)), ONE), ("x",)),
+        Node("c", Convolution(draw(2, 1, 3, 3, seed=4), draw(2, seed=5), ONE, (ONE, ONE), ONE), ("x",)),
         Node("n", norm, ("c",)),
         Node("r", ReLU(), ("n",)),
         Node("t", Tanh(), ("n",)),
@@ -183,8 +183,8 @@ def test_gradients_of_margins_reach_the_weights_at_the_end() -> None:
     assert torch.allclose(slope, wanted)
 
 
-def test_what_passes_no_boxes_is_refused_by_name(op: Callable[[], Op] = lambda: Softmax(1)) -> None:
-    nodes = (Node("x", Input((3,))), Node("soft", op(), ("x",)))
+def test_what_passes_no_boxes_is_refused_by_name() -> None:
+    nodes = (Node("x", Input((3,))), Node("soft", Softmax(1), ("x",)))
     box = Box(torch.zeros(1, 3), torch.ones(1, 3))
     with pytest.raises(UnsupportedError, match="soft"):
         list(edge_boxes(Graph(nodes, ("x",), ("soft",)), box))
@@ -196,3 +196,28 @@ def test_margins_are_of_classes() -> None:
     graph = Graph((Node("x", Input((2, 2))), Node("r", ReLU(), ("x",))), ("x",), ("r",))
     with pytest.raises(GraphError, match="'r'.*classes"):
         margins(graph, {"r": Box(torch.zeros(1, 2, 2), torch.ones(1, 2, 2))}, torch.tensor([0]))
+
+
+def test_a_module_s_boxes_are_of_what_it_has_learnt() -> None:
+    """And of the weights as they are used, behind their transforms."""
+    graph = small_float()
+    module = GraphModule(graph, {"y": Halved()}).eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(1.5)
+    x, labels = draw(3, 1, 4, 4, seed=8), torch.tensor([0, 1, 2])
+    op = module.learnt()
+    learnt = edge_boxes(
+        graph, Box(x - 0.1, x + 0.1), lambda n, *b: on_boxes[type(n.op)](op(n.name, n), *b)
+    )
+    found = margins(graph, {n.name: b for n, b in learnt}, labels, lambda n, *i: op(n.name, n)(*i))
+    frozen = module.to_graph()
+    wanted = {n.name: b for n, b in edge_boxes(frozen, Box(x - 0.1, x + 0.1))}
+    assert torch.allclose(found, margins(frozen, wanted, labels))
+    found.sum().backward()
+    assert all(p.grad is not None for p in module.parameters())
+
+
+class Halved(nn.Module):
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight / 2
