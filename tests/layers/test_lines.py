@@ -61,11 +61,12 @@ def gated(seed: int) -> Graph:
     line = Line(torch.tensor([5, 9]), torch.tensor([1]), torch.tensor([2]))
     ladder = Ladder(line.rungs(-3, 6), -3, 6, Fraction(1), line)
     one = Ladder(torch.tensor([[-4, 0, 1, 7]]), -2, 2, Fraction(1))
+    weight, other = (whole(-3, 3, c, 1, 2, 2, seed=seed + c) for c in (2, 1))
     nodes = (
         Node("x", Input((1, 3, 3), Grid(Fraction(1), -9, 9))),
-        Node("c", Convolution(whole(-3, 3, 2, 1, 2, 2, seed=seed), whole(-9, 9, 2), ONE, NONE, ONE), ("x",)),
+        Node("c", Convolution(weight, whole(-9, 9, 2), ONE, NONE, ONE), ("x",)),
         Node("a", ladder, ("c",)),
-        Node("d", Convolution(whole(-3, 3, 1, 1, 2, 2, seed=seed + 1), None, ONE, NONE, ONE), ("x",)),
+        Node("d", Convolution(other, None, ONE, NONE, ONE), ("x",)),
         Node("b", one, ("d",)),
         Node("m", Multiply(), ("a", "b")),
         Node("s", Add((torch.tensor(2), torch.tensor(-1))), ("m", "a")),
@@ -101,14 +102,9 @@ def test_what_cancels_is_seen() -> None:
 
 
 def test_sums_too_wide_in_any_unit_have_no_bound() -> None:
-    nodes = (
-        Node("x", Input((1,), Grid(Fraction(1), 0, 9))),
-        Node("y", Linear(torch.tensor([[2**52]]), None), ("x",)),
-    )
-    graph = Graph(nodes, ("x",), ("y",))
-    boxes = {
-        n.name: b
-        for n, b in edge_boxes(graph, Box(torch.zeros(1, 1).double(), torch.ones(1, 1).double()))
-    }
-    least = Lines(graph, boxes).least("y", torch.tensor([0]), torch.ones(1, 1).double())
+    entry = Node("x", Input((1,), Grid(Fraction(1), 0, 9)))
+    nodes = (entry, Node("y", Linear(torch.tensor([[2**52]]), None), ("x",)))
+    graph, one = Graph(nodes, ("x",), ("y",)), torch.ones(1, 1).double()
+    boxes = {n.name: b for n, b in edge_boxes(graph, Box(0 * one, one))}
+    least = Lines(graph, boxes).least("y", torch.tensor([0]), one)
     assert float(least) == -torch.inf
