@@ -17,11 +17,11 @@ def bound_cnn(channels: int, side: int, width: int = 16) -> nn.Module:
     )
 
 
-def grey() -> nn.Module:
+def grey_bound_cnn() -> nn.Module:
     """For images of 28 x 28 pixels: MNIST, Fashion-MNIST; 210,618 parameters."""
     return bound_cnn(1, 28)
 
 
-def colour() -> nn.Module:
+def colour_bound_cnn() -> nn.Module:
     """For images of 32 x 32 pixels in three channels: CIFAR-10."""
     return bound_cnn(3, 32, 32)

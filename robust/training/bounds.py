@@ -17,6 +17,7 @@ from spikemorph.graph import InputError, Node
 from spikemorph.graph.tables import on_boxes
 from spikemorph.layers.boxes import Box, edge_boxes
 from spikemorph.layers.margins import margins
+from spikemorph.surrogate import SpikingModule
 from spikemorph.train import GraphModule
 from spikemorph.train.fabric import bare
 
@@ -54,7 +55,7 @@ def margins_of(model: nn.Module, lower: Tensor, upper: Tensor, labels: Tensor) -
     own = bare(model)
     if isinstance(own, Bounded):
         return own.margins(lower, upper, labels)
-    if not isinstance(own, GraphModule):
+    if isinstance(own, SpikingModule) or not isinstance(own, GraphModule):
         raise InputError(
             f"bounds of a {type(own).__name__}: only networks in floats, and quantised ones, have them; "
             "train through time by another objective"
