@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,16 +16,18 @@ from .watching import Watcher
 
 LARGEST_VALUE = 2**26  # numbers of one sample at one place of a network, padding included
 Compute = Callable[..., Tensor]
+Value = TypeVar("Value")
 Samples = Tensor | Mapping[str, Tensor]  # samples of one input, or by the inputs' names
 
 
-def flow(graph: Graph, compute: Compute) -> Iterator[tuple[Node, Tensor]]:
+def flow(graph: Graph, compute: Callable[..., Value]) -> Iterator[tuple[Node, Value]]:
     """Yield every node with its output, freeing outputs that no later node reads.
 
-    ``compute(node, *inputs)`` gives the output of every node, the inputs of the graph too.
+    ``compute(node, *inputs)`` gives the output of every node, the inputs of the graph too: a tensor, or
+    what else is to flow.
     """
     waiting = {node.name: len(graph.users(node.name)) for node in graph.nodes}
-    known: dict[str, Tensor] = {}
+    known: dict[str, Value] = {}
     for node in graph.nodes:
         output = compute(node, *(known[name] for name in node.inputs))
         yield node, output

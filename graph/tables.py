@@ -70,6 +70,14 @@ on_increments: Table[Callable[..., Any]] = Table("on_increments")
 # Bounds of the op's integer output: (op, *ranges) -> range. Key: op class.
 on_ranges: Table[Callable[..., Any]] = Table("on_ranges")
 
+# How the op passes a box (`layers.boxes`): (op, *boxes) -> box, on whole numbers as on reals, with
+# gradients. Key: op class.
+on_boxes: Table[Callable[..., Any]] = Table("on_boxes")
+
+# How a lower bound that is linear in the op's output becomes one that is linear in its inputs
+# (`layers.lines`): (op, *boxes of its inputs) -> passing. Key: op class; what is linear needs none.
+on_lines: Table[Callable[..., Any]] = Table("on_lines")
+
 # What one unit of the op's integer output is worth. Key: op class. Row: (op, scales of its inputs, per
 # channel or one for all, shapes of one sample's inputs) -> its scale; None where its inputs must first be
 # brought to one scale, which it then has.

@@ -4,6 +4,7 @@ from . import (  # noqa: F401  imported for the rows they enter
     activation,
     affine,
     convolution,
+    enclosures,
     joining,
     ladder,
     linear,

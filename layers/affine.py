@@ -11,8 +11,16 @@ from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Edge, Refusal, samples_anywhere
 from spikemorph.graph.fields import NUMBERS
 from spikemorph.graph.stages import PREPARED, Seat
-from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
+from spikemorph.graph.tables import (
+    on_boxes,
+    on_increments,
+    on_integers,
+    on_ranges,
+    reads_onnx,
+    reads_torch,
+)
 
+from .boxes import Box, monotone
 from .ranges import Range
 
 aten: Any = torch.ops.aten
@@ -58,6 +66,11 @@ def _on_ranges(op: ScaleShift, source: Range) -> Range:
     )  # fmt: skip
     low, high = float(op.shift.min().clamp(max=0)), float(op.shift.max().clamp(min=0))
     return Range(out.low + low, out.high + high, out.load + max(-low, high))
+
+
+@on_boxes(ScaleShift)
+def _on_boxes(op: ScaleShift, box: Box) -> Box:
+    return monotone(op, box)
 
 
 @PREPARED(ScaleShift)

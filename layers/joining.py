@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -13,6 +14,7 @@ from spikemorph.graph.fields import NUMBERS, Between
 from spikemorph.graph.stages import PREPARED, Seat
 from spikemorph.graph.tables import (
     hands_scale_on,
+    on_boxes,
     on_increments,
     on_integers,
     on_ranges,
@@ -22,6 +24,7 @@ from spikemorph.graph.tables import (
 from spikemorph.graph.traits import Moves, Shape
 
 from .affine import ScaleShift, constant_operand, joins_edges, per_channel, require_one_place
+from .boxes import Box, monotone, rising
 from .ranges import Range, total
 
 aten: Any = torch.ops.aten
@@ -38,8 +41,12 @@ class Add(Op):
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         pairs = zip(inputs, self.factors, strict=True)
-        terms = [x * f.to(x) if bool((f != 1).any()) else x for x, f in pairs]
+        terms = [_scaled(factor, x) for x, factor in pairs]
         return sum(terms[1:], start=terms[0])
+
+
+def _scaled(factor: Tensor, x: Tensor) -> Tensor:
+    return x * factor.to(x) if bool((factor != 1).any()) else x
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +68,13 @@ def _join(op: Op, *inputs: Tensor) -> Tensor:
 @on_ranges(Add)
 def _add_ranges(op: Add, *sources: Range) -> Range:
     return total([s.scaled(f) for s, f in zip(sources, op.factors, strict=True)])
+
+
+@on_boxes(Add)
+def _add_boxes(op: Add, *boxes: Box) -> Box:
+    pairs = zip(boxes, op.factors, strict=True)
+    terms = [monotone(partial(_scaled, factor), box) for box, factor in pairs]
+    return rising(lambda *ends: sum(ends[1:], start=ends[0]), *terms)
 
 
 @PREPARED(Add)

@@ -11,9 +11,10 @@ from spikemorph.graph.calls import Refusal
 from spikemorph.graph.fields import WHOLE, Above, Between, Shape
 from spikemorph.graph.records import Record
 from spikemorph.graph.stages import INTEGER, Seat
-from spikemorph.graph.tables import on_integers, on_ranges
+from spikemorph.graph.tables import on_boxes, on_integers, on_ranges
 from spikemorph.graph.traits import Fires
 
+from .boxes import Box, rising
 from .ranges import Range
 
 _TOP = 2**20  # levels above zero, and below; bounds are found by counting through them
@@ -139,3 +140,8 @@ def _on_ranges(op: Ladder, source: Range) -> Range:
     if op.smax is None:
         raise ValueError("a ladder without an upper end has no bounds of its own")
     return Range.of(op.smin, op.smax)
+
+
+@on_boxes(Ladder)
+def _on_boxes(op: Ladder, box: Box) -> Box:
+    return rising(lambda sums: climb(op, sums.to(torch.int64)).to(sums), box)

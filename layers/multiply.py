@@ -11,6 +11,7 @@ from torch import Tensor
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Refusal, samples_anywhere
 from spikemorph.graph.tables import (
+    on_boxes,
     on_increments,
     on_integers,
     on_ranges,
@@ -21,6 +22,7 @@ from spikemorph.graph.tables import (
 from spikemorph.graph.traits import Shape
 
 from .affine import ScaleShift, constant_operand, joins_edges, require_one_place
+from .boxes import Box
 from .moving import widened
 from .pooling import accumulate
 from .ranges import Range
@@ -58,6 +60,14 @@ def _on_ranges(op: Multiply, a: Range, b: Range) -> Range:
     ends = torch.stack([p * q for p in (a.low, a.high) for q in (b.low, b.high)])
     low, high = ends.amin(0), ends.amax(0)
     return Range(low, high, max(a.load, b.load, float(torch.maximum(-low, high).max())))
+
+
+@on_boxes(Multiply)
+def _on_boxes(op: Multiply, a: Box, b: Box) -> Box:
+    """The least and the greatest product of ends."""
+    corners = [op(p, q) for p in (a.lower, a.upper) for q in (b.lower, b.upper)]
+    ends = torch.stack(corners)
+    return Box(ends.amin(0), ends.amax(0))
 
 
 @on_scales(Multiply)

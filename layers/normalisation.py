@@ -10,9 +10,10 @@ from torch import Tensor
 from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Refusal
 from spikemorph.graph.fields import NUMBERS, Between, Shape
-from spikemorph.graph.tables import opens, reads_onnx, reads_torch
+from spikemorph.graph.tables import on_boxes, opens, reads_onnx, reads_torch
 
 from .affine import ScaleShift
+from .boxes import Box, monotone
 
 aten: Any = torch.ops.aten
 PerChannel = Annotated[Tensor, NUMBERS, Shape("channel")]
@@ -47,6 +48,11 @@ class BatchNorm(Op):
         mean, variance = self.mean.clone(), self.variance.clone()
         y = F.batch_norm(x, mean, variance, self.gain, self.shift, True, MOMENTUM, self.eps)
         return y, {"mean": mean, "variance": variance}
+
+
+@on_boxes(BatchNorm)
+def _on_boxes(op: BatchNorm, box: Box) -> Box:
+    return monotone(op, box)
 
 
 @opens(BatchNorm)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -11,10 +12,18 @@ from spikemorph.graph import Op
 from spikemorph.graph.calls import Call, Refusal, samples_anywhere
 from spikemorph.graph.fields import WHOLE, Above, Between, Shape
 from spikemorph.graph.stages import INTEGER, PREPARED, Seat
-from spikemorph.graph.tables import on_increments, on_integers, on_ranges, reads_onnx, reads_torch
+from spikemorph.graph.tables import (
+    on_boxes,
+    on_increments,
+    on_integers,
+    on_ranges,
+    reads_onnx,
+    reads_torch,
+)
 from spikemorph.graph.traits import Ends
 
 from .activation import Sigmoid, Tanh
+from .boxes import Box, monotone
 from .ladder import along_channels
 from .ranges import Range
 
@@ -64,6 +73,12 @@ def _scale(op: Readout, x: Tensor) -> Tensor:
 @on_ranges(Readout)
 def _on_ranges(op: Readout, source: Range) -> Range:
     return source.scaled(op.factors)
+
+
+@on_boxes(Readout)
+def _on_boxes(op: Readout, box: Box) -> Box:
+    """Of the sums; what is analog behind them puts no logit before another."""
+    return monotone(partial(_scale, op), box)
 
 
 @PREPARED(Softmax)

@@ -13,8 +13,10 @@ from spikemorph.graph.interpret import shapes, walk
 from spikemorph.graph.nested import nested_bodies, nested_map, nested_nodes
 from spikemorph.graph.traits import Recurs, Weighted
 from spikemorph.layers.activation import Activation
+from spikemorph.layers.boxes import Box, edge_boxes, rising
 from spikemorph.layers.carriers import Products
 from spikemorph.layers.ladder import along_channels
+from spikemorph.layers.margins import margins
 from spikemorph.train import DataTensors, Objective, TrainSettings, fit
 from spikemorph.train.fabric import Fabric
 from spikemorph.train.loop import Augment, EpochRecord
@@ -138,12 +140,44 @@ class QuantisedModule(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             return self._run(x)
 
-    def _run(self, x: Tensor) -> Tensor:
+    def margins(self, lower: Tensor, upper: Tensor, labels: Tensor) -> Tensor:
+        """Lower bounds of the real ``logit[label] - logit[j]`` for every class j: (sample, class).
+
+        They hold, but for the rounding of 32-bit sums, for every input between `lower` and `upper`,
+        both (sample, *shape); gradients reach all that is learnt. What ends the network behind its
+        logits is left out.
+
+        Raises
+        ------
+        GraphError
+            If the outputs are no row of classes, or a node is recurrent.
+        """
+        with torch.autocast(lower.device.type, enabled=False):
+            learning = self._learning(lower.device)
+            box = rising(self._points, Box(lower, upper))
+            boxes = {n.name: b for n, b in edge_boxes(self._body, box, learning.boxed)}
+            (wanted,) = self._body.outputs
+
+            def compute(node: Node, *inputs: Tensor) -> Tensor:
+                made = learning(node, *inputs)
+                if node.name != wanted:
+                    return made
+                return made.double() * along_channels(learning.scales[wanted], made)
+
+            found = {name: box.to(torch.float64) for name, box in boxes.items()}
+            return margins(self._body, found, labels, compute)
+
+    def _points(self, x: Tensor) -> Tensor:
+        return through(self._grid.to_integers(x).to(torch.float32), x / float(self._grid.step))
+
+    def _learning(self, device: torch.device) -> LearningPass:
         learnt = self._learnt()
-        planned = self._planned(learnt, x.device)
+        planned = self._planned(learnt, device)
         scales = soft_scales(planned, learnt)
-        points = through(self._grid.to_integers(x).to(torch.float32), x / float(self._grid.step))
-        learning = LearningPass(planned, scales, self._current, self._products)
+        return LearningPass(planned, scales, self._current, self._products)
+
+    def _run(self, x: Tensor) -> Tensor:
+        learning = self._learning(x.device)
 
         def compute(node: Node, *inputs: Tensor) -> Tensor:
             made = learning(node, *inputs)
@@ -151,9 +185,9 @@ class QuantisedModule(nn.Module):
             return self.states[index](made) if index in self.states else made
 
         (wanted,) = self._body.outputs
-        nodes = walk(self._body, points, compute)
+        nodes = walk(self._body, self._points(x), compute)
         (sums,) = [value for node, value in nodes if node.name == wanted]
-        return self._read(sums, planned.plan.scale(wanted), scales[wanted])
+        return self._read(sums, learning.planned.plan.scale(wanted), learning.scales[wanted])
 
     def _read(self, sums: Tensor, exact: Scale, scale: Tensor) -> Tensor:
         """The outputs as `Readout.real` computes them, with the gradient of ``scale C``."""

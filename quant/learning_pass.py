@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from spikemorph.graph import Node
+from spikemorph.graph import GraphError, Node
 from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.nested import inside
+from spikemorph.graph.tables import on_boxes
 from spikemorph.graph.traits import Recurs, Weighted
 from spikemorph.layers.activation import Activation
 from spikemorph.layers.affine import ScaleShift
+from spikemorph.layers.boxes import Box, monotone, rising
 from spikemorph.layers.carriers import Products, float_carrier
 from spikemorph.layers.joining import Add
 from spikemorph.layers.ladder import along_channels, climb
@@ -65,6 +68,34 @@ class LearningPass:
             terms = [self._scaled(node, index, term) for index, term in enumerate(terms)]
         return sum(terms[1:], start=terms[0]) if isinstance(op, Add) else op(*terms)
 
+    def boxed(self, node: Node, *boxes: Box) -> Box:
+        """As when called, on boxes of whole numbers, as `edge_boxes` asks for.
+
+        Raises
+        ------
+        GraphError
+            If the node is recurrent.
+        """
+        op = node.op
+        if isinstance(op, Recurs):
+            raise GraphError(f"node {node.name!r} is recurrent: train it without bounds")
+        if isinstance(op, ScaleShift):
+            return boxes[0]
+        kind = float_carrier(self.planned.bounds[node.name], node.name)
+        if isinstance(op, Activation):
+            return rising(partial(self._ladder, node), boxes[0])
+        terms = [box.to(kind) for box in boxes]
+        if isinstance(op, Weighted):
+            op, bias = self._whole(node)
+            made: Box = on_boxes[type(op)](op.having(bias=bias), *terms)
+            return made
+        if node.name in self.planned.factors:
+            terms = [monotone(partial(self._scaled, node, i), box) for i, box in enumerate(terms)]
+        if isinstance(op, Add):
+            return rising(lambda *ends: sum(ends[1:], start=ends[0]), *terms)
+        found: Box = on_boxes[type(op)](op, *terms)
+        return found
+
     def _recurs(self, node: Node, *inputs: Tensor) -> Tensor:
         """Element by element, on whole numbers of the units that the body's inputs have."""
         own = self.planned.inner[node.name]
@@ -82,13 +113,17 @@ class LearningPass:
 
     def _weighted(self, node: Node, source: Tensor) -> Tensor:
         """``W C + b``, ``W = floor(weight scale_in / scale_out + 1/2)``, clipped, ``b`` likewise."""
-        if node.name not in self.whole:
-            self.whole[node.name] = self._rounded(node)
-        op, bias = self.whole[node.name]
+        op, bias = self._whole(node)
         peak = self.planned.bounds[node.inputs[0]]
         load = product_bound(op, self.planned.plan.largest_of(node), peak)
         kind = float_carrier(self.planned.bounds[node.name], node.name)
         return self.products(op, source, (peak, load)).to(kind) + op.spread(bias).to(kind)
+
+    def _whole(self, node: Node) -> tuple[Weighted, Tensor]:
+        """The op with its weights, and the bias, in whole numbers: rounded once in a pass."""
+        if node.name not in self.whole:
+            self.whole[node.name] = self._rounded(node)
+        return self.whole[node.name]
 
     def _rounded(self, node: Node) -> tuple[Weighted, Tensor]:
         op, (name,) = self.current(node.name), node.inputs

@@ -13,8 +13,9 @@ from spikemorph.train.processes import Processes
 
 from .attacks.base import Attack
 from .attacks.losses import losses
-from .cascade.blocks import Evaluation, evaluate_blocks, merge_blocks
-from .cascade.outcome import WorstCase, merge
+from .cascade.block_files import evaluate_blocks, in_memory, merge_blocks
+from .cascade.blocks import Evaluation
+from .cascade.outcome import WorstCase
 from .cascade.worst_case import BLOCK
 from .gates.context import Companions, GateContext, GateSettings, Samples
 from .gates.gradients import path_records
@@ -74,15 +75,6 @@ class EvaluationSettings:
     def threats(self) -> tuple[Threat, ...]:
         """One for each eps."""
         return tuple(Threat(self.norm, eps) for eps in self.eps)
-
-
-def in_memory(evaluation: Evaluation, watch: Callable[[float], None] = lambda _: None) -> WorstCase:
-    """Block after block; nothing is kept on disk. `watch` is told how many are done."""
-    found: list[WorstCase] = []
-    for number in range(evaluation.blocks):
-        found.append(evaluation.run(number, lambda share: watch(len(found) + share)))
-        watch(len(found))
-    return merge(found)
 
 
 def in_folder(folder: Path, processes: Processes | None = None) -> Measure:

@@ -1,6 +1,6 @@
 """A float graph as a torch module that can be trained, and made a graph again."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -116,23 +116,21 @@ class GraphModule(nn.Module):
         return result
 
     def computing(self, *, training: bool, remember: bool = True) -> Compute:
-        """How nodes compute with what is learnt now: every transform is applied once, here.
+        """How nodes compute with what is learnt now (`learnt`).
 
         `training` takes the statistics of the batch; they move what is remembered if `remember`.
         """
-        used = {key: transform(getattr(self, key)) for key, transform in self.transforms.items()}
-        ops: dict[str, Op] = {}  # as learnt; a body's serve all its elements
+        learnt = self.learnt()
 
         def inside(path: str) -> Compute:
             def compute(node: Node, *inputs: Tensor) -> Tensor:
                 name = f"{path}{node.name}"
                 if isinstance(node.op, Recurs):
                     return self._states[name](node.op.computed(inside(f"{name}/"), *inputs))
-                if name not in ops:
-                    ops[name] = replace(node.op, **self._fields(used, name, node.op))
+                op = learnt(name, node)
                 if not training:
-                    return ops[name](*inputs)
-                output, seen = ops[name].in_training(*inputs)
+                    return op(*inputs)
+                output, seen = op.in_training(*inputs)
                 for field, value in seen.items() if remember else ():
                     getattr(self, self._keys[name, field]).copy_(value)
                 return output
@@ -140,6 +138,21 @@ class GraphModule(nn.Module):
             return compute
 
         return inside("")
+
+    def learnt(self) -> Callable[[str, Node], Op]:
+        """``op(name, node)``: a node's op, by its qualified name, with what is learnt now.
+
+        Every transform is applied once, here; gradients reach what is learnt.
+        """
+        used = {key: transform(getattr(self, key)) for key, transform in self.transforms.items()}
+        ops: dict[str, Op] = {}  # a body's serve all its elements
+
+        def op_of(name: str, node: Node) -> Op:
+            if name not in ops:
+                ops[name] = replace(node.op, **self._fields(used, name, node.op))
+            return ops[name]
+
+        return op_of
 
     def _fields(self, used: Mapping[str, Tensor], name: str, op: Op) -> dict[str, Tensor]:
         keys = {

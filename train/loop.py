@@ -22,7 +22,7 @@ from .companion import Companion, Companions, Moment, kept_modules
 from .data import DataTensors
 from .fabric import Fabric, make_fabric
 from .layout import by_channel
-from .objectives import CrossEntropy, Objective
+from .objectives import CrossEntropy, Objective, now
 from .settings import TrainSettings
 
 Augment = Callable[[Tensor, Generator], Tensor]  # a batch to a varied batch
@@ -184,8 +184,9 @@ class _Run:
         x = batch.x if vary is None else vary(batch.x, self.generator)
         share = slice(self.fabric.global_rank, None, self.fabric.world_size)
         x, y = self.fabric.to_device((x[share], batch.y[share]))
+        objective = now(self.plugged.objective, (moment.step - 1) / moment.steps)
         with self.fabric.autocast():  # also what an objective runs around Fabric's wrapper
-            loss = self.plugged.objective(self.spread, x, y, self.generator)
+            loss = objective(self.spread, x, y, self.generator)
         mean = cast(Tensor, self.fabric.all_reduce(loss.detach(), reduce_op="mean")).item()
         if math.isfinite(mean):
             for group in self.optimizer.param_groups:

@@ -1,7 +1,7 @@
 """What a training step makes small."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor, nn
@@ -16,6 +16,20 @@ class Objective(Protocol):
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
         """The loss of `model` on samples `x` with labels `y`."""
         ...
+
+
+@runtime_checkable
+class Scheduled(Protocol):
+    """An objective that changes on the way: each step has one of its own, a value like any other."""
+
+    def at(self, progress: float) -> Objective:
+        """The objective of a step before which this share of the run has passed, 0 to 1."""
+        ...
+
+
+def now(objective: Objective, progress: float) -> Objective:
+    """What a step makes small."""
+    return objective.at(progress) if isinstance(objective, Scheduled) else objective
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from torch import Tensor, nn
 
+from .bound_cnn import colour_bound_cnn, grey_bound_cnn
 from .sequence_models import SEQUENCE_MODELS, mnist_rows_min_gru
 
 
@@ -212,6 +213,9 @@ ARCHITECTURES: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
 """The networks that are shipped with weights."""
 
 UNTRAINED: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
-    {build.__name__: build for build in (cifar_vgg16, mnist_rows_min_gru)}
+    {
+        build.__name__: build
+        for build in (cifar_vgg16, mnist_rows_min_gru, grey_bound_cnn, colour_bound_cnn)
+    }
 )
 """Networks without shipped weights: recipes name them, and train them from new weights."""

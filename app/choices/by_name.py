@@ -59,7 +59,8 @@ PRECISIONS: Mapping[str, Literal["32-true", "bf16-mixed"]] = {
     "bf16-mixed": "bf16-mixed",
 }
 SHARE, OWN = "range", "input"  # what eps counts in
-OBJECTIVES = ("clean", "pgd", "trades", "mart", "fast", "rfgsm")
+BOUNDS = ("ibp", "sabr")  # objectives that prove
+OBJECTIVES = ("clean", "pgd", "trades", "mart", "fast", "rfgsm", *BOUNDS)
 AVERAGES: Mapping[str, Averaging | None] = {"none": None, "swa": Swa(), "ema": Ema()}
 SCHEDULES = {"free": Schedule.FREE, "wait": Schedule.WAIT}
 CARRIES = {"reset": Carry.RESET, "delta": Carry.DELTA}

@@ -42,7 +42,8 @@ class TrainingChoice:
     as it was before pruning. An `objective` other than clean attacks every batch within `eps`, as
     "8/255" or a number; `attack_steps` and `beta` 0 stand for the objective's own. `average` names an
     average of the weights to end with; `select` keeps the epoch most robust on the held-out samples.
-    `clip` is the largest norm that all gradients together may have; 0 clips nothing.
+    `clip` is the largest norm that all gradients together may have; 0 clips nothing. `ramp` is the share
+    of the run over which the boxes of ibp and sabr grow to eps.
     """
 
     epochs: int = 5
@@ -63,6 +64,7 @@ class TrainingChoice:
     average: str = "none"
     select: bool = False
     clip: float = 0.0
+    ramp: float = 0.5
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ def finetune(
     eps: training.Eps = "0",
     attack_steps: training.AttackSteps = 0,
     beta: training.Beta = 0.0,
+    ramp: training.Ramp = 0.5,
     select: training.Select = False,
     extra: training.ExtraData = None,
     extra_share: training.ExtraShare = 0.5,
@@ -120,7 +121,7 @@ def finetune(
     numbers = TrainingChoice(
         epochs=epochs, batch=batch, rate=rate, decay=decay, clip=clip, smoothing=smoothing,
         shift=shift, flip=flip, held_out=held_out, distil=distil, teacher=teacher, precision=precision,
-        objective=objective, eps=eps, attack_steps=attack_steps, beta=beta, average=average,
+        objective=objective, eps=eps, attack_steps=attack_steps, beta=beta, ramp=ramp, average=average,
         select=select,
     )  # fmt: skip
     train = options.read_data(data, task=task, entry=found.entry)

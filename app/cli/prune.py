@@ -46,6 +46,7 @@ def prune(
     eps: training.Eps = "0",
     attack_steps: training.AttackSteps = 0,
     beta: training.Beta = 0.0,
+    ramp: training.Ramp = 0.5,
     select: training.Select = False,
     held_out: training.HeldOut = 0,
     extra: training.ExtraData = None,
@@ -82,7 +83,7 @@ def prune(
     numbers = TrainingChoice(
         epochs=epochs, batch=batch, rate=rate, decay=decay, clip=clip, smoothing=smoothing,
         shift=shift, flip=flip, held_out=held_out, distil=distil, teacher=teacher, precision=precision,
-        objective=objective, eps=eps, attack_steps=attack_steps, beta=beta,
+        objective=objective, eps=eps, attack_steps=attack_steps, beta=beta, ramp=ramp,
         average=average, select=select,
     )  # fmt: skip
     train = None if data is None else options.read_data(data, task=task, entry=found.entry)

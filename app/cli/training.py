@@ -63,10 +63,17 @@ AttackSteps = Annotated[
     int,
     typer.Option(help="Of the attacker; 0: the objective's own.", min=0, rich_help_panel=_ATTACKER),
 ]
+Ramp = Annotated[
+    float,
+    typer.Option(
+        help="Share of the run over which boxes grow to eps (ibp, sabr).",
+        min=0, max=1, rich_help_panel=_ATTACKER,
+    ),
+]  # fmt: skip
 Beta = Annotated[
     float,
     typer.Option(
-        help="Price of robustness (trades, mart, rfgsm); 0: its own.",
+        help="Price of robustness; of ibp the clean share, of sabr the width of boxes; 0: its own.",
         min=0,
         rich_help_panel=_ATTACKER,
     ),

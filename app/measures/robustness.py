@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,17 +14,18 @@ from spikemorph.graph.errors import Repair, Setting
 from spikemorph.robust import Attack, Threat
 from spikemorph.robust.attacks.refine import Refine
 from spikemorph.robust.attacks.transfer import transfer_from
-from spikemorph.robust.cascade.blocks import (
-    Evaluation,
+from spikemorph.robust.cascade.block_files import (
+    Found,
+    InBlocks,
     evaluate_blocks,
     forget_blocks,
+    in_memory,
     merge_blocks,
     missing_blocks,
 )
-from spikemorph.robust.cascade.outcome import WorstCase
 from spikemorph.robust.cascade.worst_case import BLOCK
 from spikemorph.robust.corruptions.accuracy import corruption_accuracy
-from spikemorph.robust.evaluate import EvaluationSettings, evaluate_robustness, in_memory
+from spikemorph.robust.evaluate import EvaluationSettings, evaluate_robustness
 from spikemorph.robust.gates.context import Companions, GateSettings, Samples
 from spikemorph.robust.gates.gate import gates
 from spikemorph.robust.paths.by_name import choose_paths
@@ -108,7 +110,7 @@ def attack_model(
     corrupted = None
     if choice.corruptions:  # first, as not all images can be corrupted
         corrupted = corruption_accuracy(lambda x: target.logits(x).argmax(1), x, y, seed)
-    measure = _Measured(where, len(choice.eps))
+    measure = Measured(where, len(choice.eps))
     result = evaluate_robustness(
         target,
         _with_transfer(attack_plan(choice.attacks, classes), sources),
@@ -206,15 +208,19 @@ def _settings(choice: AttackChoice, seed: int, entry: Input) -> EvaluationSettin
 
 
 @dataclass(eq=False)
-class _Measured:
-    """Evaluates in memory, or in blocks on disk that processes share; tells how far it is."""
+class Measured:
+    """Evaluates in memory, or in blocks on disk that processes share; tells how far it is.
+
+    `count` says how many evaluations there are to be, `doing` what is said of them meanwhile.
+    """
 
     where: Where
-    count: int  # of evaluations, one for every eps
-    done: list[Evaluation] = field(default_factory=list)
+    count: int
+    doing: str = "attacks"
+    done: list[InBlocks[Any]] = field(default_factory=list)
     before: int = 0  # blocks that were there
 
-    def __call__(self, evaluation: Evaluation) -> WorstCase:
+    def __call__(self, evaluation: InBlocks[Found]) -> Found:
         folder, processes = self.where.folder, self.where.processes
         own = range(processes.rank, evaluation.blocks, processes.world)
         if folder is not None:
@@ -223,7 +229,7 @@ class _Measured:
 
         def told(blocks: float) -> None:
             share, before = (earlier + blocks) / total, self.before / total
-            self.where.watch(Progress("attacks", share, before))
+            self.where.watch(Progress(self.doing, share, before))
 
         self.done.append(evaluation)
         if folder is None:
@@ -240,7 +246,7 @@ class _Measured:
                 forget_blocks(evaluation, self.where.folder)
 
 
-def _await_others(evaluation: Evaluation, folder: Path, tell: Callable[[str], None]) -> None:
+def _await_others(evaluation: InBlocks[Any], folder: Path, tell: Callable[[str], None]) -> None:
     """Until all blocks are there; where nothing happens for long, say so, as a process may be dead."""
     seen, since = missing_blocks(evaluation, folder), time.monotonic()
     while missing := missing_blocks(evaluation, folder):

@@ -15,6 +15,7 @@ from spikemorph.graph.grid import UNIT
 from spikemorph.graph.tasks import Kind, Task
 from spikemorph.prune import Lesson
 from spikemorph.prune.task import PhaseSettings
+from spikemorph.robust.training.bounds import IntervalBounds, SmallBoxes
 from spikemorph.robust.training.epoch_selection import FinalWeights, RobustSelection
 from spikemorph.robust.training.inner_attack import Ascent
 from spikemorph.robust.training.objectives import (
@@ -48,6 +49,7 @@ from ..sources.tasks import task_for, task_with
 from .extra import Extra
 
 Adversarial = PgdTraining | FastAdversarial | Trades | Mart | RfgsmKl
+Bounds = IntervalBounds | SmallBoxes
 _STEPS = 10  # of an inner attack, as published for all that take several
 _CPU = torch.device("cpu")
 
@@ -103,6 +105,10 @@ def _of_task(objective: Objective, choice: TrainingChoice, task: Task) -> Object
         return objective
     if choice.select:
         raise InputError("select: epochs are judged by classes; the network has one output")
+    if choice.objective in by_name.BOUNDS:
+        raise InputError(
+            f"objective {choice.objective}: it bounds margins between classes; there is one output"
+        )
     if task.kind is Kind.BINARY:
         return TwoSided(objective, task)
     if choice.distil:
@@ -164,7 +170,33 @@ def _objective(choice: TrainingChoice, model: Model, task: Task) -> Objective:
             Repair("mean", words="put the normalisation inside the model: {}"),
             Repair("std", words="{}"),
         )
-    return adversarial(name, eps, choice)
+    return bounds(name, eps, choice) if name in by_name.BOUNDS else adversarial(name, eps, choice)
+
+
+def bounds(name: str, eps: float, choice: TrainingChoice) -> Bounds:
+    """An objective that proves, by name; where the choice says 0, steps and beta are its own.
+
+    Raises
+    ------
+    InputError
+        If a number is outside its range, or is none of the objective's.
+    """
+    if not eps > 0:
+        raise InputError(
+            f"objective {name} proves", Repair("eps", "8/255", "say within which distance: {}")
+        )
+    if choice.smoothing:
+        raise InputError(f"objective {name}: labels are not smoothed; give smoothing 0")
+    if choice.select:
+        raise InputError(
+            f"select: epochs are judged by attacks, objective {name} trains for proofs; leave it out"
+        )
+    if name == "ibp":
+        if choice.attack_steps:
+            raise InputError("objective ibp attacks nothing: leave attack_steps out")
+        return IntervalBounds(eps, choice.beta, choice.ramp)
+    own = {"beta": choice.beta} if choice.beta else {}
+    return SmallBoxes(eps, ramp=choice.ramp, steps=choice.attack_steps or 4, **own)
 
 
 def adversarial(name: str, eps: float, choice: TrainingChoice) -> Adversarial:

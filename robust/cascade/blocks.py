@@ -1,16 +1,8 @@
-"""An evaluation in blocks on disk: spread over processes and machines, and taken up after a kill.
+"""A worst case that is evaluated in blocks, each of which can be kept as a file (`block_files`)."""
 
-Every block is a file, in a folder that is named after all that the result depends on. Processes
-take every n-th block and pass over those that are there; whoever comes when all are there merges
-them. A shared folder is all that machines need: they run the same command.
-"""
-
-import hashlib
-import json
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,27 +12,25 @@ from torch import Tensor
 
 from spikemorph.graph import InputError
 from spikemorph.graph.brief import brief_repr
-from spikemorph.graph.errors import Repair
 from spikemorph.graph.fields import TRUTHS, WHOLE, Between, Shape, filled
 from spikemorph.graph.plain import Plain
-from spikemorph.graph.saving import content_hash, made_folder, read_file, write_bytes, write_file
-from spikemorph.train.processes import Processes
+from spikemorph.graph.saving import content_hash
 
 from ..attacks.base import NAMED_BY, Attack
 from ..draws import Draws
 from ..target import Target
 from ..threat import require_unit_range
+from .block_files import InBlocks, read_block, write_block
 from .members import members_of
 from .outcome import MemberOutcome, WorstCase, merge
 from .worst_case import BLOCK, worst_case
 
 _KIND = "evaluation block"
-_IDENTITY = "identity.json"
 REVISION = 3  # raised when attacks, paths or the cascade find something else than before
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
+class Evaluation(InBlocks[WorstCase]):
     """A worst case that is evaluated in blocks.
 
     Parameters
@@ -85,9 +75,8 @@ class Evaluation:
         require_unit_range(self.x)
 
     @property
-    def blocks(self) -> int:
-        """How many there are."""
-        return -(-len(self.x) // self.block)
+    def name(self) -> str:
+        return self.target.name
 
     @cached_property
     def identity(self) -> dict[str, Plain]:
@@ -105,12 +94,6 @@ class Evaluation:
             "revision": REVISION,
             "versions": {name: version(name) for name in ("spikemorph", "torch")},
         }
-
-    @cached_property
-    def key(self) -> str:
-        """A name for `identity`: 16 digits of its SHA-256."""
-        text = json.dumps(self.identity, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def run(self, number: int, watch: Callable[[float], None] | None = None) -> WorstCase:
         """One block; `watch` is told what share of it is done, members being weighed by cost."""
@@ -133,103 +116,32 @@ class Evaluation:
             watch=told,
         )
 
-    def rows(self, number: int) -> slice:
-        """The samples of a block."""
-        return slice(number * self.block, min((number + 1) * self.block, len(self.x)))
+    def merged(self, found: Sequence[WorstCase]) -> WorstCase:
+        return merge(list(found))
+
+    def write(self, path: Path, number: int, found: WorstCase) -> None:
+        """Images are stored where they differ from the clean ones, in broken samples."""
+        tensors = {
+            "clean": found.clean,
+            "worst": found.worst,
+            "broken_by": found.broken_by,
+            "adversarial": found.adversarial[found.broken_by >= 0],
+        }
+        plain: dict[str, Plain] = {"members": [member.to_dict() for member in found.members]}
+        write_block(path, _KIND, self, number, plain, tensors)
+
+    def read(self, path: Path, number: int) -> WorstCase:
+        block, tensors = read_block(path, _KIND, self, number, _Block)
+        members = tuple(MemberOutcome.from_dict(member) for member in block.members)
+        clean = self.x[self.rows(number)].detach()
+        flags, images = _flags_and_images(tensors, clean, len(members))
+        return WorstCase(self.attacks[0].threat, *flags, images, members)
 
     @property
     def _indices(self) -> Tensor:
         if self.indices is None:
             return torch.arange(len(self.x), device=self.x.device)
         return self.indices
-
-
-def evaluate_blocks(
-    evaluation: Evaluation,
-    folder: Path,
-    processes: Processes | None = None,
-    watch: Callable[[float], None] = lambda _: None,
-) -> tuple[int, ...]:
-    """Do this process's blocks that are not there yet; the numbers of those that were done.
-
-    Blocks rank, rank + world, rank + 2 world ... are this process's. `watch` is told
-    how many of them are there, with fractions while one is done.
-
-    Raises
-    ------
-    InputError
-        As `worst_case` does, if the folder cannot be written, or if nothing identifies the network.
-    """
-    processes = processes or Processes()
-    if not evaluation.network:
-        raise InputError(
-            f"{evaluation.target.name}: nothing identifies the network, so its blocks could be "
-            "another's: give its hash"
-        )
-    place = _made(evaluation, folder)
-    own = range(processes.rank, evaluation.blocks, processes.world)
-    done = []
-    for count, number in enumerate(own):
-        path = _block_path(place, number)
-        if not path.exists():
-            found = evaluation.run(number, partial(_further, watch, count))
-            _write(path, evaluation, number, found)
-            done.append(number)
-        watch(count + 1)
-    return tuple(done)
-
-
-def _further(watch: Callable[[float], None], count: int, share: float) -> None:
-    watch(count + share)
-
-
-def forget_blocks(evaluation: Evaluation, folder: Path) -> None:
-    """Remove the blocks of one evaluation, and the folder where it holds no other."""
-    place = folder / evaluation.key
-    for number in range(evaluation.blocks):
-        _block_path(place, number).unlink(missing_ok=True)
-    (place / _IDENTITY).unlink(missing_ok=True)
-    for emptied in (place, folder):
-        with suppress(OSError):  # something else lies there
-            emptied.rmdir()
-
-
-def missing_blocks(evaluation: Evaluation, folder: Path) -> tuple[int, ...]:
-    """The blocks that are not there yet."""
-    place = folder / evaluation.key
-    return tuple(k for k in range(evaluation.blocks) if not _block_path(place, k).exists())
-
-
-def merge_blocks(evaluation: Evaluation, folder: Path) -> WorstCase:
-    """All blocks together: what one process would have found, save for its seconds.
-
-    Raises
-    ------
-    InputError
-        If blocks are missing (names them), damaged, or of another evaluation.
-    """
-    missing = missing_blocks(evaluation, folder)
-    if missing:
-        named = ", ".join(map(str, missing[:8])) + (" ..." if len(missing) > 8 else "")
-        raise InputError(
-            f"{folder / evaluation.key}: {len(missing)} of {evaluation.blocks} blocks are missing "
-            f"({named}): wait for the processes that do them, or run the command again"
-        )
-    place = folder / evaluation.key
-    return merge([_read(_block_path(place, k), evaluation, k) for k in range(evaluation.blocks)])
-
-
-def _block_path(place: Path, number: int) -> Path:
-    return place / f"block-{number:05d}.safetensors"
-
-
-def _made(evaluation: Evaluation, folder: Path) -> Path:
-    """The evaluation's own folder, with its identity for readers."""
-    place = folder / evaluation.key
-    made_folder(place, Repair("folder", words="choose another {}"))
-    text = json.dumps(evaluation.identity, sort_keys=True, indent=1) + "\n"
-    write_bytes(place / _IDENTITY, text.encode())
-    return place
 
 
 @dataclass(frozen=True)
@@ -248,39 +160,6 @@ class _Flags:
     clean: Annotated[Tensor, TRUTHS, Shape("sample")]
     worst: Annotated[Tensor, TRUTHS, Shape("sample")]
     broken_by: Annotated[Tensor, WHOLE, Shape("sample"), Between(-1)]
-
-
-def _write(path: Path, evaluation: Evaluation, number: int, found: WorstCase) -> None:
-    """Images are stored where they differ from the clean ones, in broken samples."""
-    plain = {
-        "key": evaluation.key,
-        "number": number,
-        "members": [member.to_dict() for member in found.members],
-    }
-    tensors = {
-        "clean": found.clean,
-        "worst": found.worst,
-        "broken_by": found.broken_by,
-        "adversarial": found.adversarial[found.broken_by >= 0],
-    }
-    write_file(path, _KIND, plain, tensors)
-
-
-def _read(path: Path, evaluation: Evaluation, number: int) -> WorstCase:
-    try:
-        plain, tensors = read_file(path, _KIND)
-        block = filled(_Block, plain, "block")
-        if (block.key, block.number) != (evaluation.key, number):
-            raise InputError(f"it is block {block.number} of evaluation {block.key}")
-        members = tuple(MemberOutcome.from_dict(member) for member in block.members)
-        clean = evaluation.x[evaluation.rows(number)].detach()
-        flags, images = _flags_and_images(tensors, clean, len(members))
-    except InputError as error:
-        raise InputError(
-            f"{path}: not block {number} of this evaluation ({error}); delete it and run the "
-            "command again"
-        ) from error
-    return WorstCase(evaluation.attacks[0].threat, *flags, images, members)
 
 
 def _flags_and_images(

@@ -18,11 +18,13 @@ from spikemorph.graph.grid import Grid
 from spikemorph.graph.interpret import run_integers
 from spikemorph.layers.activation import Clip, ReLU, Sigmoid
 from spikemorph.layers.affine import ScaleShift
+from spikemorph.layers.boxes import Box, edge_boxes
 from spikemorph.layers.carriers import Products
 from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.joining import Add, Concat
 from spikemorph.layers.ladder import Ladder
 from spikemorph.layers.linear import Linear
+from spikemorph.layers.margins import margins
 from spikemorph.layers.masks import masks_of, weighted_nodes, with_masks
 from spikemorph.layers.pooling import GlobalAverage, MaxPool, SumPool
 from spikemorph.layers.readout import Readout, Softmax
@@ -92,6 +94,31 @@ def test_the_exported_graph_is_the_trained_network_bit_for_bit(
     assert torch.equal(module(x), settled(module.to_integers(), x, grid))
     shaken(module, size, seed + 1)  # the plan follows what has changed since
     assert torch.equal(module(x), settled(module.to_integers(), x, grid))
+
+
+@pytest.mark.parametrize("factor", [1.0, -1.0])
+def test_margins_are_those_of_the_exported_graph(chain: Build, factor: float) -> None:
+    """And steps along their gradients make them greater."""
+    x, labels = uniform(30, 2, 4, 4), torch.arange(30) % 3
+    module = shaken(
+        QuantisedModule(residual(chain, 0, factor), x, GRID, Quantisation()), 0.1
+    ).eval()
+    lower, upper = (x - 0.01).clamp(0, 1), (x + 0.01).clamp(0, 1)
+    graph, found = module.to_integers(), module.margins(lower, upper, labels)
+    readout = graph[graph.outputs[0]].op
+    assert isinstance(readout, Readout)
+    box = Box(*(GRID.to_integers(end).double() for end in (lower, upper)))
+    boxes = {node.name: own for node, own in edge_boxes(graph, box)}
+    wanted = margins(graph, boxes, labels) * float(readout.unit)
+    assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    optimiser = torch.optim.Adam(module.parameters(), lr=0.02)
+    for _ in range(20):
+        optimiser.zero_grad()
+        (-module.margins(lower, upper, labels).sum()).backward()
+        assert all(p.grad is not None for p in module.parameters())
+        optimiser.step()
+    with torch.no_grad():
+        assert float(module.margins(lower, upper, labels).sum()) > float(found.sum())
 
 
 @pytest.mark.parametrize("name", ["digits_cnn", "digits_resnet"])

@@ -13,12 +13,8 @@ from spikemorph.graph import InputError
 from spikemorph.robust import Draws, GradientPath, Target, Threat
 from spikemorph.robust.attacks.fgsm import Fgsm
 from spikemorph.robust.attacks.pgd import Pgd
-from spikemorph.robust.cascade.blocks import (
-    Evaluation,
-    evaluate_blocks,
-    merge_blocks,
-    missing_blocks,
-)
+from spikemorph.robust.cascade.block_files import evaluate_blocks, merge_blocks, missing_blocks
+from spikemorph.robust.cascade.blocks import Evaluation
 from spikemorph.robust.cascade.outcome import MemberOutcome, WorstCase
 from spikemorph.robust.cascade.worst_case import worst_case
 from spikemorph.train.processes import Processes
