@@ -1,12 +1,11 @@
 """``spikemorph finetune``: train a float model on, under quantisation, or through time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from torch import Tensor
 
 from spikemorph.graph import InputError
 from spikemorph.graph.grid import Grid
@@ -17,6 +16,7 @@ from spikemorph.quant import Quantisation
 from spikemorph.spiking import save_network
 from spikemorph.surrogate.trained_file import save_trained
 from spikemorph.train import DataTensors
+from spikemorph.zoo import Samples
 
 from ..choices import by_name
 from ..choices.settings import IN_TIME, LEARNED, TimeChoice, TrainingChoice
@@ -30,6 +30,7 @@ from ..training.quantisation_aware import train_converted
 from ..training.settings import lesson_of
 from ..training.through_time import train_in_time
 from . import options, output, training
+from .seeds import SeedsOption, Turn, together, turns
 
 FLOAT = "float"
 _QUANTISED, _TIMED = "Road quantisation-aware", "Road through-time"
@@ -108,6 +109,7 @@ def finetune(
     json_file: output.JsonOption = None,
     quiet: output.QuietOption = False,
     seed: training.Seed = 0,
+    seeds: SeedsOption = None,
     device: options.DeviceOption = "cpu",
 ) -> None:
     """Fine-tune; masks are kept to the bit. Only training data is looked at."""
@@ -115,7 +117,9 @@ def finetune(
         raise InputError(f"--road {road}: choose one of {', '.join(_ROADS)}")
     _refuse_of_other_roads(context, road)
     sampling.refuse_test_data(data, extra)
-    options.can_be_written(out, json_file, model, weights, data, teacher, extra, labeller)
+    wanted = turns(context, seed, seeds, out, checkpoint)
+    for turn in wanted:
+        options.can_be_written(turn.out, json_file, model, weights, data, teacher, extra, labeller)
     found = options.load(model, input_shape, weights, mean, std)
     found, granted = options.declared(found, input_range)
     numbers = TrainingChoice(
@@ -125,27 +129,42 @@ def finetune(
         select=select,
     )  # fmt: skip
     train = options.read_data(data, task=task, entry=found.entry)
-    lesson, validation = lesson_of(
-        numbers, train, found, seed,
-        extra=extra_of(extra, extra_share, labeller, options.read_data, train),
-        checkpoint=checkpoint, device=options.device(device), tell=options.tell_epoch,
-    )  # fmt: skip
-    notes = {"model": found.name, "calibration": train.name}
-    job = _Job(found, lesson, validation, out, notes)
-    if road == IN_TIME:
-        choice = TimeChoice(steps, leak, reset, percentile, scale, surrogate=surrogate)
-        result, lines = _through_time(job, choice)
-    elif road == LEARNED:
-        shown = sampling.values(sampling.drawn(train, seed), found.entry)
-        grid = Grid.over(found.entry.interval, input_bits)
-        result, lines = _on_integers(job, shown, grid, Quantisation(levels, weight_bits))
-    else:
-        result, lines = _on_floats(job, seed)
-    if options.is_follower():
-        return
-    output.write_json(json_file, {"road": road, **result})
-    options.clean_up(checkpoint)
-    output.say(*lines, *granted, f"saved {out}")
+    more = extra_of(extra, extra_share, labeller, options.read_data, train)
+    timed = TimeChoice(steps, leak, reset, percentile, scale, surrogate=surrogate)
+    exact = _Exact(Grid.over(found.entry.interval, input_bits), Quantisation(levels, weight_bits))
+    results = []
+    for turn in wanted:
+        lesson, validation = lesson_of(
+            numbers, train, found, turn.seed, extra=more, checkpoint=turn.checkpoint,
+            device=options.device(device), tell=options.tell_epoch,
+        )  # fmt: skip
+        job = _Job(found, train, lesson, validation, turn)
+        result, lines = job.trained({FLOAT: None, IN_TIME: timed, LEARNED: exact}[road])
+        if not options.is_follower():
+            results.append({"road": road, **result})
+            options.clean_up(turn.checkpoint)
+            output.say(*lines, *granted, f"saved {turn.out}")
+    if not options.is_follower():
+        _write(wanted, results, seeds, json_file)
+
+
+def _write(
+    done: Sequence[Turn], results: list[dict[str, Any]], seeds: str | None, json_file: Path | None
+) -> None:
+    """The result as JSON: of the one training, or of all of them together."""
+    plain: dict[str, Any] = results[0]
+    if seeds is not None:
+        plain, lines = together(done, results, [_after(one) for one in results])
+        output.say(*lines)
+    output.write_json(json_file, plain)
+
+
+def _after(result: Mapping[str, Any]) -> float | None:
+    """What held-out samples gave after training."""
+    found: float | None = (
+        result["validation"][1] if "validation" in result else result["validation_after"]
+    )
+    return found
 
 
 def _refuse_of_other_roads(context: typer.Context, road: str) -> None:
@@ -157,55 +176,73 @@ def _refuse_of_other_roads(context: typer.Context, road: str) -> None:
 
 
 @dataclass(frozen=True)
+class _Exact:
+    """How a network is quantised that is trained so: the grid of its inputs, and all else."""
+
+    grid: Grid
+    quantisation: Quantisation
+
+
+@dataclass(frozen=True)
 class _Job:
-    """What is trained, on what, and where it is saved."""
+    """What is trained, on what, by which seed, and where it is saved."""
 
     model: Model
+    train: Samples
     lesson: Lesson
     validation: DataTensors | None
-    out: Path
-    notes: dict[str, Any]
+    turn: Turn
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What the file says of where it comes from."""
+        return {"model": self.model.name, "calibration": self.train.name}
 
     def save(self, write: Callable[..., None], *what: Any) -> None:
         """Save, in one process of all that train together."""
         if not options.is_follower():
-            write(self.out, *what)
+            write(self.turn.out, *what)
 
+    def trained(self, how: TimeChoice | _Exact | None) -> Told:
+        """By the road that the settings are of; None is in floats."""
+        if how is None:
+            return self._on_floats()
+        return self._through_time(how) if isinstance(how, TimeChoice) else self._on_integers(how)
 
-def _through_time(job: _Job, choice: TimeChoice) -> Told:
-    done = train_in_time(job.model.graph, choice, job.lesson, job.validation)
-    job.save(save_trained, done.module, job.notes | {"thresholds": done.thresholds})
-    before, after = done.validation_before, done.validation_after
-    told = f"thresholds: {', '.join(f'{v:.3g}' for v in done.thresholds.values())}"
-    result = {"thresholds": done.thresholds, "validation": [before, after]}
-    return result | {"seconds": done.seconds}, [*_gained(before, after, job.lesson), told]
+    def _through_time(self, choice: TimeChoice) -> Told:
+        done = train_in_time(self.model.graph, choice, self.lesson, self.validation)
+        self.save(save_trained, done.module, self.notes | {"thresholds": done.thresholds})
+        before, after = done.validation_before, done.validation_after
+        told = f"thresholds: {', '.join(f'{v:.3g}' for v in done.thresholds.values())}"
+        result = {"thresholds": done.thresholds, "validation": [before, after]}
+        return result | {"seconds": done.seconds}, [*_gained(before, after, self.lesson), told]
 
+    def _on_integers(self, how: _Exact) -> Told:
+        shown = sampling.values(sampling.drawn(self.train, self.turn.seed), self.model.entry)
+        made = train_converted(
+            self.model.graph, shown, self.lesson, grid=how.grid, quantisation=how.quantisation,
+            neuron=by_name.neuron("pow2"), coding=by_name.coding("analog"),
+            schedule=by_name.schedule("free"),
+        )  # fmt: skip
+        self.save(save_network, made.network, made.notes(**self.notes))
+        before, after = right(self.model.graph, self.validation, self.lesson), None
+        if self.validation is not None:
+            (x, y), task = (self.validation.x, self.validation.y), self.lesson.task
+            assert task is not None
+            answers = task.answers(IntegerPass(made.network.graph).outputs(x))
+            error = task.error(answers, y)
+            after = task.share(answers, y) if error is None else error.rmse
+        result = {"certificate": made.certificate.to_dict(), "validation": [before, after]}
+        told = plain_certificate(made.certificate)
+        return result, [*_gained(before, after, self.lesson), *told]
 
-def _on_integers(job: _Job, shown: Tensor, grid: Grid, how: Quantisation) -> Told:
-    made = train_converted(
-        job.model.graph, shown, job.lesson, grid=grid, quantisation=how,
-        neuron=by_name.neuron("pow2"), coding=by_name.coding("analog"),
-        schedule=by_name.schedule("free"),
-    )  # fmt: skip
-    job.save(save_network, made.network, made.notes(**job.notes))
-    before, after = right(job.model.graph, job.validation, job.lesson), None
-    if job.validation is not None:
-        (x, y), task = (job.validation.x, job.validation.y), job.lesson.task
-        assert task is not None
-        answers = task.answers(IntegerPass(made.network.graph).outputs(x))
-        error = task.error(answers, y)
-        after = task.share(answers, y) if error is None else error.rmse
-    result = {"certificate": made.certificate.to_dict(), "validation": [before, after]}
-    return result, [*_gained(before, after, job.lesson), *plain_certificate(made.certificate)]
-
-
-def _on_floats(job: _Job, seed: int) -> Told:
-    task = PruneTask(job.model.graph, 0.0, lesson=job.lesson, seed=seed)
-    graph, trained = train_model(job.model.name, task, job.validation)
-    job.save(save_graph, graph)
-    return trained.to_dict(), _gained(
-        trained.validation_before, trained.validation_after, job.lesson
-    )
+    def _on_floats(self) -> Told:
+        task = PruneTask(self.model.graph, 0.0, lesson=self.lesson, seed=self.turn.seed)
+        graph, trained = train_model(self.model.name, task, self.validation)
+        self.save(save_graph, graph)
+        return trained.to_dict(), _gained(
+            trained.validation_before, trained.validation_after, self.lesson
+        )
 
 
 def _gained(before: float | None, after: float | None, lesson: Lesson) -> list[str]:

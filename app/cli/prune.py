@@ -1,7 +1,8 @@
 """``spikemorph prune``: a sparse network from a trained one, fine-tuned under its masks."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,12 +14,15 @@ from ..front.pruned import prune_samples
 from ..report import prune_lines, sparsity_table
 from ..sources import sampling
 from ..training.extra import extra_of
+from ..training.prune import PruneResult
 from . import options, output, training
+from .seeds import SeedsOption, Turn, together, turns
 
 OutOption = Annotated[Path, typer.Option("--out", help="Where to save the pruned model.")]
 
 
 def prune(
+    context: typer.Context,
     model: Annotated[
         str, typer.Argument(help=".onnx, .pt2, .safetensors, zoo:NAME, or module:factory")
     ],
@@ -65,14 +69,17 @@ def prune(
     csv_file: output.CsvOption = None,
     quiet: output.QuietOption = False,
     seed: training.Seed = 0,
+    seeds: SeedsOption = None,
     device: options.DeviceOption = "cpu",
 ) -> None:
     """Mask weights and fine-tune under the mask; print the sparsity of every layer."""
     where = options.device(device)
     by_name.method(method), by_name.allocation(allocation)  # refused before anything is read
-    options.can_be_written(
-        out, json_file, model, weights, data, teacher, extra, labeller, csv_file=csv_file
-    )
+    wanted = turns(context, seed, seeds, out, checkpoint)
+    for turn in wanted:
+        options.can_be_written(
+            turn.out, json_file, model, weights, data, teacher, extra, labeller, csv_file=csv_file
+        )
     sampling.refuse_test_data(data, extra)
     found = options.load(model, input_shape, weights, mean, std)
     granted: list[str] = []
@@ -87,17 +94,44 @@ def prune(
         average=average, select=select,
     )  # fmt: skip
     train = None if data is None else options.read_data(data, task=task, entry=found.entry)
-    pruned = prune_samples(
-        found, sparsity, train, numbers, method=method, allocation=allocation, seed=seed,
-        allow_empty=allow_empty, checkpoint=checkpoint, device=where, tell=options.tell_epoch,
-        extra=extra_of(extra, extra_share, labeller, options.read_data, train),
-    )  # fmt: skip
-    if options.is_follower():
-        return
-    pruned.save(out)
-    output.write_json(json_file, pruned.result.to_dict())
-    output.write_csv(csv_file, pruned.result.to_dict()["layers"])
-    options.clean_up(checkpoint)
-    output.show(sparsity_table(pruned.result))
-    untrained = [] if train else ["not trained after pruning: give training data with --data"]
-    output.say(*prune_lines(pruned.result), *untrained, *granted, f"saved {out}")
+    more = extra_of(extra, extra_share, labeller, options.read_data, train)
+    results = []
+    for turn in wanted:
+        pruned = prune_samples(
+            found, sparsity, train, numbers, method=method, allocation=allocation, seed=turn.seed,
+            allow_empty=allow_empty, checkpoint=turn.checkpoint, device=where,
+            tell=options.tell_epoch, extra=more,
+        )  # fmt: skip
+        if options.is_follower():
+            continue
+        results.append(pruned.result)
+        pruned.save(turn.out)
+        options.clean_up(turn.checkpoint)
+        output.show(sparsity_table(pruned.result))
+        untrained = [] if train else ["not trained after pruning: give training data with --data"]
+        output.say(*prune_lines(pruned.result), *untrained, *granted, f"saved {turn.out}")
+    if not options.is_follower():
+        _write(wanted, results, seeds, json_file, csv_file)
+
+
+def _write(
+    done: Sequence[Turn],
+    results: Sequence[PruneResult],
+    seeds: str | None,
+    json_file: Path | None,
+    csv_file: Path | None,
+) -> None:
+    """The result as files: of the one training, or of all of them together."""
+    plain: dict[str, Any] = results[0].to_dict()
+    rows = plain["layers"]
+    if seeds is not None:
+        runs = [one.to_dict() for one in results]
+        plain, lines = together(done, runs, [one.validation_after for one in results])
+        rows = [
+            {"seed": turn.seed, **layer}
+            for turn, run in zip(done, runs, strict=True)
+            for layer in run["layers"]
+        ]
+        output.say(*lines)
+    output.write_json(json_file, plain)
+    output.write_csv(csv_file, rows)
