@@ -22,7 +22,7 @@ from spikemorph.layers.readout import Readout
 from ..cascade.block_files import InBlocks, read_block, write_block
 from ..threat import require_unit_range
 from .ball import Ball
-from .proof import Prover
+from .proof import Prover, Verdict
 
 _KIND = "certified block"
 REVISION = 1  # raised when bounds are found otherwise than before
@@ -151,8 +151,9 @@ class Certification(InBlocks[Certified]):
         found = _Open(self.graph, x, y, len(self.balls))
         for at, ball in enumerate(self.balls):
             for rows in found.standing(at).split(prover.together):
-                plain, least = prover.least(ball.box(self.graph.entry, x[rows]), y[rows])
-                found.enter(at, rows, plain, least)
+                if len(rows):
+                    box = ball.box(self.graph.entry, x[rows])
+                    found.enter(at, rows, prover.verdict(box, y[rows]))
             if watch is not None and at + 1 < len(self.balls):
                 watch((at + 1) / len(self.balls))
         return found.closed(time.perf_counter() - began)
@@ -193,7 +194,7 @@ class _Open:
     def __init__(self, graph: Graph, x: Tensor, y: Tensor, count: int) -> None:
         grid, readout = graph.entry.grid, graph[graph.outputs[0]].op
         assert grid is not None and isinstance(readout, Readout)
-        self._unit, self._y = float(readout.unit), y
+        self._unit = float(readout.unit)
         self._clean = IntegerPass(graph)(grid.interval.from_unit(x)).argmax(1) == y
         self._intervals, self._certified = (
             torch.zeros(len(x), count, dtype=torch.bool) for _ in range(2)
@@ -206,16 +207,12 @@ class _Open:
         before = self._certified[:, at - 1] if at else self._clean
         return before.nonzero()[:, 0]
 
-    def enter(self, at: int, rows: Tensor, plain: Tensor, least: Tensor) -> None:
-        """What margins of some samples prove at one eps."""
-        own = torch.zeros_like(least).scatter(1, self._y[rows][:, None], 1.0) > 0
-        self._intervals[rows, at] = ((plain > 0) | own).all(1)
-        proved = ((least > 0) | own).all(1)
-        self._certified[rows, at] = proved
-        worst = least.masked_fill(own, torch.inf).min(1)
-        failed = rows[~proved]
-        self._rival[failed] = worst.indices[~proved]
-        self._short[failed] = -worst.values[~proved] * self._unit
+    def enter(self, at: int, rows: Tensor, verdict: Verdict) -> None:
+        """What is proved of some samples at one eps."""
+        self._intervals[rows, at], self._certified[rows, at] = verdict.intervals, verdict.proved
+        failed = ~verdict.proved
+        self._rival[rows[failed]] = verdict.rival[failed]
+        self._short[rows[failed]] = -verdict.least[failed] * self._unit
 
     def closed(self, seconds: float) -> Certified:
         """All of it."""

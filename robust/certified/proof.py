@@ -1,6 +1,7 @@
 """The proof for some images: by how much the true class stays ahead of each other one, at least."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -11,11 +12,13 @@ from spikemorph.graph.brief import brief_repr
 from spikemorph.graph.interpret import require_rows, shapes
 from spikemorph.graph.nested import nested_bodies
 from spikemorph.graph.tables import on_boxes
-from spikemorph.layers.boxes import Box, edge_boxes
+from spikemorph.layers.boxes import Box
 from spikemorph.layers.integer_pass import reached
 from spikemorph.layers.lines import Lines
 from spikemorph.layers.margins import LinearEnd, margins
 from spikemorph.layers.scan import nested_ranges
+
+from .boxes import WholeBoxes
 
 METHODS = ("intervals", "lines")
 _TOGETHER = 2**23  # numbers of the widest edge, for all samples or pairs that are bounded at once
@@ -64,6 +67,11 @@ class Prover:
                 f"node {last!r}: outputs of shape {shape} are no classes, one logit each"
             )
 
+    @cached_property
+    def boxes(self) -> WholeBoxes:
+        """Of all nodes."""
+        return WholeBoxes(self.graph)
+
     @property
     def together(self) -> int:
         """How many samples are bounded at once."""
@@ -74,29 +82,60 @@ class Prover:
         return max(torch.Size(shape).numel() for shape in shapes(self.graph).values())
 
     @torch.no_grad()
-    def least(self, box: Box, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """(sample, class): what ``logit[label] - logit[j]`` is at least, in units of the read-out.
+    def verdict(self, box: Box, labels: Tensor) -> "Verdict":
+        """What is proved of all inputs in a box, exactly: every bound is whole, or was rounded down."""
+        boxes = {name: own.to(torch.float64) for name, own in self.boxes(box).items()}
+        least = margins(self.graph, boxes, labels)
+        own = torch.zeros_like(least).scatter(1, labels[:, None], 1.0) > 0
+        least = least.masked_fill(own, torch.inf)
+        plain = (least > 0).all(1)
+        if self.method == "lines":
+            lines = Lines(self.graph, boxes)
+            known, rivals = least.sort(1)
+            left = torch.arange(len(labels))
+            for turn in range(rivals.shape[1] - 1):  # the worst rival first: who fails it is done
+                left = left[known[left, turn] <= 0]
+                pair = left, rivals[left, turn]
+                least[pair] = torch.maximum(least[pair], self._by_lines(lines, labels, *pair))
+                failed = least[pair] <= 0
+                least[left[failed]] = torch.where(  # what was not tried says nothing
+                    torch.arange(least.shape[1]) == pair[1][failed][:, None],
+                    least[left[failed]],
+                    torch.inf,
+                )
+                left = left[~failed]
+        worst = least.min(1)
+        return Verdict(plain, worst.values > 0, worst.indices, worst.values)
 
-        By intervals alone, and by the method. Exactly that for all inputs in the box: every number is a
-        whole one, or was rounded down. It is zero at the label; class j is refuted where it is above.
-        """
-        boxes = {node.name: own for node, own in edge_boxes(self.graph, box)}
-        plain = margins(self.graph, boxes, labels)
-        if self.method == "intervals":
-            return plain, plain
-        found, lines = plain.clone(), Lines(self.graph, boxes)
-        own = torch.zeros_like(found).scatter(1, labels[:, None], 1.0) > 0
-        which, rival = ((found <= 0) & ~own).nonzero(as_tuple=True)
-        size = max(1, _TOGETHER // self._widest)
-        for start in range(0, len(which), size):
-            pair = which[start : start + size], rival[start : start + size]
-            better = self._by_lines(lines, labels, *pair, classes=found.shape[1])
-            found[pair] = torch.maximum(found[pair], better)
-        return plain, found
-
-    def _by_lines(
-        self, lines: Lines, labels: Tensor, which: Tensor, rival: Tensor, *, classes: int
-    ) -> Tensor:
-        apart = torch.zeros(len(which), classes, dtype=torch.float64)
+    def _by_lines(self, lines: Lines, labels: Tensor, which: Tensor, rival: Tensor) -> Tensor:
+        (last,) = self.graph.outputs
+        apart = torch.zeros(len(which), *shapes(self.graph)[last], dtype=torch.float64)
         apart.scatter_(1, labels[which][:, None], 1.0).scatter_(1, rival[:, None], -1.0)
-        return lines.least(self.graph.outputs[0], which, apart)
+        size = max(1, _TOGETHER // self._widest)
+        parts = zip(which.split(size), apart.split(size), strict=True)
+        return torch.cat(
+            [lines.least(last, *part) for part in parts if len(part[0])] or [apart[:, 0]]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What is proved of some images.
+
+    Parameters
+    ----------
+    intervals, proved : Tensor
+        (sample,) bool: by intervals alone; by the method.
+    rival : Tensor
+        (sample,) int64: the class that stands in the way of the proof, or comes nearest to it.
+    least : Tensor
+        (sample,) float64: what the label's logit is ahead of the rival's, at least, in units of the
+        read-out: above zero where it is proved.
+    """
+
+    intervals: Tensor
+    proved: Tensor
+    rival: Tensor
+    least: Tensor
+
+    __repr__ = brief_repr
