@@ -138,6 +138,20 @@ class AttackChoice:
     transfer: bool = False
 
 
+@dataclass(frozen=True)
+class CertifyChoice:
+    """What is proved of a network: that no image within eps changes its answer.
+
+    `eps` are shares of the range of inputs, growing; one for each channel with colons between:
+    ``1/255:2/255:1/255``. `method` is ``intervals``, or ``lines``, which are tighter and take longer.
+    `samples` are the first so many; 0: all.
+    """
+
+    eps: tuple[str | float, ...]
+    method: str = "lines"
+    samples: int = 0
+
+
 def chosen_of(kind: type[Choice], choice: Mapping[str, Any], **more: Any) -> Choice:
     """A choice from the arguments of a call, which it knows.
 
