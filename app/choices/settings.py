@@ -7,6 +7,8 @@ from typing import Any, TypeVar, cast
 from spikemorph.graph import InputError
 from spikemorph.graph.errors import Setting
 
+from .attacks import ATTACKS, PATHS, PATIENCE
+
 Choice = TypeVar("Choice")
 TRAIN = "train"  # the method that prunes nothing
 
@@ -116,18 +118,20 @@ class TimeChoice:
 class AttackChoice:
     """What the networks of a recipe are attacked with: names as of `attack`, on so many test samples.
 
-    `in_time` and `in_time_paths` name those on networks trained through time, which cost most, and
-    their gradient paths; `ann` those on the float networks; with `transfer` images made for the float
+    `patience` is how long they go on, see `patience_of`. `in_time` and `in_time_paths` name those on
+    networks trained through time and their gradient paths, where these are to differ: unequal effort
+    compares nothing. `ann` names those on the float networks; with `transfer` images made for the float
     network are tried on the spiking one, too; `gate_samples` (of networks trained
     through time: `in_time_gates`) 0 leaves gates out. `eps_units`: "range" counts eps in shares of the
     range of inputs, "input" in the inputs' own units.
     """
 
     eps: tuple[str | float, ...]
-    attacks: str = "apgd-ce=30,apgd-dlr=30,pgd=20,square=500"
-    in_time: str = "apgd-ce=10,apgd-dlr=10,pgd=10,square=500"
-    paths: str = "all"
-    in_time_paths: str = "all"
+    attacks: str = ATTACKS
+    in_time: str | None = None
+    paths: str = PATHS
+    in_time_paths: str | None = None
+    patience: str = PATIENCE
     ann: str = "apgd-ce=50,apgd-t=20"
     norm: str = "linf"
     eps_units: str = "range"

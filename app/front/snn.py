@@ -23,7 +23,6 @@ from spikemorph.spiking.trace import require_steps
 from spikemorph.zoo import Samples
 
 from ..choices import by_name
-from ..choices.attacks import ATTACKS
 from ..choices.settings import AttackChoice, CertifyChoice, ConvertChoice, chosen_of
 from ..conversion import Conversion, convert_model
 from ..measures.activity import activity
@@ -224,7 +223,7 @@ class SNN(Running):
         seed, device
             What random starts are drawn by; where it runs.
         choice
-            Fields of `AttackChoice`: attacks, paths, norm, samples, gate_samples, corruptions.
+            Fields of `AttackChoice`: attacks, paths, patience, norm, samples, gate_samples, corruptions.
 
         Raises
         ------
@@ -233,7 +232,7 @@ class SNN(Running):
             of level A.
         """
         several = (eps,) if isinstance(eps, str | float | int) else tuple(eps)
-        chosen = chosen_of(AttackChoice, {"attacks": ATTACKS} | choice, eps=several)
+        chosen = chosen_of(AttackChoice, choice, eps=several)
         others = [other.opened(device) for other in transfer]
         bare = None if undefended is None else undefended.opened(device).target
         beside = Companions(bare, tuple(other.target for other in others))

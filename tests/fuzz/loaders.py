@@ -25,7 +25,19 @@ from .inputs import Files, Loader
 _DATA = ("--data", "x.npz")
 _SEQUENCES = ("--data", "s.npz")
 _OUT = ("--out", "o.safetensors")
-_PGD = ("--quiet", "--eps", "8/255", "--attacks", "pgd=2", "--gates", "0", "--samples", "4")
+_PGD = (
+    "--quiet",
+    "--eps",
+    "8/255",
+    "--attacks",
+    "pgd=2,refine=0",
+    "--patience",
+    "0",
+    "--gates",
+    "0",
+    "--samples",
+    "4",
+)
 
 
 def _one(name: str, **contents: Callable[[], bytes]) -> Callable[[], Mapping[str, Files]]:

@@ -62,7 +62,16 @@ def test_a_recurrent_network_is_pruned_trained_converted_and_attacked(
             n: mask_hash(m) for n, m in masks.items()
         }
     assert proof.level == "A" and {row.node for row in proof.masks} == set(masks)
-    few = ("--data", "digits:test", "--samples", "20", "--attacks", "pgd=3,square=5")
+    few = (
+        "--data",
+        "digits:test",
+        "--samples",
+        "20",
+        "--attacks",
+        "pgd=3,square=5,refine=0",
+        "--patience",
+        "0",
+    )
     for model, kind, path in ((floats, "ann", "gradients"), (learnt, "exact", "smoothed 1")):
         how = (
             "--eps",
