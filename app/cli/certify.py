@@ -1,4 +1,4 @@
-"""``spikemorph certify``: print and save what is proved; with data, count what differs, prove robustness."""
+"""``spikemorph certify``: print what is proved; with data, count what differs, or prove robustness."""
 
 import shlex
 import sys
