@@ -8,7 +8,7 @@ import torch
 from spikemorph.graph import Graph, Node
 from spikemorph.graph.interpret import shapes
 from spikemorph.graph.tables import on_boxes
-from spikemorph.graph.traits import Weighted
+from spikemorph.graph.traits import Recurs, Weighted
 from spikemorph.layers.boxes import Box, edge_boxes, rising
 from spikemorph.layers.carriers import Products, float_carrier
 from spikemorph.layers.integer_pass import reached, ready
@@ -27,7 +27,8 @@ class WholeBoxes:
     Raises
     ------
     GraphError
-        If a node's sums may pass 52 bits; it is named.
+        If a node's sums may pass 52 bits; it is named. Those inside recurrent layers are the caller's
+        to check.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -46,6 +47,7 @@ class WholeBoxes:
         if isinstance(op, Ladder):
             return partial(rising, ready(node, reads, bound, shape, self._products))
         kind = float_carrier(2 * max(bound.load, bound.peak), node.name)
+        kind = torch.float64 if isinstance(op, Recurs) else kind  # sums inside may be wider
         if isinstance(op, Weighted):
             return self._weighted(op, reads[0], bound, shape, kind)
         return lambda *boxes: on_boxes[type(op)](op, *(box.to(kind) for box in boxes))
