@@ -24,4 +24,4 @@ def grey_bound_cnn() -> nn.Module:
 
 def colour_bound_cnn() -> nn.Module:
     """For images of 32 x 32 pixels in three channels: CIFAR-10."""
-    return bound_cnn(3, 32, 32)
+    return bound_cnn(3, 32)
