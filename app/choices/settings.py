@@ -43,6 +43,7 @@ class TrainingChoice:
     "8/255" or a number; `attack_steps` and `beta` 0 stand for the objective's own. `average` names an
     average of the weights to end with; `select` keeps the epoch most robust on the held-out samples.
     `clip` is the largest norm that all gradients together may have; 0 clips nothing.
+    `temporal_sparsity` is the price of changes of recurrent states between elements; 0 asks for none.
     """
 
     epochs: int = 5
@@ -63,6 +64,7 @@ class TrainingChoice:
     average: str = "none"
     select: bool = False
     clip: float = 0.0
+    temporal_sparsity: float = 0.0
 
 
 @dataclass(frozen=True)
