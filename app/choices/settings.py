@@ -46,6 +46,8 @@ class TrainingChoice:
     average of the weights to end with; `select` keeps the epoch most robust on the held-out samples.
     `clip` is the largest norm that all gradients together may have; 0 clips nothing. `ramp` is the share
     of the run over which the boxes of ibp and sabr grow to eps.
+    `clip` is the largest norm that all gradients together may have; 0 clips nothing.
+    `temporal_sparsity` is the price of changes of recurrent states between elements; 0 asks for none.
     """
 
     epochs: int = 5
@@ -67,6 +69,7 @@ class TrainingChoice:
     select: bool = False
     clip: float = 0.0
     ramp: float = 0.5
+    temporal_sparsity: float = 0.0
 
 
 @dataclass(frozen=True)
