@@ -114,9 +114,9 @@ def test_only_what_is_exact_and_chooses_classes_is_certified(
         torch.manual_seed(0)
         free = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
     x = torch.rand(24, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    loose = sm.to_snn(free, x, input_range=(0, 1), neuron="if", schedule="free")
-    assert loose.certificate.level is None
-    with pytest.raises(sm.InputError, match=r"node '\w+'.*level none"):
+    loose = sm.to_snn(free, x, input_range=(0, 1), neuron="snm")
+    assert loose.certificate.level is None and loose.certificate.refusals
+    with pytest.raises(sm.InputError, match=r"node '2': snm retracts.*level none"):
         loose.certify_robust(x, torch.arange(24) % 3, eps="1/255")
     numbers = sm.to_snn(free, x, input_range=(0, 1))
     with pytest.raises(sm.InputError, match="numbers, not classes"):
