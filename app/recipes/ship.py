@@ -29,7 +29,7 @@ def ship(
     name: Annotated[str, typer.Argument(help="What the zoo is to call it.")],
     kind: Annotated[str, typer.Option(help=", ".join(FILES))] = FLOAT,
     certified: Annotated[
-        Path | None, typer.Option(help="What `certify --eps ... --json` proved of the network.")
+        Path | None, typer.Option(help="What was proved of the network, as JSON.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the file and its card.")] = Path(),
 ) -> None:
