@@ -1,4 +1,4 @@
-"""What a scan of torch is in a graph: its body with registers, along the axis of elements."""
+"""What a source's scan is in a graph: its body with registers, along the axis of elements."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +26,8 @@ class Body:
     states: tuple[str, ...]
     starts: tuple[Tensor, ...]  # of every state, for one sample
     outputs: tuple[Edge, ...]  # the states after the element, then what is given out at it
+    reverse: bool = False
+    axes: tuple[int, ...] = ()  # where the source has elements in what is given out; first if empty
 
     def graph(self, output: Edge) -> Graph:
         """The body with one of its outputs, without what neither it nor a register needs."""
@@ -38,19 +40,22 @@ class Body:
         return Graph(kept, self.inputs, (output.name,), registers)
 
 
-def element_of(edge: Edge) -> Edge:
-    """One element of what is scanned, which is along the source's first axis.
+def element_of(edge: Edge, axis: int = 0) -> Edge:
+    """One element of what is scanned, which is along one of the source's axes.
 
     Raises
     ------
     Refusal
-        If samples lie there, or elements have no other axis.
+        If samples lie there, elements have no other axis, or an axis is before that of elements.
     """
-    if edge.batch == 0:
+    axis %= edge.rank
+    if edge.batch == axis:
         raise Refusal("it scans along the axis of samples", "scan along the axis of elements")
     if len(edge.shape) < 2:
         raise Refusal("its elements are single numbers", "give them an axis of one feature")
-    return Edge("x", edge.shape[1:], edge.batch - 1)
+    if edge.axis(axis) != 1:
+        raise Refusal(f"it scans along axis {axis}", "transpose it before: elements, then features")
+    return Edge("x", edge.shape[1:], edge.batch - (axis < edge.batch))
 
 
 def starts_of(values: Sequence[Any]) -> tuple[Tensor, ...]:
@@ -79,10 +84,21 @@ def wired(call: Call) -> Wiring:
     for index, edge in enumerate(body.outputs):
         final = index < len(body.states)
         name = "" if index == len(body.states) else str(index)
-        parts.append(Part(name, Scan(body.graph(edge), 1, False), call.edges))
+        parts.append(Part(name, Scan(body.graph(edge), 1, body.reverse), call.edges))
         if final:
-            last = Narrow(1, call.edges[0].shape[0] - 1, 1)
+            last = Narrow(1, 0 if body.reverse else call.edges[0].shape[0] - 1, 1)
             parts.append(Part(f"{name}.last", last, (name,)))
             parts.append(Part(f"{name}.state", Reshape(edge.shape), (f"{name}.last",)))
-        ends.append((f"{name}.state", edge.batch) if final else (name, edge.batch + 1))
+        ends.append((f"{name}.state", edge.batch) if final else (name, _place(body, index, edge)))
     return Wiring(tuple(parts), tuple(ends))
+
+
+def _place(body: Body, index: int, edge: Edge) -> int:
+    """The source's axis of samples in what is given out, where elements have one, too."""
+    axis = body.axes[index - len(body.states)] if body.axes else 0
+    axis %= edge.rank + 1
+    if axis > 1 or (axis == 1 and edge.batch != 0):
+        raise Refusal(
+            f"it gives elements out along axis {axis}", "transpose them behind it instead"
+        )
+    return edge.batch + (axis <= edge.batch)
