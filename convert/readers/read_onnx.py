@@ -255,7 +255,11 @@ class _Reading:
         read, options, count = inputs, {}, len(node.output)
         if not any(isinstance(item, Unknown) for item in inputs):
             told = {item.name: onnx_values.attribute(item) for item in node.attribute}
-            scanned = int(told["num_scan_inputs"])
+            scanned = int(told.get("num_scan_inputs", 0))
+            graph = told.get("body")
+            known = isinstance(graph, onnx.GraphProto) and 0 < scanned <= len(inputs)
+            if not known or len(inputs) != len(graph.input):
+                raise Refusal("its body does not fit what it reads", "export the model again")
             body = self._body(name, told, inputs[:-scanned], inputs[-scanned:])
             if body is None:
                 return [Unknown()] * count
@@ -273,6 +277,9 @@ class _Reading:
         proto, begin = told["body"], self._starts(starts)
         given = len(proto.output) - len(starts)
         axes = told.get("scan_input_axes") or [0] * len(xs)
+        outer_axes = tuple(told.get("scan_output_axes") or [0] * given)
+        if given < 0 or len(axes) != len(xs) or len(outer_axes) != given:
+            raise Refusal("its body does not fit what it gives out", "export the model again")
         reverse = _direction(told, len(xs), given)
         wanted = [element_of(x, int(axis)) for x, axis in zip(xs, axes, strict=True)]
         inner = self._inside(proto)
@@ -298,7 +305,7 @@ class _Reading:
             begin,
             tuple(made),
             reverse,
-            tuple(told.get("scan_output_axes") or [0] * given),
+            outer_axes,
         )
 
     def _starts(self, values: list[Any]) -> tuple[Tensor, ...]:

@@ -54,7 +54,7 @@ def written(path: Path, **told: Any) -> Path:
         helper.make_node("Relu", ["x"], ["outside"]),
         helper.make_node(
             "Scan", ["h0", "c0", "x"], ["h_end", "c_end", "y", "z"], name="cell",
-            body=body, num_scan_inputs=1, **told,
+            body=body, **{"num_scan_inputs": 1, **told},
         ),
     ]  # fmt: skip
     graph = helper.make_graph(
@@ -95,9 +95,30 @@ def test_every_output_of_a_scan_is_that_of_onnx_runtime(told: Any, tmp_path: Pat
         ({**BOTH, "reads": "outside"}, "what is computed outside"),
         ({**BOTH, "starts": np.eye(BATCH, HIDDEN)}, "differs between samples"),
         ({**BOTH, "starts": np.zeros((1, HIDDEN))}, "its first state has shape"),
+        ({**BOTH, "num_scan_inputs": 0}, "does not fit what it reads"),
+        ({**BOTH, "scan_output_axes": [1]}, "does not fit what it gives out"),
     ],
-    ids=["ways", "samples", "out axis", "in axis", "outside", "starts", "broadcast"],
+    ids=[
+        "ways",
+        "samples",
+        "out axis",
+        "in axis",
+        "outside",
+        "starts",
+        "broadcast",
+        "none",
+        "axes",
+    ],
 )
 def test_scans_that_are_not_taken_say_why(told: Any, words: str, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match=words):
         read_onnx(written(tmp_path / "scan.onnx", **told))
+
+
+def test_a_loop_is_refused_with_a_repair(tmp_path: Path) -> None:
+    path = written(tmp_path / "scan.onnx", **BOTH)
+    model = onnx.load(path)
+    model.graph.node[-1].op_type = "Loop"
+    onnx.save(model, path)
+    with pytest.raises(UnsupportedError, match="export it as Scan"):
+        read_onnx(path)
