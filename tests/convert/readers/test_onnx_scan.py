@@ -23,6 +23,7 @@ def written(path: Path, **told: Any) -> Path:
     draw = np.random.default_rng(0)
     first = told.pop("sizes", (BATCH, COUNT, WIDE))
     reads, starts = told.pop("reads", "x"), told.pop("starts", None)
+    source, turn = told.pop("source", "x"), {"perm": told.pop("turn", (0, 1, 2))}
     kept = {
         "w": draw.normal(size=(WIDE, HIDDEN)),
         "turned": draw.normal(size=(HIDDEN, HIDDEN)),
@@ -52,16 +53,22 @@ def written(path: Path, **told: Any) -> Path:
     nodes = [
         helper.make_node("Transpose", ["turned"], ["u"], perm=[1, 0]),
         helper.make_node("Relu", ["x"], ["outside"]),
+        helper.make_node("Transpose", ["x"], ["second"], perm=[1, 0, 2]),
         helper.make_node(
-            "Scan", ["h0", "c0", "x"], ["h_end", "c_end", "y", "z"], name="cell",
+            "Scan", ["h0", "c0", source], ["h_end", "c_end", "y", "z"], name="cell",
             body=body, **{"num_scan_inputs": 1, **told},
         ),
+        helper.make_node("Transpose", ["y"], ["y_turned"], **turn),
+        helper.make_node("Flatten", ["y_turned"], ["flat"]),
     ]  # fmt: skip
     graph = helper.make_graph(
         nodes,
         "net",
         [value("x", first)],
-        [value(name, None) for name in ("h_end", "c_end", "y", "z")],
+        [
+            value(name, None)
+            for name in ("h_end", "c_end", "flat", "z")[: 3 if source == "second" else 4]
+        ],
         [numpy_helper.from_array(v.astype(np.float32), n) for n, v in kept.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -70,10 +77,13 @@ def written(path: Path, **told: Any) -> Path:
 
 
 BOTH = {"scan_input_axes": [1], "scan_output_axes": [1, 1]}
+SECOND = {"source": "second", "turn": (1, 0, 2)}  # elements first, samples second
 BACK = {"scan_input_directions": [1], "scan_output_directions": [1, 1]}
 
 
-@pytest.mark.parametrize("told", [BOTH, {**BOTH, **BACK}], ids=["forward", "backward"])
+@pytest.mark.parametrize(
+    "told", [BOTH, {**BOTH, **BACK}, SECOND], ids=["forward", "backward", "second"]
+)
 def test_every_output_of_a_scan_is_that_of_onnx_runtime(told: Any, tmp_path: Path) -> None:
     path = written(tmp_path / "scan.onnx", **told)
     x = torch.rand(BATCH, COUNT, WIDE, generator=torch.Generator().manual_seed(1)) - 0.5
@@ -118,7 +128,8 @@ def test_scans_that_are_not_taken_say_why(told: Any, words: str, tmp_path: Path)
 def test_a_loop_is_refused_with_a_repair(tmp_path: Path) -> None:
     path = written(tmp_path / "scan.onnx", **BOTH)
     model = onnx.load(path)
-    model.graph.node[-1].op_type = "Loop"
+    (cell,) = (node for node in model.graph.node if node.op_type == "Scan")
+    cell.op_type = "Loop"
     onnx.save(model, path)
     with pytest.raises(UnsupportedError, match="export it as Scan"):
         read_onnx(path)
