@@ -257,8 +257,8 @@ class _Reading:
             told = {item.name: onnx_values.attribute(item) for item in node.attribute}
             scanned = int(told.get("num_scan_inputs", 0))
             graph = told.get("body")
-            known = isinstance(graph, onnx.GraphProto) and 0 < scanned <= len(inputs)
-            if not known or len(inputs) != len(graph.input):
+            known = isinstance(graph, onnx.GraphProto) and len(graph.input) == len(inputs)
+            if not known or not 0 < scanned <= len(inputs):
                 raise Refusal("its body does not fit what it reads", "export the model again")
             body = self._body(name, told, inputs[:-scanned], inputs[-scanned:])
             if body is None:
