@@ -1,8 +1,7 @@
 """Read an ONNX file into a float graph, folding everything that does not depend on the sample."""
 
 import copy
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,9 @@ from . import onnx_values
 from .assembly import Assembly, Unknown
 from .budget import Budget, TooLargeError
 from .onnx_files import load
-from .torch_scan import Body, element_of, starts_of, wired
+from .onnx_scan import count_nodes, plan_of
+from .scans import read_body, wired
 
-_OLDEST_SCAN = 9  # before, it had an axis of samples of its own
 OLDEST = 7  # operator set; older files spell broadcasting in another way
 _RESHAPING = {"Flatten", "Reshape", "Squeeze", "Unsqueeze"}
 _MOVING = _RESHAPING | {"Identity", "Transpose"}
@@ -81,7 +80,7 @@ class _Reading:
         given: tuple[int, ...] | None,
         open_batch: int,
     ) -> None:
-        require_few(len(model.graph.node), str(path))
+        require_few(count_nodes(model.graph), str(path))
         self.path, self.model, self.proto = path, model, model.graph
         self.outer: _Reading | None = None
         self.version = self._operator_set()
@@ -254,85 +253,31 @@ class _Reading:
         """What a Scan makes: states after the last element, then what it gives out at each."""
         read, options, count = inputs, {}, len(node.output)
         if not any(isinstance(item, Unknown) for item in inputs):
-            told = {item.name: onnx_values.attribute(item) for item in node.attribute}
-            scanned = int(told.get("num_scan_inputs", 0))
-            graph = told.get("body")
-            known = isinstance(graph, onnx.GraphProto) and len(graph.input) == len(inputs)
-            if not known or not 0 < scanned <= len(inputs):
-                raise Refusal("its body does not fit what it reads", "export the model again")
-            body = self._body(name, told, inputs[:-scanned], inputs[-scanned:])
+            if self.outer is not None:
+                raise Refusal("it is in the body of another", "export without nested scans")
+            proto, plan = plan_of(node, inputs, self.version, self.batch)
+            inner = self._inside(proto)
+
+            def walk(entries: Sequence[Edge]) -> Sequence[Any]:
+                names = [item.name for item in proto.input]
+                inner.values.update(zip(names, entries, strict=True))
+                return inner._walked()
+
+            body = read_body(name, self.assembly, inner.assembly, plan, walk)
+            self.reads_batch |= inner.reads_batch
             if body is None:
                 return [Unknown()] * count
-            read, options = inputs[-scanned:], {"body": body}
+            read, options = inputs[-len(plan.elements) :], {"body": body, "budget": self.budget}
         call = Call(name, "Scan", tuple(read), options, self.version, outputs=count)
         return list(self.assembly.add(call, wired))
 
-    def _body(self, name: str, told: Any, starts: list[Any], xs: list[Any]) -> Body | None:
-        """The body of a Scan, read by itself; None if it has nodes that cannot be taken."""
-        if self.outer is not None:
-            raise Refusal("it is in the body of another", "export the model without nested scans")
-        if self.version < _OLDEST_SCAN or not all(isinstance(x, Edge) for x in xs):
-            reason = f"it scans constants, or is older than operator set {_OLDEST_SCAN}"
-            raise Refusal(reason, "scan a computed value, and export the model again")
-        proto, begin = told["body"], self._starts(starts)
-        given = len(proto.output) - len(starts)
-        axes = told.get("scan_input_axes") or [0] * len(xs)
-        outer_axes = tuple(told.get("scan_output_axes") or [0] * given)
-        if given < 0 or len(axes) != len(xs) or len(outer_axes) != given:
-            raise Refusal("its body does not fit what it gives out", "export the model again")
-        reverse = _direction(told, len(xs), given)
-        wanted = [element_of(x, int(axis)) for x, axis in zip(xs, axes, strict=True)]
-        inner = self._inside(proto)
-        enter = inner.assembly.enter
-        states = [enter("state", Input(tuple(start.shape))) for start in begin]
-        elements = [replace(enter(x.name, Input(x.shape)), batch=x.batch) for x in wanted]
-        places = [item.name for item in proto.input]
-        inner.values.update(zip(places, (*states, *elements), strict=True))
-        made = inner._walked()
-        self.reads_batch |= inner.reads_batch
-        problems = inner.assembly.problems
-        self.assembly.problems += [replace(p, node=f"{name}/{p.node}") for p in problems]
-        if problems:
-            return None
-        if not all(isinstance(item, Edge) for item in made):
-            raise Refusal("it gives out what is not computed from its elements", "leave it out")
-        if any(edge.batch for edge in made[: len(states)]):
-            raise Refusal("it moves samples within a state", "keep samples on the first axis")
-        return Body(
-            tuple(inner.assembly.nodes),
-            tuple(edge.name for edge in elements),
-            tuple(edge.name for edge in states),
-            begin,
-            tuple(made),
-            reverse,
-            outer_axes,
-        )
-
-    def _starts(self, values: list[Any]) -> tuple[Tensor, ...]:
-        """The starts of a Scan's states, of one sample."""
-        for value in values:
-            if isinstance(value, Tensor) and (value.dim() < 2 or len(value) != self.batch):
-                reason = f"its first state has shape {tuple(value.shape)}"
-                raise Refusal(reason, f"give (sample, feature), of {self.batch} samples here")
-        return starts_of(values)
-
     def _inside(self, proto: onnx.GraphProto) -> "_Reading":
         """A reading of a body, which sees constants of the graph around it."""
-        require_few(len(proto.node), str(self.path))
         inner = copy.copy(self)
         inner.proto, inner.outer, inner.whole = proto, self, set()
         inner.stored, inner.values = inner._stored(), {}
         inner.assembly, inner.reads_batch = Assembly(str(self.path)), False
         return inner
-
-
-def _direction(told: Any, scanned: int, given: int) -> bool:
-    """Whether a Scan goes backwards; what it reads and what it gives out must lie alike."""
-    ways = [*(told.get("scan_input_directions") or [0] * scanned)]
-    ways += told.get("scan_output_directions") or [0] * given
-    if len(set(ways)) > 1:
-        raise Refusal("it reads and gives out in both directions", "use one direction a Scan")
-    return bool(ways[0])
 
 
 def _reads(node: onnx.NodeProto) -> Iterator[str]:

@@ -12,7 +12,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from spikemorph.convert import read_onnx
-from spikemorph.graph import UnsupportedError, run
+from spikemorph.graph import InputError, UnsupportedError, run
+from spikemorph.graph.graph import MOST_NODES
 from spikemorph.layers.scan import Scan
 
 BATCH, COUNT, WIDE, HIDDEN = 2, 6, 3, 4
@@ -123,6 +124,64 @@ def test_every_output_of_a_scan_is_that_of_onnx_runtime(told: Any, tmp_path: Pat
 def test_scans_that_are_not_taken_say_why(told: Any, words: str, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match=words):
         read_onnx(written(tmp_path / "scan.onnx", **told))
+
+
+def _changed(path: Path, change: Any) -> Path:
+    """The file with its scan and the body of it changed."""
+    model = onnx.load(written(path, **BOTH))
+    (scan,) = (node for node in model.graph.node if node.op_type == "Scan")
+    change(scan, next(item.g for item in scan.attribute if item.HasField("g")))
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize(("nodes", "outputs"), [(300, 30), (10, 700)])
+def test_outputs_times_nodes_of_a_body_are_bounded(
+    nodes: int, outputs: int, tmp_path: Path
+) -> None:
+    def change(scan: Any, body: Any) -> None:
+        body.node.extend(
+            helper.make_node("Tanh", [f"r{k - 1}" if k else "z_t"], [f"r{k}"]) for k in range(nodes)
+        )
+        body.output[-1].name = f"r{nodes - 1}"
+        body.output.extend([body.output[-1]] * outputs)
+        scan.output.extend(f"more{k}" for k in range(outputs))
+        for item in scan.attribute:
+            if item.name == "scan_output_axes":
+                item.ints.extend([1] * outputs)
+
+    with pytest.raises(InputError, match=r"node 'cell' \(Scan\): another copy of its body"):
+        read_onnx(_changed(tmp_path / "scan.onnx", change))
+
+
+def test_bodies_are_counted_before_they_are_read(tmp_path: Path) -> None:
+    def change(scan: Any, body: Any) -> None:
+        body.node.extend([helper.make_node("Unheard", ["x_t"], ["r"])] * MOST_NODES)
+
+    with pytest.raises(InputError, match=f"{MOST_NODES} are read at most"):
+        read_onnx(_changed(tmp_path / "scan.onnx", change))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("scan_input_axes", [2**40], "none of 3"),
+        ("scan_output_axes", [1, -4], "none of 3"),
+        ("scan_output_axes", "axes", "holds no whole numbers"),
+        ("scan_input_directions", [1.5], "holds no whole numbers"),
+        ("num_scan_inputs", "one", "does not fit what it reads"),
+    ],
+)
+def test_damaged_words_about_a_scan_are_refused(
+    name: str, value: Any, words: str, tmp_path: Path
+) -> None:
+    def change(scan: Any, body: Any) -> None:
+        kept = [item for item in scan.attribute if item.name != name]
+        del scan.attribute[:]
+        scan.attribute.extend([*kept, helper.make_attribute(name, value)])
+
+    with pytest.raises(UnsupportedError, match=words):
+        read_onnx(_changed(tmp_path / "scan.onnx", change))
 
 
 def test_a_loop_is_refused_with_a_repair(tmp_path: Path) -> None:
