@@ -222,6 +222,7 @@ _ONNX = (
     *(changes.with_other_message,) * 3,
     *(changes.with_other_shapes, changes.with_extreme_weights),
 )
+_SCANS = (*_ONNX, *(changes.with_other_scan,) * 2)
 _NPZ = (arrays.with_other_header, arrays.with_other_arrays, arrays.with_other_zip)
 _PARTS_OF_A_RUN = tuple(
     f"{name}.json"
@@ -238,7 +239,7 @@ _ROWS = (
         16, _beside("x.npz"), (".onnx", ".bin"),
     ),
     Loader(
-        "cells", _one("m.onnx", gru=models.recurrent), _ONNX,
+        "cells", _one("m.onnx", gru=models.recurrent, scan=models.scanned), _SCANS,
         (("inspect", "m.onnx"),) * 3 + (("convert", "m.onnx", *_SEQUENCES, *_OUT),),
         6, _along("s.npz"),
     ),
