@@ -12,6 +12,8 @@ from torch import nn
 from spikemorph.graph import InputError
 from spikemorph.graph.errors import Repair
 from spikemorph.graph.grid import UNIT
+from spikemorph.graph.interpret import require_rows
+from spikemorph.graph.tables import on_boxes
 from spikemorph.graph.tasks import Kind, Task
 from spikemorph.prune import Lesson
 from spikemorph.prune.task import PhaseSettings
@@ -151,6 +153,11 @@ def _variation(choice: TrainingChoice, model: Model) -> FlipAndShift | None:
 
 def _objective(choice: TrainingChoice, model: Model, task: Task) -> Objective:
     name, eps = by_name.objective(choice.objective), by_name.eps_of(choice.eps)
+    if choice.ramp != TrainingChoice.ramp and name not in by_name.BOUNDS:
+        raise InputError(
+            f"objective {name} has no boxes that grow: leave ramp out, or choose one of "
+            f"{', '.join(by_name.BOUNDS)}"
+        )
     if name == "clean":
         if eps or choice.attack_steps or choice.beta or choice.select:
             raise InputError(
@@ -170,7 +177,12 @@ def _objective(choice: TrainingChoice, model: Model, task: Task) -> Objective:
             Repair("mean", words="put the normalisation inside the model: {}"),
             Repair("std", words="{}"),
         )
-    return bounds(name, eps, choice) if name in by_name.BOUNDS else adversarial(name, eps, choice)
+    if name not in by_name.BOUNDS:
+        return adversarial(name, eps, choice)
+    require_rows(
+        model.graph, on_boxes, f"objective {name} does not pass it; choose one that attacks"
+    )
+    return bounds(name, eps, choice)
 
 
 def bounds(name: str, eps: float, choice: TrainingChoice) -> Bounds:
