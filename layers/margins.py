@@ -58,16 +58,23 @@ def margins(
     at = [found[name] for name in ending.reads]
     rows = ending.rows(at)
     middle = ending(*(box.middle for box in at))
-    parts, order = [], []
-    for label in labels.unique().tolist():
-        mine = (labels == label).nonzero()[:, 0]
+    order = labels.argsort(stable=True)
+    parts = [middle[:0]]
+    for label, mine in zip(
+        range(middle.shape[1]), order.split(_counts(labels, middle)), strict=True
+    ):
         reach = sum(
             box.radius[mine].flatten(1) @ (row[label] - row).flatten(1).abs().t()
             for row, box in zip(rows, at, strict=True)
         )
         parts.append(middle[mine, label][:, None] - middle[mine] - reach)
-        order.append(mine)
-    return torch.cat(parts)[torch.cat(order).argsort()]
+    return torch.cat(parts)[order.argsort()]
+
+
+def _counts(labels: Tensor, logits: Tensor) -> list[int]:
+    """How many samples each class has."""
+    found: list[int] = torch.bincount(labels, minlength=logits.shape[1]).tolist()
+    return found
 
 
 class LinearEnd:
@@ -91,6 +98,11 @@ class LinearEnd:
                 self._inside.add(name)
                 waiting += graph[name].inputs
         self.reads: Sequence[str] = tuple(reads)
+
+    @property
+    def depth(self) -> int:
+        """How many nodes it is made of."""
+        return len(self._inside)
 
     def __call__(self, *given: Tensor) -> Tensor:
         """(sample, class) logits, from the values (sample, *shape) of `reads`."""

@@ -1,20 +1,22 @@
 """Recurrent layers: a graph with registers, run along an axis of a larger one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
+import torch
 from torch import Tensor
 
 from spikemorph.graph import Graph, Input, Node, Op
 from spikemorph.graph.calls import Refusal
 from spikemorph.graph.fields import Between
-from spikemorph.graph.interpret import Compute, by_name, integer_compute, on_reals, shapes
-from spikemorph.graph.sequences import along
+from spikemorph.graph.interpret import Compute, by_name, flow, integer_compute, on_reals, shapes
+from spikemorph.graph.sequences import along, at_start
 from spikemorph.graph.stages import INTEGER, PREPARED, Seat, Stage, problems
-from spikemorph.graph.tables import on_integers, on_ranges
+from spikemorph.graph.tables import on_boxes, on_integers, on_ranges
 from spikemorph.graph.traits import Fires, Recurs
 
+from .boxes import Box, of_node, rising
 from .ladder import Ladder
 from .ranges import Range, by_row, edge_ranges
 
@@ -52,6 +54,31 @@ class Scan(Recurs):
 @on_integers(Scan)
 def _on_integers(op: Scan, *inputs: Tensor) -> Tensor:
     return op.computed(integer_compute(op.body), *inputs)
+
+
+@on_boxes(Scan)
+def _on_boxes(op: Scan, *boxes: Box) -> Box:
+    """Element by element, each with the boxes of its registers after the one before."""
+    xs = [rising(lambda x: x.movedim(op.axis, 1), box) for box in boxes]
+    first, made = xs[0].lower, list[Box]()
+    held = {name: Box(start, start) for name, start in at_start(op.body, first).items()}
+    for index in range(first.shape[1])[:: -1 if op.reverse else 1]:
+        element = [Box(box.lower.select(1, index), box.upper.select(1, index)) for box in xs]
+        found = _at_element(op.body, {**dict(zip(op.body.inputs, element, strict=True)), **held})
+        held = {register.name: found[register.after] for register in op.body.registers}
+        made.append(found[op.body.outputs[0]])
+    made = made[::-1] if op.reverse else made
+    lower, upper = torch.stack([b.lower for b in made], 1), torch.stack([b.upper for b in made], 1)
+    return rising(lambda x: x.movedim(1, op.axis), Box(lower, upper))
+
+
+def _at_element(body: Graph, known: Mapping[str, Box]) -> dict[str, Box]:
+    """The boxes of all nodes, where those of inputs and registers are known."""
+
+    def enter(node: Node, *boxes: Box) -> Box:
+        return known[node.name] if node.name in known else of_node(node, *boxes)
+
+    return {node.name: box for node, box in flow(body, enter)}
 
 
 @on_ranges(Scan)

@@ -16,6 +16,7 @@ from .attacks.losses import losses
 from .cascade.block_files import evaluate_blocks, in_memory, merge_blocks
 from .cascade.blocks import Evaluation
 from .cascade.outcome import WorstCase
+from .cascade.patience import Patience
 from .cascade.worst_case import BLOCK
 from .gates.context import Companions, GateContext, GateSettings, Samples
 from .gates.gradients import path_records
@@ -52,6 +53,8 @@ class EvaluationSettings:
         How many broken samples are kept as pictures.
     block : int
         Samples that are evaluated together, and kept together.
+    patience : Patience, optional
+        What is tried further, after all attacks, until it brings nothing.
 
     Raises
     ------
@@ -65,6 +68,7 @@ class EvaluationSettings:
     gates: GateSettings | None = field(default_factory=GateSettings)
     examples: int = 8
     block: int = BLOCK
+    patience: Patience | None = None
 
     def __post_init__(self) -> None:
         if not self.eps or list(self.eps) != sorted(set(self.eps)):
@@ -118,7 +122,12 @@ def evaluate_robustness(
     _require_alike(target, companions, samples.x[:1])
     given = (samples.x, samples.y, settings.seed, samples.indices, settings.block)
     outcomes = [
-        measure(Evaluation(target, subject.network, possible(target, attacks_for(threat)), *given))
+        measure(
+            Evaluation(
+                *(target, subject.network, possible(target, attacks_for(threat)), *given),
+                patience=settings.patience,
+            )
+        )
         for threat in settings.threats
     ]
     rows = in_turn(outcomes)

@@ -56,6 +56,7 @@ INNER = {  # inner room -> the inner rooms and loose files of its folder that it
     "energy/prices": {"counting", "results"},
     "robust/attacks": {"draws", "target", "threat"},
     "robust/cascade": {"attacks", "draws", "intervals", "target", "threat"},
+    "robust/certified": {"cascade", "result", "threat"},
     "robust/corruptions": {"draws", "threat"},
     "robust/gates": {"attacks", "cascade", "draws", "intervals", "target", "threat"},
     "robust/paths": {"target"},

@@ -1,7 +1,7 @@
 """Shipped networks that recipes made of others: float graphs and spiking networks, each with its card."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,7 +24,7 @@ class MadeCard:
     """What is known of one made network; accuracies and sparsity are percentages, measured.
 
     `robust` is the worst case over all attacks of the recipe, by eps as text, on `robust_samples`
-    test samples.
+    test samples; `certified` what is proved (``certify --eps``), on `certified_samples`.
     """
 
     name: str
@@ -43,6 +43,8 @@ class MadeCard:
     data_licence: str
     sha256: str  # of the file
     versions: Mapping[str, str]
+    certified: Mapping[str, float] = field(default_factory=dict)
+    certified_samples: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The card as plain values, as its file holds it."""

@@ -4,7 +4,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+import torch
 from torch import Tensor, nn
+from torch._higher_order_ops.scan import scan
+from torch.compiler import is_exporting
 from torch.nn import functional as F
 
 from .memories import LegendreMemory, MinGru
@@ -99,6 +102,43 @@ class LinesNet(nn.Module):
         return self.head(self.layers(columns)[0])
 
 
+class FramesNet(nn.Module):
+    """Convolutions over every frame of a video and a state of what was seen, in one body.
+
+    What a frame has in common with the one before is the same at every layer, so a stream that is sent
+    changes alone computes only where something moves.
+    """
+
+    def __init__(self, side: int, widths: tuple[int, int, int], states: int, classes: int) -> None:
+        super().__init__()
+        first, second, third = widths
+        self.convs = nn.Sequential(
+            OrderedDict(
+                conv1=nn.Conv2d(1, first, 3, stride=2, padding=1), relu1=nn.ReLU(),
+                conv2=nn.Conv2d(first, second, 3, stride=2, padding=1), relu2=nn.ReLU(),
+                conv3=nn.Conv2d(second, third, 3, stride=2, padding=1), relu3=nn.ReLU(),
+                flat=nn.Flatten(),
+            )
+        )  # fmt: skip
+        self.states = states
+        self.seen = nn.Linear(third * (side // 8) ** 2, states)
+        self.kept = nn.Linear(states, states, bias=False)
+        self.head = nn.Linear(states, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Videos (sample, frame, 1, H, W) to logits (sample, class) after the last frame."""
+        state = torch.zeros(len(x), self.states).to(x)
+        if is_exporting():
+            return self.head(scan(self._step, state, x, dim=1)[1][:, -1])
+        for frame in x.unbind(1):
+            state, _ = self._step(state, frame)
+        return self.head(state)
+
+    def _step(self, state: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
+        after = torch.tanh(self.seen(self.convs(frame)) + self.kept(state))
+        return after, after.clone()
+
+
 def mnist_permuted_lmu() -> nn.Module:
     """A Legendre memory of order 256 over 784 pixels in one fixed, drawn order."""
     return LegendreNet(256, 784, 400, 10)
@@ -154,6 +194,11 @@ def watch_lstm() -> nn.Module:
 def lines_crnn() -> nn.Module:
     """Three convolutions (8, 16, 32 wide) and a GRU of 64 states each way, for lines of 32 rows."""
     return LinesNet(32, (8, 16, 32), 64, 121)
+
+
+def moving_digits_rnn() -> nn.Module:
+    """Three convolutions (8, 16, 32 wide) over frames of 48 by 48, and 64 states."""
+    return FramesNet(48, (8, 16, 32), 64, 10)
 
 
 SEQUENCE_MODELS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(

@@ -8,9 +8,13 @@ from spikemorph.graph import InputError
 from spikemorph.robust import Attack, Threat, attacks
 from spikemorph.robust.attacks.autoattack import standard
 from spikemorph.robust.attacks.base import ONWARD
+from spikemorph.robust.cascade.patience import Patience
 
-# Unless others are asked for: first what breaks most at the least cost.
-ATTACKS = "pgd-margin,apgd-ce=50,best:apgd-dlr=50,best:square=1000,refine"
+# The effort of every evaluation, on both roads, unless another is asked for: gradients first, so that
+# what queries alone still find is seen; then what goes on from the best image until it brings nothing.
+ATTACKS = "pgd-margin,apgd-ce=20,best:apgd-dlr=20,square=200,refine"
+PATHS = "strong"
+PATIENCE = "20,500"
 REFINE = "refine"  # ends every evaluation, on all that stand
 STANDARD = "standard"  # the cascade of AutoAttack at its reference settings
 _COUNTS = (
@@ -46,6 +50,24 @@ def attack_plan(text: str, classes: int) -> Plan:
     for part in wanted:
         _named(part, probe, classes)  # refuse now, before anything is attacked
     return lambda threat: tuple(a for part in wanted for a in _named(part, threat, classes))
+
+
+def patience_of(text: str) -> Patience | None:
+    """How long to go on: ``20,500`` steps and queries a round; ``0`` makes no round.
+
+    Raises
+    ------
+    InputError
+        If it is not two whole numbers of 1 or more, or 0.
+    """
+    if text.strip() == "0":
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
+        raise InputError(
+            f"patience {text!r}: give the steps and queries of a round, such as {PATIENCE}; or 0"
+        )
+    return Patience(*map(int, parts))
 
 
 def _named(part: str, threat: Threat, classes: int) -> tuple[Attack, ...]:

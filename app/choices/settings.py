@@ -7,6 +7,8 @@ from typing import Any, TypeVar, cast
 from spikemorph.graph import InputError
 from spikemorph.graph.errors import Setting
 
+from .attacks import ATTACKS, PATHS, PATIENCE
+
 Choice = TypeVar("Choice")
 TRAIN = "train"  # the method that prunes nothing
 
@@ -44,6 +46,8 @@ class TrainingChoice:
     average of the weights to end with; `select` keeps the epoch most robust on the held-out samples.
     `clip` is the largest norm that all gradients together may have; 0 clips nothing. `ramp` is the share
     of the run over which the boxes of ibp and sabr grow to eps.
+    `clip` is the largest norm that all gradients together may have; 0 clips nothing.
+    `temporal_sparsity` is the price of changes of recurrent states between elements; 0 asks for none.
     """
 
     epochs: int = 5
@@ -65,6 +69,7 @@ class TrainingChoice:
     select: bool = False
     clip: float = 0.0
     ramp: float = 0.5
+    temporal_sparsity: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -116,18 +121,20 @@ class TimeChoice:
 class AttackChoice:
     """What the networks of a recipe are attacked with: names as of `attack`, on so many test samples.
 
-    `in_time` and `in_time_paths` name those on networks trained through time, which cost most, and
-    their gradient paths; `ann` those on the float networks; with `transfer` images made for the float
+    `patience` is how long they go on, see `patience_of`. `in_time` and `in_time_paths` name those on
+    networks trained through time and their gradient paths, where these are to differ: unequal effort
+    compares nothing. `ann` names those on the float networks; with `transfer` images made for the float
     network are tried on the spiking one, too; `gate_samples` (of networks trained
     through time: `in_time_gates`) 0 leaves gates out. `eps_units`: "range" counts eps in shares of the
     range of inputs, "input" in the inputs' own units.
     """
 
     eps: tuple[str | float, ...]
-    attacks: str = "apgd-ce=30,apgd-dlr=30,pgd=20,square=500"
-    in_time: str = "apgd-ce=10,apgd-dlr=10,pgd=10,square=500"
-    paths: str = "all"
-    in_time_paths: str = "all"
+    attacks: str = ATTACKS
+    in_time: str | None = None
+    paths: str = PATHS
+    in_time_paths: str | None = None
+    patience: str = PATIENCE
     ann: str = "apgd-ce=50,apgd-t=20"
     norm: str = "linf"
     eps_units: str = "range"
@@ -136,6 +143,20 @@ class AttackChoice:
     in_time_gates: int = 20
     corruptions: bool = False
     transfer: bool = False
+
+
+@dataclass(frozen=True)
+class CertifyChoice:
+    """What is proved of a network: that no image within eps changes its answer.
+
+    `eps` are shares of the range of inputs, growing; one for each channel with colons between:
+    ``1/255:2/255:1/255``. `method` is ``intervals``, or ``lines``, which are tighter and take longer.
+    `samples` are the first so many; 0: all.
+    """
+
+    eps: tuple[str | float, ...]
+    method: str = "lines"
+    samples: int = 0
 
 
 def chosen_of(kind: type[Choice], choice: Mapping[str, Any], **more: Any) -> Choice:

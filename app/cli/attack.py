@@ -17,7 +17,7 @@ from spikemorph.robust.gates.context import Companions
 from spikemorph.train.processes import Processes
 
 from ..choices import by_name
-from ..choices.attacks import ATTACKS
+from ..choices.attacks import ATTACKS, PATHS, PATIENCE
 from ..choices.settings import AttackChoice
 from ..measures.robustness import Progress, Where, attack_model, check_attack, eps_words
 from ..report.robust import gate_lines, robustness_lines, robustness_table
@@ -38,7 +38,16 @@ def attack(
     attacks: Annotated[
         str, typer.Option(help="In this order; NAME=STEPS sets steps or queries; or standard.")
     ] = ATTACKS,
-    paths: Annotated[str, typer.Option(help="Gradient paths: all, paper, or names.")] = "all",
+    paths: Annotated[
+        str, typer.Option(help="Gradient paths: strong (7), all, paper, or names.")
+    ] = PATHS,
+    patience: Annotated[
+        str,
+        typer.Option(
+            help="STEPS,QUERIES of a further round, from the best image so far, on every sample that the "
+            "round before brought nearer; 0: none."
+        ),
+    ] = PATIENCE,
     norm: Annotated[str, typer.Option(help="linf or l2")] = "linf",
     eps_units: Annotated[
         str, typer.Option(help="Of --eps: range (its share), or input (the inputs' own units).")
@@ -84,7 +93,7 @@ def attack(
     where = options.device(device)
     choice = AttackChoice(
         tuple(eps.split(",")), attacks, paths=paths, norm=norm, eps_units=eps_units, samples=samples,
-        gate_samples=gates, corruptions=corruptions,
+        gate_samples=gates, corruptions=corruptions, patience=patience,
     )  # fmt: skip
     check_attack(choice)
     if undefended is not None and not gates:

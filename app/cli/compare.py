@@ -21,6 +21,12 @@ def compare(
     dense: DenseOption = None,
     samples: SamplesOption = 100,
     models: ModelsOption = "all",
+    eps: Annotated[
+        str | None,
+        typer.Option(
+            help="Also what is proved within it (certify), on the same --samples: 1/255,2/255"
+        ),
+    ] = None,
     task: options.TaskOption = None,
     json_file: output.JsonOption = None,
     csv_file: output.CsvOption = None,
@@ -36,7 +42,8 @@ def compare(
         result, costs = compare_networks(
             [network_file(n) for n in networks], found,
             dense=None if dense is None else network_file(dense), samples=samples,
-            price_lists=lists, device=where, watch=watch,
+            price_lists=lists, eps=() if eps is None else tuple(eps.split(",")), device=where,
+            watch=watch,
         )  # fmt: skip
     output.write_json(json_file, result.to_dict())
     output.write_csv(csv_file, result.to_dict()["networks"])

@@ -32,8 +32,9 @@ RECIPE = {
         "epochs": 60, "rate": 0.1, "decay": 1e-4, "smoothing": 0.0, "shift": 1, "held_out": 200
     },
     "attack": {
-        "eps": ["8/255", "16/255", "32/255"], "attacks": "apgd-ce=20,apgd-dlr=20,square=100",
-        "ann": "apgd-ce=20", "samples": 100, "gate_samples": 0,
+        "eps": ["8/255", "16/255", "32/255"],
+        "attacks": "pgd-margin=20,apgd-dlr=20,square=100,refine=300",
+        "ann": "apgd-ce=20,refine=300", "patience": "10,100", "samples": 100, "gate_samples": 0,
     },
     "network": [
         {"name": "dense"},

@@ -55,6 +55,7 @@ def finetune(
     rate: training.Rate = 0.01,
     decay: training.Decay = 1e-4,
     clip: training.Clip = 0.0,
+    temporal_sparsity: training.TemporalSparsity = 0.0,
     smoothing: training.Smoothing = 0.0,
     shift: training.Shift = 0,
     flip: training.Flip = False,
@@ -124,7 +125,8 @@ def finetune(
     found, granted = options.declared(found, input_range)
     numbers = TrainingChoice(
         epochs=epochs, batch=batch, rate=rate, decay=decay, clip=clip, smoothing=smoothing,
-        shift=shift, flip=flip, held_out=held_out, distil=distil, teacher=teacher, precision=precision,
+        temporal_sparsity=temporal_sparsity, shift=shift, flip=flip,
+        held_out=held_out, distil=distil, teacher=teacher, precision=precision,
         objective=objective, eps=eps, attack_steps=attack_steps, beta=beta, ramp=ramp, average=average,
         select=select,
     )  # fmt: skip

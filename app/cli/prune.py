@@ -40,6 +40,7 @@ def prune(
     rate: training.Rate = 0.05,
     decay: training.Decay = 5e-4,
     clip: training.Clip = 0.0,
+    temporal_sparsity: training.TemporalSparsity = 0.0,
     smoothing: training.Smoothing = 0.1,
     shift: training.Shift = 0,
     flip: training.Flip = False,
@@ -89,7 +90,8 @@ def prune(
         raise InputError("--extra and --labeller go with --data: give training data")
     numbers = TrainingChoice(
         epochs=epochs, batch=batch, rate=rate, decay=decay, clip=clip, smoothing=smoothing,
-        shift=shift, flip=flip, held_out=held_out, distil=distil, teacher=teacher, precision=precision,
+        temporal_sparsity=temporal_sparsity, shift=shift, flip=flip,
+        held_out=held_out, distil=distil, teacher=teacher, precision=precision,
         objective=objective, eps=eps, attack_steps=attack_steps, beta=beta, ramp=ramp,
         average=average, select=select,
     )  # fmt: skip

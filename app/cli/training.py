@@ -20,6 +20,13 @@ Clip = Annotated[
     float,
     typer.Option(help="Largest norm of all gradients together; 0: any.", rich_help_panel=_TRAINING),
 ]
+TemporalSparsity = Annotated[
+    float,
+    typer.Option(
+        help="Price of changes of recurrent states between elements; 0: none.",
+        rich_help_panel=_TRAINING,
+    ),
+]
 Smoothing = Annotated[float, typer.Option(help="Label smoothing.", rich_help_panel=_TRAINING)]
 Distil = Annotated[
     float,

@@ -13,6 +13,7 @@ from spikemorph.convert import Certificate, canonical, certify
 from spikemorph.convert.certificate import curve_steps
 from spikemorph.energy import EnergyResult, estimate_energy
 from spikemorph.graph import Graph
+from spikemorph.robust.certified.result import CertifiedResult
 from spikemorph.robust.gates.context import Companions
 from spikemorph.robust.result import RobustnessResult
 from spikemorph.spiking import SpikingNetwork
@@ -22,10 +23,10 @@ from spikemorph.spiking.trace import require_steps
 from spikemorph.zoo import Samples
 
 from ..choices import by_name
-from ..choices.attacks import ATTACKS
-from ..choices.settings import AttackChoice, ConvertChoice, chosen_of
+from ..choices.settings import AttackChoice, CertifyChoice, ConvertChoice, chosen_of
 from ..conversion import Conversion, convert_model
 from ..measures.activity import activity
+from ..measures.certified import certify_robust
 from ..measures.evaluation import Watch, evaluate
 from ..measures.inspection import inspect_graph
 from ..measures.results import EvaluationResult
@@ -222,7 +223,7 @@ class SNN(Running):
         seed, device
             What random starts are drawn by; where it runs.
         choice
-            Fields of `AttackChoice`: attacks, paths, norm, samples, gate_samples, corruptions.
+            Fields of `AttackChoice`: attacks, paths, patience, norm, samples, gate_samples, corruptions.
 
         Raises
         ------
@@ -231,7 +232,7 @@ class SNN(Running):
             of level A.
         """
         several = (eps,) if isinstance(eps, str | float | int) else tuple(eps)
-        chosen = chosen_of(AttackChoice, {"attacks": ATTACKS} | choice, eps=several)
+        chosen = chosen_of(AttackChoice, choice, eps=several)
         others = [other.opened(device) for other in transfer]
         bare = None if undefended is None else undefended.opened(device).target
         beside = Companions(bare, tuple(other.target for other in others))
@@ -240,6 +241,41 @@ class SNN(Running):
             self.opened(device), given, chosen, seed, companions=beside, sources=others
         )
         self._measured["robustness"] = found
+        return found
+
+    def certify_robust(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        eps: str | float | Sequence[str | float],
+        keys: Keys | None = None,
+        **choice: Any,
+    ) -> CertifiedResult:
+        """The share of samples that are right for every image within eps: proved, not attacked.
+
+        Parameters
+        ----------
+        x, y, keys
+            Samples and their labels, in any form that `samples_of` takes.
+        eps
+            How far a value may be changed, in shares of the inputs' range: "1/255", 0.01, or several.
+        choice
+            Fields of `CertifyChoice`: method, samples.
+
+        Raises
+        ------
+        InputError
+            If samples have no labels or do not fit, an eps or a name is none, or there is no certificate
+            of level A.
+        GraphError
+            Naming a node whose sums are too wide for exact bounds.
+        """
+        several = (eps,) if isinstance(eps, str | float | int) else tuple(eps)
+        chosen = chosen_of(CertifyChoice, choice, eps=several)
+        given = samples_of(x, y, name="x", keys=keys, most=chosen.samples or None)
+        found = certify_robust(self.name, self.network, self.certificate, given, chosen)
+        self._measured["certified"] = found
         return found
 
     def stream(self, steps: int | None = None, engine: str = "auto") -> Stream:

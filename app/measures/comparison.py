@@ -1,7 +1,7 @@
 """Several networks side by side: what each reaches, and what it costs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from spikemorph.spiking import SpikingNetwork
 from spikemorph.spiking.engines import engine_for
 from spikemorph.zoo import Samples
 
+from ..choices.settings import CertifyChoice
 from ..sources.sampling import first, fitting
 from ..sources.tasks import task_for
+from .certified import certify_robust
 from .evaluation import Watch, evaluate
 
 
@@ -25,7 +27,8 @@ class Compared:
     """One network; accuracies, agreement and sparsity in per cent, energies in uJ per inference.
 
     `energy` is what every price list says of the network as it stands; `verdict` is the band's word
-    against the equally pruned, zero-skipping integer network. None is what was not measured.
+    against the equally pruned, zero-skipping integer network. `certified` is the accuracy that is
+    proved on those samples that energies are of, by eps as it was given. None is what was not measured.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Compared:
     energy: Mapping[str, float | None]
     float_accuracy: float | None = None
     integer_accuracy: float | None = None
+    certified: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -134,15 +138,19 @@ def compare_networks(
     dense: Path | None = None,
     samples: int,
     price_lists: tuple[PriceList, ...],
+    eps: tuple[str, ...] = (),
     device: torch.device = _CPU,
     watch: Watch = lambda _: None,
 ) -> tuple[Comparison, tuple[EnergyResult, ...]]:
     """Accuracy on all of `data`, energy on the first `samples`, for every saved network.
 
+    At every `eps`, in shares of the range of inputs, what is proved on these `samples`, too.
+
     Raises
     ------
     InputError
-        If a file is no network, two have one name, or the data does not fit.
+        If a file is no network, two have one name, the data does not fit, or a network cannot be
+        certified at an eps (`certify_robust`).
     """
     names, few = _names(paths), first(data, samples)
     other, own_steps = dense_network(dense)
@@ -161,7 +169,13 @@ def compare_networks(
             network, counted, max(steps), dense=other, dense_steps=own_steps,
             price_lists=price_lists, model=name, data=data.name,
         )  # fmt: skip
-        rows.append(compared(name, seen.to_dict(), cost.to_dict()))
+        row = compared(name, seen.to_dict(), cost.to_dict())
+        if eps:
+            choice = CertifyChoice(eps)
+            proved = certify_robust(name, network, certificate, few, choice)
+            shares = [proved.share(at).accuracy for at in range(len(eps))]
+            row = replace(row, certified=dict(zip(eps, shares, strict=True)))
+        rows.append(row)
         costs.append(cost)
     return side_by_side(data.name, rows, len(data)), tuple(costs)
 

@@ -34,7 +34,7 @@ from spikemorph.train.processes import Processes
 from spikemorph.zoo import Samples as Data
 
 from ..choices import by_name
-from ..choices.attacks import Plan, attack_plan
+from ..choices.attacks import Plan, attack_plan, patience_of
 from ..choices.settings import AttackChoice
 from ..provenance import provenance
 from ..sources.sampling import labels_of, values
@@ -196,15 +196,16 @@ def check_attack(
     by_name.eps_units(choice.eps_units)
     if entry is not None or choice.eps_units == by_name.SHARE:
         _settings(choice, 0, entry or Input(()))
-    for text in (choice.attacks, choice.in_time, choice.ann):
+    for text in (choice.attacks, choice.in_time or choice.attacks, choice.ann):
         attack_plan(text, classes)
+    patience_of(choice.patience)
 
 
 def _settings(choice: AttackChoice, seed: int, entry: Input) -> EvaluationSettings:
     norm, width = by_name.norm(choice.norm), _width(choice, entry)
     eps = tuple(sorted(by_name.eps_of(text, norm, width) for text in choice.eps))
     gates = GateSettings(samples=choice.gate_samples) if choice.gate_samples else None
-    return EvaluationSettings(eps, norm, seed, gates)
+    return EvaluationSettings(eps, norm, seed, gates, patience=patience_of(choice.patience))
 
 
 @dataclass(eq=False)

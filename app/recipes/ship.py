@@ -18,6 +18,7 @@ from ..provenance import PACKAGES
 from ..sources.subjects import open_subject
 
 FILES = {FLOAT: "model", SPIKING: "network", TIMED: "trained"}
+_NOT_ATTACKED: dict[str, Any] = {"robust": {}, "ann_robust": {}, "n": 0}
 app = typer.Typer(add_completion=False)
 
 
@@ -27,29 +28,37 @@ def ship(
     network: Annotated[str, typer.Argument(help="One of its networks.")],
     name: Annotated[str, typer.Argument(help="What the zoo is to call it.")],
     kind: Annotated[str, typer.Option(help=", ".join(FILES))] = FLOAT,
+    certified: Annotated[
+        Path | None, typer.Option(help="What was proved of the network, as JSON.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the file and its card.")] = Path(),
 ) -> None:
     """Write NAME.safetensors and NAME.made.json."""
     try:
-        typer.echo(json.dumps(shipped(run, network, name, kind, out).to_dict(), indent=2))
+        typer.echo(
+            json.dumps(shipped(run, network, name, kind, out, certified).to_dict(), indent=2)
+        )
     except SpikemorphError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
 
 
-def shipped(run: Path, network: str, name: str, kind: str, out: Path) -> MadeCard:
+def shipped(
+    run: Path, network: str, name: str, kind: str, out: Path, certified: Path | None = None
+) -> MadeCard:
     """Copy the network's file and write its card.
 
     Raises
     ------
     InputError
-        If the run lacks a part, or the kind is unknown.
+        If the run lacks a part, the kind is unknown, or what was proved is of another network.
     """
     if kind not in FILES:
         raise InputError(f"kind {kind!r}: choose one of {', '.join(FILES)}")
     folder = run / network
     source = folder / f"{FILES[kind]}.safetensors"
-    row = _row(_json(run / "robust.json"), network)
+    attacked = (run / "robust.json").is_file() or certified is None
+    row = _row(_json(run / "robust.json"), network) if attacked else _NOT_ATTACKED
     reproduce, compared = _json(folder / "reproduce.json"), _json(run / "comparison.json")
     opened = open_subject(str(source))
     spiking = kind != FLOAT
@@ -74,10 +83,19 @@ def shipped(run: Path, network: str, name: str, kind: str, out: Path) -> MadeCar
         data_licence=entry.licence,
         sha256=sha256_of(content),
         versions={package: version(package) for package in PACKAGES},
+        **({} if certified is None else _proved(_json(certified), opened.identity)),
     )
     write_bytes(out / f"{name}.safetensors", content)
     write_bytes(out / f"{name}.made.json", (json.dumps(card.to_dict(), indent=2) + "\n").encode())
     return card
+
+
+def _proved(plain: Any, identity: str) -> dict[str, Any]:
+    """What a card says of a proof."""
+    if plain["reproduce"]["hashes"].get("network") != identity:
+        raise InputError("what was certified is another network; certify this one again")
+    by_eps = {f"{row['eps']:.6g}": row["certified"]["accuracy"] for row in plain["eps"]}
+    return {"certified": by_eps, "certified_samples": plain["n"]}
 
 
 def _accuracy(folder: Path, kind: str) -> float:

@@ -139,7 +139,8 @@ def comparison_table(result: Comparison) -> Table:
         "network", "sparse\n%", "float\n%", "integer\n%", "spiking\n%", "level,\nT",
         "logits\noff", "synops", "stored",
     )  # fmt: skip
-    for heading in headings:
+    proved = list(dict.fromkeys(eps for n in result.networks for eps in n.certified))
+    for heading in (*headings, *(f"proved\n{eps}" for eps in proved)):
         named = heading == "network"
         justify: JustifyMethod = "left" if named else "right"
         least = min(_NAME, max((len(n.name) for n in result.networks), default=0))
@@ -153,6 +154,7 @@ def comparison_table(result: Comparison) -> Table:
             _fixed(n.accuracy), f"{n.level or 'none'}, {_whole(n.steps)}",
             _whole(n.mismatching_logits), _whole(n.synops),
             "-" if n.storage_bits is None else formats.size(n.storage_bits),
+            *(_fixed(n.certified.get(eps)) for eps in proved),
         )  # fmt: skip
     table.caption = "synops: operations per inference; stored: weights and index"
     return table

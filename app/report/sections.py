@@ -19,6 +19,7 @@ from .page import (
     spikes,
 )
 from .page.costs import energy, memory
+from .page.robustness import certified
 from .page.robustness import section as robustness
 from .shapes import Plain, Shape
 
@@ -95,6 +96,11 @@ SECTIONS = (
         "robustness", "Robustness", "robustness", robustness.SHAPE, robustness.robustness,
         "spikemorph attack NETWORK --data DATA --eps 8/255 --json RUN/robustness.json",
         beside={robustness.TWIN: robustness.SHAPE},
+    ),
+    Section(
+        "certified", "Certified robustness", "certified", certified.SHAPE, certified.certified,
+        "spikemorph certify NETWORK --data DATA --eps 1/255 --json RUN/certified.json",
+        beside={"robustness": robustness.SHAPE}, road=CONVERTED,
     ),
     Section(
         "forms", "One network, every form", "energy", energy.SHAPE, comparison.forms, _ENERGY,

@@ -10,10 +10,9 @@ import torch
 from torch import nn
 
 from spikemorph.graph import InputError
-from spikemorph.graph.errors import Repair
+from spikemorph.graph.errors import Repair, Setting
 from spikemorph.graph.grid import UNIT
-from spikemorph.graph.interpret import require_rows
-from spikemorph.graph.tables import on_boxes
+from spikemorph.graph.nested import recurs
 from spikemorph.graph.tasks import Kind, Task
 from spikemorph.prune import Lesson
 from spikemorph.prune.task import PhaseSettings
@@ -41,6 +40,7 @@ from spikemorph.train.fabric import Fabric, make_fabric
 from spikemorph.train.loop import EpochRecord
 from spikemorph.train.objectives import Distillation, TaskLoss, TwoSided, TwoSidedModule
 from spikemorph.train.processes import Processes
+from spikemorph.train.temporal import TemporalSparsity
 from spikemorph.zoo import Samples
 
 from ..choices import by_name
@@ -93,6 +93,7 @@ def lesson_of(
     arithmetic = by_name.precision(choice.precision)
     fabric = _fabric(device, arithmetic)
     objective = _of_task(_objective(choice, model, task), choice, task)
+    objective = _calm(objective, choice, model)
     ending = _ending(choice, objective, validation, seed)
     return Lesson(
         train, settings, objective, vary, checkpoint, tell, fabric, ending, task
@@ -118,6 +119,18 @@ def _of_task(objective: Objective, choice: TrainingChoice, task: Task) -> Object
             "distil: a teacher's classes are learnt; the network's outputs are numbers"
         )
     return TaskLoss(task)
+
+
+def _calm(objective: Objective, choice: TrainingChoice, model: Model) -> Objective:
+    """The objective, and what changes of recurrent states cost."""
+    if choice.temporal_sparsity == 0:
+        return objective
+    if not recurs(model.graph):
+        raise InputError(
+            f"{model.name} has no recurrent layer, whose states could stay as they are; leave it out",
+            where=Setting("temporal_sparsity", choice.temporal_sparsity),
+        )
+    return TemporalSparsity(objective, choice.temporal_sparsity)
 
 
 def _fabric(device: torch.device, precision: Literal["32-true", "bf16-mixed"]) -> Fabric:
@@ -177,12 +190,7 @@ def _objective(choice: TrainingChoice, model: Model, task: Task) -> Objective:
             Repair("mean", words="put the normalisation inside the model: {}"),
             Repair("std", words="{}"),
         )
-    if name not in by_name.BOUNDS:
-        return adversarial(name, eps, choice)
-    require_rows(
-        model.graph, on_boxes, f"objective {name} does not pass it; choose one that attacks"
-    )
-    return bounds(name, eps, choice)
+    return bounds(name, eps, choice) if name in by_name.BOUNDS else adversarial(name, eps, choice)
 
 
 def bounds(name: str, eps: float, choice: TrainingChoice) -> Bounds:

@@ -34,6 +34,7 @@ REPAIRS = {  # what to do about operators that users meet often
     "layernormalization": "replace it by batch normalisation and fine-tune",
     "instancenormalization": "replace it by batch normalisation and fine-tune",
     "groupnorm": "replace it by batch normalisation and fine-tune",
+    "loop": "unroll it, or export it as Scan, which says how many elements there are",
     "packpaddedsequence": "give padded sequences to the layer",
     "convtranspose": "use upsampling by a fixed factor and a convolution",
     "convtranspose2d": "use upsampling by a fixed factor and a convolution",

@@ -24,17 +24,17 @@ class TooLargeError(Exception):
 
 
 class Budget:
-    """What constants may still cost, in elements made or products taken."""
+    """What constants, and copies of a scan's body, may still cost, in elements made or products taken."""
 
     def __init__(self, stored: int) -> None:
         self.left = _FREE + _PER_BYTE * stored
 
-    def spend(self, amount: int) -> None:
-        """Take an amount, or raise `TooLargeError`."""
+    def spend(self, amount: int, what: str = "its constant value") -> None:
+        """Take an amount, or raise `TooLargeError`, which says for what."""
         if amount > self.left:
             raise TooLargeError(
-                f"its constant value takes {amount} elements or products, more than a file of this "
-                f"size may compute ({self.left} are left); store the constant, or remove it"
+                f"{what} takes {amount} elements or products, more than a file of this size may "
+                f"compute ({self.left} are left); store what is constant, or remove outputs"
             )
         self.left -= amount
 

@@ -63,7 +63,8 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"{path}: not a readable ONNX file ({first_line(error)}); export it again")
 
 
-def _inner_graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+def inner_graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs that a node holds."""
     for item in node.attribute:
         if item.HasField("g"):
             yield item.g
@@ -85,7 +86,7 @@ def _require_bounded(path: Path, model: onnx.ModelProto, size: int) -> None:
         count, total = 0, 0
         for node in nodes:
             count, total = count + 1, total + node.ByteSize()
-            inner = [unfolded(graph.node, (*trail, _GRAPH)) for graph in _inner_graphs(node)]
+            inner = [unfolded(graph.node, (*trail, _GRAPH)) for graph in inner_graphs(node)]
             key = _key(node, node.op_type)
             if key in functions:
                 inner.append(called(key, trail))
@@ -201,7 +202,7 @@ def _require_inside(path: Path, nodes: Iterable[onnx.NodeProto]) -> None:
             for sparse in (item.sparse_tensor, *item.sparse_tensors):
                 held += [sparse.values, sparse.indices]
             _require_own(path, node.name or node.op_type, held)
-        for graph in _inner_graphs(node):
+        for graph in inner_graphs(node):
             _require_own(path, node.name or node.op_type, graph.initializer)
             _require_inside(path, graph.node)
 

@@ -1,5 +1,7 @@
 """Read an ONNX file into a float graph, folding everything that does not depend on the sample."""
 
+import copy
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,14 @@ from . import onnx_values
 from .assembly import Assembly, Unknown
 from .budget import Budget, TooLargeError
 from .onnx_files import load
+from .onnx_scan import count_nodes, plan_of
+from .scans import read_body, wired
 
 OLDEST = 7  # operator set; older files spell broadcasting in another way
 _RESHAPING = {"Flatten", "Reshape", "Squeeze", "Unsqueeze"}
 _MOVING = _RESHAPING | {"Identity", "Transpose"}
 _STANDARD = ("", "ai.onnx")
+_OUTSIDE = "it reads in its body what is computed outside: scan that, too"
 _LARGEST_BATCH = 2**20
 _OPEN_BATCHES = (3, 5)  # stand for an open batch size; two, to see whether it matters
 
@@ -75,8 +80,9 @@ class _Reading:
         given: tuple[int, ...] | None,
         open_batch: int,
     ) -> None:
-        require_few(len(model.graph.node), str(path))
-        self.path, self.model = path, model
+        require_few(count_nodes(model.graph), str(path))
+        self.path, self.model, self.proto = path, model, model.graph
+        self.outer: _Reading | None = None
         self.version = self._operator_set()
         self.stored = self._stored()
         self.values: dict[str, Any] = {}
@@ -92,27 +98,31 @@ class _Reading:
         self.values[entry] = self.assembly.enter(entry, Input(shape))
 
     def graph(self) -> Graph:
+        return self.assembly.graph(self._walked())
+
+    def _walked(self) -> list[Any]:
+        """Take every node; what is given out."""
         needed = self._needed()
-        for index, node in enumerate(self.model.graph.node):
+        for index, node in enumerate(self.proto.node):
             known = [self.values.get(name) for name in node.input]
             if index in needed or any(isinstance(item, Edge) for item in known):
                 self._take(node)
             else:  # a constant that comes to nothing costs nothing
                 self.values.update((name, Unknown()) for name in node.output if name)
-        return self.assembly.graph([self._value(item.name) for item in self.model.graph.output])
+        return [self._value(item.name) for item in self.proto.output]
 
     def _stored(self) -> dict[str, onnx.TensorProto]:
         """The weights by their names; they are read when something reads them."""
-        stored = {item.name: item for item in self.model.graph.initializer}
-        if len(stored) != len(self.model.graph.initializer):
+        stored = {item.name: item for item in self.proto.initializer}
+        if len(stored) != len(self.proto.initializer):
             raise InputError(f"{self.path}: two of its weights have one name; export it again")
         return stored
 
     def _needed(self) -> set[int]:
         """The places of the nodes that an output depends on."""
-        waiting = [item.name for item in self.model.graph.output]
+        waiting = [item.name for item in self.proto.output]
         makers: dict[str, list[int]] = {}
-        for index, node in enumerate(self.model.graph.node):
+        for index, node in enumerate(self.proto.node):
             for name in node.output:
                 makers.setdefault(name, []).append(index)
         found: set[int] = set()
@@ -120,7 +130,7 @@ class _Reading:
             for index in makers.pop(waiting.pop(), ()):
                 if index not in found:
                     found.add(index)
-                    waiting.extend(name for name in self.model.graph.node[index].input if name)
+                    waiting.extend(_reads(self.proto.node[index]))
         return found
 
     def _operator_set(self) -> int:
@@ -185,6 +195,9 @@ class _Reading:
             return None
         if name not in self.values and name in self.stored:
             self.values[name] = onnx_values.weight(self.path, self.stored[name])
+        if self.outer is not None and name not in self.values:
+            found = self.outer._value(name)
+            return Unknown(_OUTSIDE) if isinstance(found, Edge) else found
         missing = Unknown(f"it reads {name!r}, which nothing before it makes")
         return self.values.get(name, missing)
 
@@ -223,6 +236,8 @@ class _Reading:
             if node.op_type not in _MOVING:
                 raise Refusal("it computes with whole numbers", "cast the input to float first")
             self.whole.update(node.output)
+        if node.op_type == "Scan":
+            return list(self._scan(name, node, inputs))
         options = {item.name: onnx_values.attribute(item) for item in node.attribute}
         out: tuple[int, ...] = ()
         known = not any(isinstance(item, Unknown) for item in inputs)
@@ -233,3 +248,43 @@ class _Reading:
             name, node.op_type, tuple(inputs), options, self.version, out, places, len(node.output)
         )
         return list(self.assembly.add(call, reads_onnx.get(node.op_type)))
+
+    def _scan(self, name: str, node: onnx.NodeProto, inputs: list[Any]) -> list[Any]:
+        """What a Scan makes: states after the last element, then what it gives out at each."""
+        read, options, count = inputs, {}, len(node.output)
+        if not any(isinstance(item, Unknown) for item in inputs):
+            if self.outer is not None:
+                raise Refusal("it is in the body of another", "export without nested scans")
+            proto, plan = plan_of(node, inputs, self.version, self.batch)
+            inner = self._inside(proto)
+
+            def walk(entries: Sequence[Edge]) -> Sequence[Any]:
+                names = [item.name for item in proto.input]
+                inner.values.update(zip(names, entries, strict=True))
+                return inner._walked()
+
+            body = read_body(name, self.assembly, inner.assembly, plan, walk)
+            self.reads_batch |= inner.reads_batch
+            if body is None:
+                return [Unknown()] * count
+            read, options = inputs[-len(plan.elements) :], {"body": body, "budget": self.budget}
+        call = Call(name, "Scan", tuple(read), options, self.version, outputs=count)
+        return list(self.assembly.add(call, wired))
+
+    def _inside(self, proto: onnx.GraphProto) -> "_Reading":
+        """A reading of a body, which sees constants of the graph around it."""
+        inner = copy.copy(self)
+        inner.proto, inner.outer, inner.whole = proto, self, set()
+        inner.stored, inner.values = inner._stored(), {}
+        inner.assembly, inner.reads_batch = Assembly(str(self.path)), False
+        return inner
+
+
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
+    """The names that a node reads, those in its bodies too."""
+    yield from (name for name in node.input if name)
+    for item in node.attribute:
+        if item.type == onnx.AttributeProto.GRAPH:
+            yield from (output.name for output in item.g.output)
+            for inner in item.g.node:
+                yield from _reads(inner)

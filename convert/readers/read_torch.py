@@ -5,9 +5,8 @@ import io
 import logging
 import operator
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -24,9 +23,10 @@ from spikemorph.graph.tables import reads_torch
 
 from .assembly import MISFITS, Assembly, Unknown, first_line
 from .budget import FOLDABLE, Budget, TooLargeError, bounded_constants
-from .torch_scan import SCAN, Body, element_of, starts_of, wired
+from .scans import Body, Plan, element_of, read_body, starts_of, wired
 from .traced import changes_input, harmless, needed, operator_of, plain
 
+_SCAN: Any = torch.ops.higher_order.scan
 _STAND_INS = (3, 5)  # for an open batch size; two, to see whether it matters
 
 
@@ -153,7 +153,7 @@ class _Reading:
                 return [self.assembly.refuse(name, op, refusal.reason, refusal.repair)] * count
             if body is None:
                 return [Unknown()] * count
-            read, options = tuple(xs), {"body": body}
+            read, options = tuple(xs), {"body": body, "budget": self.budget}
         return self.assembly.add(Call(name, op, read, options, outputs=count), wired)
 
     def _body(self, node: fx.Node, starts: Any, xs: Any, more: Any) -> Body | None:
@@ -168,28 +168,17 @@ class _Reading:
         inner.batch, inner.budget = self.batch, self.budget
         inner.needed = needed(inner.module.graph)
         require_few(len(inner.module.graph.nodes), self.where)
-        begin, enter = starts_of(starts), inner.assembly.enter
-        states = [enter("state", Input(tuple(start.shape))) for start in begin]
-        wanted = [element_of(x) for x in xs]
-        elements = [replace(enter(x.name, Input(x.shape)), batch=x.batch) for x in wanted]
-        for place, value in zip(
-            inner.module.graph.find_nodes(op="placeholder"),
-            (*states, *elements, *more),
-            strict=True,
-        ):
-            inner.values[place.name] = value
-        made = inner._value(inner._walked().args[0])
+        plan = Plan(starts_of(starts), tuple(element_of(x) for x in xs))
+
+        def walk(entries: Sequence[Edge]) -> Sequence[Any]:
+            places = inner.module.graph.find_nodes(op="placeholder")
+            for place, value in zip(places, (*entries, *more), strict=True):
+                inner.values[place.name] = value
+            return cast(Sequence[Any], inner._value(inner._walked().args[0]))
+
+        body = read_body(self._name(node), self.assembly, inner.assembly, plan, walk)
         self.reads_batch |= inner.reads_batch
-        self.assembly.problems += [
-            replace(problem, node=f"{self._name(node)}/{problem.node}")
-            for problem in inner.assembly.problems
-        ]
-        if inner.assembly.problems:
-            return None
-        if not all(isinstance(item, Edge) for item in made):
-            raise Refusal("it gives out what is not computed from its elements", "leave it out")
-        inputs, lasting = (tuple(edge.name for edge in edges) for edges in (elements, states))
-        return Body(tuple(inner.assembly.nodes), inputs, lasting, begin, tuple(made))
+        return body
 
     def _placeholder(self, node: fx.Node, spec: Any) -> Any:
         if spec.kind is InputKind.USER_INPUT:
@@ -224,7 +213,7 @@ class _Reading:
         """What one call makes: a value, or a list of them."""
         if node.target is operator.getitem:
             return self._pick(node)
-        if node.target is SCAN:
+        if node.target is _SCAN:
             return self._scan(node)
         meaning = node.meta.get("val")
         several = isinstance(meaning, list | tuple)
@@ -263,7 +252,7 @@ class _Reading:
         """An output of a call with several."""
         source, index = self._value(node.args[0]), node.args[1]
         scan = node.args[0]
-        if isinstance(scan, fx.Node) and scan.target is SCAN and node not in self.needed:
+        if isinstance(scan, fx.Node) and scan.target is _SCAN and node not in self.needed:
             return Unknown()  # each output is a recurrent layer: those that nothing reads are none
         if not isinstance(source, list):
             return source

@@ -20,11 +20,12 @@ _SMALL = 1e-12
 
 @dataclass(frozen=True)
 class MomentumPgd:
-    """x <- project(x + a_k steepest(v)), v <- momentum v + g / |g|_1, a_k = eps (1 + cos(pi k / steps)).
+    """x <- project(x + a_k steepest(v)), v <- momentum v + g / |g|_1.
 
-    The averaged direction of Dong et al. (CVPR 2018, equation 6) carries over the plateaus and the noise
-    of surrogate gradients; early steps cross the ball, late ones are as fine as needed. By default the
-    loss is the margin, which does not saturate where cross-entropy does.
+    Steps a_k fall from `first` eps to nothing by half a wave of a cosine. The averaged direction of Dong
+    et al. (CVPR 2018, equation 6) carries over the plateaus and the noise of surrogate gradients; early
+    steps cross the ball, late ones are as fine as needed. By default the loss is the margin, which does
+    not saturate where cross-entropy does.
 
     Parameters
     ----------
@@ -33,6 +34,8 @@ class MomentumPgd:
         Of one restart.
     momentum : float
         What is kept of the direction; 0 keeps none.
+    first : float
+        The first step, in eps.
     restarts : int
         Random starts; with `onward` the first starts at the best image so far.
     loss : str
@@ -43,12 +46,14 @@ class MomentumPgd:
     Raises
     ------
     InputError
-        If steps or restarts are less than 1, momentum is outside 0..1, or the loss is unknown.
+        If steps or restarts are less than 1, momentum is outside 0..1, the first step is not positive,
+        or the loss is unknown.
     """
 
     threat: Threat
     steps: int = 40
     momentum: float = 0.75
+    first: float = 2.0
     restarts: int = 1
     loss: str = "cw"
     onward: bool = False
@@ -58,10 +63,12 @@ class MomentumPgd:
 
     def __post_init__(self) -> None:
         loss_named(self.loss)
-        if self.steps < 1 or self.restarts < 1 or not 0 <= self.momentum < 1:
+        numbers = min(self.steps, self.restarts) >= 1 and 0 < self.first < math.inf
+        if not (numbers and 0 <= self.momentum < 1):
             raise InputError(
-                f"{self.steps} steps, {self.restarts} restarts, momentum {self.momentum}: pgd-margin "
-                "needs at least 1 of each, and a momentum of 0 or more, less than 1"
+                f"{self.steps} steps, {self.restarts} restarts, momentum {self.momentum}, first step "
+                f"{self.first} eps: pgd-margin needs at least 1 step and restart, a momentum of 0 or "
+                "more, less than 1, and a positive step"
             )
 
     @property
@@ -93,7 +100,8 @@ class MomentumPgd:
             found = found.with_(image, logits, y)
             length = wide(gradient.abs().flatten(1).mean(1), gradient).clamp_min(_SMALL)
             direction = self.momentum * direction + gradient / length
-            size = self.threat.eps * (1 + math.cos(math.pi * step / self.steps))
+            fall = (1 + math.cos(math.pi * step / self.steps)) / 2
+            size = self.first * self.threat.eps * fall
             image = self.threat.project(image + size * self.threat.steepest(direction), x)
         with torch.no_grad():
             return found.with_(image, model(image), y).settled()

@@ -23,6 +23,7 @@ from ..threat import require_unit_range
 from .block_files import InBlocks, read_block, write_block
 from .members import members_of
 from .outcome import MemberOutcome, WorstCase, merge
+from .patience import Patience
 from .worst_case import BLOCK, worst_case
 
 _KIND = "evaluation block"
@@ -52,6 +53,8 @@ class Evaluation(InBlocks[WorstCase]):
         Samples of one file.
     only_survivors : bool
         See `worst_case`.
+    patience : Patience, optional
+        See `worst_case`.
     """
 
     target: Target
@@ -63,11 +66,12 @@ class Evaluation(InBlocks[WorstCase]):
     indices: Tensor | None = None
     block: int = BLOCK
     only_survivors: bool = True
+    patience: Patience | None = None
 
     __repr__ = brief_repr
 
     def __post_init__(self) -> None:
-        members_of(self.target, self.attacks)
+        members_of(self.target, self.attacks, self.patience)
         if self.block < 1 or not len(self.x):
             raise InputError(
                 f"{len(self.x)} samples in blocks of {self.block}: give at least one of each"
@@ -91,13 +95,14 @@ class Evaluation(InBlocks[WorstCase]):
             "seed": self.seed,
             "block": self.block,
             "only_survivors": self.only_survivors,
+            "patience": _settings(self.patience, "patience"),
             "revision": REVISION,
             "versions": {name: version(name) for name in ("spikemorph", "torch")},
         }
 
     def run(self, number: int, watch: Callable[[float], None] | None = None) -> WorstCase:
         """One block; `watch` is told what share of it is done, members being weighed by cost."""
-        costs = [member.cost for member in members_of(self.target, self.attacks)]
+        costs = [m.cost for m in members_of(self.target, self.attacks, self.patience)]
 
         def told(done: int, total: int) -> None:
             if watch is not None and done < total:
@@ -113,6 +118,7 @@ class Evaluation(InBlocks[WorstCase]):
             draws,
             block=self.block,
             only_survivors=self.only_survivors,
+            patience=self.patience,
             watch=told,
         )
 

@@ -6,23 +6,29 @@ from functools import partial
 
 from spikemorph.graph import InputError
 
-from ..attacks.base import Attack
+from ..attacks.base import Attack, goes_on
 from ..target import GradientPath, Target
 from .outcome import MemberOutcome
+from .patience import Patience
 
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """An attack, on one path where it takes gradients; `place` is the path's in the target."""
+    """An attack, on one path where it takes gradients; `place` is the path's in the target.
+
+    `turn` is 0 in the ensemble, and in the rounds that `Patience` adds the number of the round.
+    """
 
     attack: Attack
     path: GradientPath | None = None
     place: int = 0
+    turn: int = 0
 
     @property
     def name(self) -> str:
         """What its streams are forked by."""
-        return self.attack.name if self.path is None else f"{self.attack.name}/{self.path.name}"
+        name = self.attack.name if self.path is None else f"{self.attack.name}/{self.path.name}"
+        return f"{name} round {self.turn}" if self.turn else name
 
     @property
     def exact(self) -> bool:
@@ -52,6 +58,8 @@ class Member:
             steps=setting("steps", None),
             step_size=setting("step_size", None),
             restarts=setting("restarts", None),
+            onward=goes_on(self.attack),
+            turn=self.turn,
             attacked=attacked,
             broken=broken,
             zero_gradient_fraction=None,
@@ -61,8 +69,10 @@ class Member:
         )
 
 
-def members_of(target: Target, attacks: Sequence[Attack]) -> tuple[Member, ...]:
-    """Attacks times paths where gradients are taken, attacks alone otherwise.
+def members_of(
+    target: Target, attacks: Sequence[Attack], patience: Patience | None = None
+) -> tuple[Member, ...]:
+    """Attacks times paths where gradients are taken, attacks alone otherwise; then the rounds.
 
     Raises
     ------
@@ -83,7 +93,15 @@ def members_of(target: Target, attacks: Sequence[Attack]) -> tuple[Member, ...]:
                 f"{attack.name} takes gradients and {target.name} has no gradient path: give it "
                 "one, or use attacks without gradients (square)"
             )
-        paths = enumerate(target.paths) if attack.gradients else ()
-        found += [Member(attack, path, place) for place, path in paths]
-        found += [] if attack.gradients else [Member(attack)]
+        found += _on_paths(target, attack, 0)
+    for turn in range(1, 1 + (patience.rounds if patience else 0)):
+        assert patience is not None
+        for attack in patience.attacks(attacks[0].threat, gradients=bool(target.paths)):
+            found += _on_paths(target, attack, turn)
     return tuple(found)
+
+
+def _on_paths(target: Target, attack: Attack, turn: int) -> list[Member]:
+    if not attack.gradients:
+        return [Member(attack, turn=turn)]
+    return [Member(attack, path, place, turn) for place, path in enumerate(target.paths)]

@@ -40,6 +40,10 @@ class MemberOutcome:
         Wall clock; in a batch that members shared, an equal part.
     gradients : int
         Input gradients it took.
+    onward : bool
+        Whether it started at the best image of all attacks before it.
+    turn : int
+        0 in the ensemble; in the rounds after it (see `Patience`) which of them.
     """
 
     attack: str
@@ -55,11 +59,14 @@ class MemberOutcome:
     queries: int
     seconds: float
     gradients: int = 0
+    onward: bool = False
+    turn: int = 0
 
     @property
     def name(self) -> str:
-        """Attack and path: what tells members of one ensemble apart."""
-        return self.attack if self.path is None else f"{self.attack}/{self.path}"
+        """Attack and path, and its round: what tells members of one ensemble apart."""
+        name = self.attack if self.path is None else f"{self.attack}/{self.path}"
+        return f"{name} round {self.turn}" if self.turn else name
 
     def to_dict(self) -> dict[str, Plain]:
         """Plain JSON; the attack stands under ``name``."""

@@ -23,6 +23,7 @@ from ..threat import Threat, require_unit_range, wide
 from .judged_model import Counters, JudgedModel, Regrouped, Rows, Stopped
 from .members import Member, members_of
 from .outcome import MemberOutcome, WorstCase, merge
+from .patience import Patience
 
 BLOCK = 100
 Watch = Callable[[int, int], None]  # members finished, and in all, counted over all blocks
@@ -37,6 +38,7 @@ def worst_case(
     *,
     block: int = BLOCK,
     only_survivors: bool = True,
+    patience: Patience | None = None,
     watch: Watch | None = None,
 ) -> WorstCase:
     """Run every attack, in the order given, on every sample that is still right.
@@ -64,6 +66,8 @@ def worst_case(
     only_survivors : bool
         Whether members leave out what others have broken; without, each is run on all samples that
         are right at first, and its counts are those of the member alone.
+    patience : Patience, optional
+        Rounds of further attacks, which go on with every sample until one brings it nothing.
     watch : callable, optional
         Called after every member of every block.
 
@@ -73,7 +77,7 @@ def worst_case(
         If there is nothing to do, threats differ, inputs, labels or logits are not what they should
         be, an attack needs gradients and there is no path, or an attack left its bounds.
     """
-    members = members_of(target, attacks)
+    members = members_of(target, attacks, patience)
     _require_samples(x, y, draws, block)
     parts: list[WorstCase] = []
     total = len(members) * -(-len(x) // block)
@@ -117,10 +121,10 @@ class _Cascade:
         self.worst = self.clean.clone()
         self.broken_by = torch.full_like(self.y, -1)
         self.adversarial = self.x.detach().clone()
-        self.best = (
-            self.x.detach().clone()
-        )  # of samples that stand: the image of the largest margin
+        self.best = self.x.detach().clone()  # of samples that stand, by the margin
         self.margins = margin(self.logits, self.y)
+        self.turn, self.before = 0, self.margins
+        self.going = torch.ones_like(self.clean)  # by the last round's margins, not by the batch
 
     @property
     def threat(self) -> Threat:
@@ -133,8 +137,9 @@ class _Cascade:
         outcomes: list[MemberOutcome] = []
         for shared, group in self._groups(only_survivors):
             waiting, start = list(group), self.best.clone()  # the same for all paths of an attack
+            self._turn(waiting[0].turn)
             while waiting:
-                left = (self.worst if only_survivors else self.clean).nonzero()[:, 0]
+                left = ((self.worst if only_survivors else self.clean) & self.going).nonzero()[:, 0]
                 size = max(1, block // max(1, len(left))) if shared else 1
                 wave, waiting = waiting[:size], waiting[size:]
                 try:
@@ -147,15 +152,23 @@ class _Cascade:
         found = (self.clean, self.worst, self.broken_by, self.adversarial)
         return WorstCase(self.threat, *found, tuple(outcomes))
 
+    def _turn(self, turn: int) -> None:
+        """Begin a round: after the first one only samples go on that the one before brought nearer."""
+        if turn == self.turn:
+            return
+        if turn > 1:
+            self.going &= self.margins > self.before
+        self.turn, self.before = turn, self.margins.clone()
+
     def _groups(self, only_survivors: bool) -> Iterator[tuple[bool, Iterator[Member]]]:
         """Consecutive members that may share batches, each with whether they may."""
 
-        def alike(member: Member) -> tuple[int, bool]:
+        def alike(member: Member) -> tuple[int, int, bool]:
             mixes = self.target.mixed is not None and member.path is not None and member.exact
             mixes = mixes and not member.remembers
-            return id(member.attack), mixes and only_survivors
+            return id(member.attack), member.turn, mixes and only_survivors
 
-        for (_, mixes), group in groupby(self.members, key=alike):
+        for (_, _, mixes), group in groupby(self.members, key=alike):
             yield mixes, group
 
     def _wave(

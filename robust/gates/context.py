@@ -252,12 +252,15 @@ class GateContext:
 
     @property
     def evaluated_white_box(self) -> Tensor:
-        """(sample,) who stood after the evaluation's gradient attacks under this threat."""
+        """(sample,) who stood after the evaluation's gradient attacks under this threat.
+
+        Its rounds do not count: their gradients start at what a search without gradients found.
+        """
         standing = torch.ones_like(self.clean)
         for outcome in self.worst:
             if outcome.threat == self.threat:
                 for number, member in enumerate(outcome.members):
-                    if member.path is not None:
+                    if member.path is not None and not member.turn:
                         standing &= (outcome.broken_by[: len(standing)] != number).to(
                             standing.device
                         )
@@ -267,11 +270,12 @@ class GateContext:
         """What the evaluation's attack of this name broke of what its gradients had left.
 
         An eps, where these are most, and (sample,), of all samples of the evaluation, whether it did;
-        None where no such attack came after all that take gradients.
+        None where no such attack came after all that take gradients, but for those of rounds.
         """
         found: list[tuple[float, Tensor]] = []
         for outcome in self.worst:
-            last = max((n for n, m in enumerate(outcome.members) if m.path), default=None)
+            gradients = (n for n, m in enumerate(outcome.members) if m.path and not m.turn)
+            last = max(gradients, default=None)
             late = [n for n, m in enumerate(outcome.members) if last is not None and n > last]
             if own := [n for n in late if outcome.members[n].attack == attack]:
                 mask = torch.isin(outcome.broken_by, torch.tensor(own).to(outcome.broken_by))

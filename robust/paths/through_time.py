@@ -5,6 +5,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from spikemorph.graph import Graph
 from spikemorph.graph.traits import Pools
 from spikemorph.surrogate import Backward, SpikingModule
 from spikemorph.surrogate.gradients import (
@@ -94,6 +95,12 @@ def strongest_paths(*, pooled: bool) -> dict[str, Rule]:
     return {**first, "adaptive": Adaptive(), "clip": Clipped()}
 
 
+def all_paths(graph: Graph) -> dict[str, Rule]:
+    """What there is for a network of this graph, strongest first."""
+    pooled = any(isinstance(node.op, Pools) and node.op.picks for node in graph.nodes)
+    return {**strongest_paths(pooled=pooled), **paper_paths(), **extra_paths()}
+
+
 def training_path(module: SpikingModule) -> str:
     """The name of the path that the network was trained by: ``trained`` if it has no other."""
     known = {**paper_paths(), **extra_paths()}
@@ -108,9 +115,7 @@ def spiking_target(
     The surrogate that it was trained with is added in front, as ``trained``, where no path is it:
     an attacker knows it. The module's mode, weights and statistics are left alone.
     """
-    pooled = any(isinstance(node.op, Pools) and node.op.picks for node in module.graph.nodes)
-    known = {**strongest_paths(pooled=pooled), **paper_paths(), **extra_paths()}
-    known = known if chosen is None else chosen
+    known = all_paths(module.graph) if chosen is None else chosen
     if chosen is None and training_path(module) not in known:
         known = {"trained": module.surrogate, **known}
     own = module.logits_by(module.surrogate)

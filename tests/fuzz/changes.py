@@ -113,8 +113,75 @@ def with_extreme_weights(data: bytes, rng: Random) -> bytes:
     return model.SerializeToString()
 
 
+def with_other_scan(data: bytes, rng: Random) -> bytes:
+    """An ONNX file with one lie of a Scan: what is scanned, what its body takes, gives and holds."""
+    model = onnx.ModelProto.FromString(data)
+    nodes = [m for m in messages(model.graph) if isinstance(m, onnx.NodeProto)]
+    scan = rng.choice([node for node in nodes if node.op_type in ("Scan", "Loop")])
+    rng.choice(_LIES)(scan, next(item.g for item in scan.attribute if item.HasField("g")), rng)
+    return model.SerializeToString()
+
+
+def _told(scan: Any, body: Any, rng: Random) -> None:
+    item = rng.choice([item for item in scan.attribute if not item.HasField("g")])
+    if item.type == onnx.AttributeProto.INT:
+        item.i = rng.choice((0, 1, 2, 3, 4, -1, 2**40))
+    else:
+        values = [rng.choice((0, 1, 2, -1, -2, 2**40)) for _ in range(rng.randrange(4))]
+        item.ints[:] = values
+
+
+def _order(scan: Any, body: Any, rng: Random) -> None:
+    items = rng.choice((scan.input, scan.output, body.input, body.output, body.node))
+    kept = rng.sample([*items], len(items))
+    del items[:]
+    items.extend(kept)
+
+
+def _often(scan: Any, body: Any, rng: Random) -> None:
+    """Ever more outputs, of a body of ever more nodes."""
+    for _ in range(rng.choice((1, 10, 300))):
+        body.node.add(
+            op_type="Relu", input=[body.node[-1].output[0]], output=[f"r{len(body.node)}"]
+        )
+    more = rng.choice((0, 1, 10, 300, 3000))
+    body.output.extend([body.output[-1]] * more)
+    scan.output.extend(f"o{k}" for k in range(more))
+    for item in scan.attribute:
+        if item.name.startswith("scan_output"):
+            item.ints.extend([item.ints[-1]] * (len(body.output) - len(item.ints) - 2))
+
+
+def _deep(scan: Any, body: Any, rng: Random) -> None:
+    """A scan in its own body, and so on."""
+    for _ in range(rng.choice((1, 2, 5, 20))):
+        held = scan.SerializeToString()
+        if len(held) < 1 << 18:
+            body.node.add().ParseFromString(held)
+
+
+def _turned(scan: Any, body: Any, rng: Random) -> None:
+    """A Loop: how often, whether it goes on, states."""
+    scan.op_type = "Scan" if scan.op_type == "Loop" else "Loop"
+
+
+def _passed(scan: Any, body: Any, rng: Random) -> None:
+    """What is given out, or read, is something else of inside or of outside."""
+    names = [n.name for n in (*body.input, *body.output, *body.initializer)]
+    names += [*scan.input, *scan.output, "x"]
+    if rng.random() < 0.5:
+        rng.choice(body.output).name = rng.choice(names)
+    else:
+        node = rng.choice(body.node)
+        node.input[rng.randrange(len(node.input))] = rng.choice(names)
+
+
+_LIES = (_told, _told, _order, _often, _deep, _turned, _passed, _passed)
+
+
 def _words(model: Any) -> tuple[str, ...]:
-    names = {value for node in model.graph.node for value in (*node.input, *node.output, node.name)}
+    nodes = [m for m in messages(model.graph) if isinstance(m, onnx.NodeProto)]
+    names = {value for node in nodes for value in (*node.input, *node.output, node.name)}
     return (*sorted(names), *_OPERATORS)
 
 

@@ -25,7 +25,19 @@ from .inputs import Files, Loader
 _DATA = ("--data", "x.npz")
 _SEQUENCES = ("--data", "s.npz")
 _OUT = ("--out", "o.safetensors")
-_PGD = ("--quiet", "--eps", "8/255", "--attacks", "pgd=2", "--gates", "0", "--samples", "4")
+_PGD = (
+    "--quiet",
+    "--eps",
+    "8/255",
+    "--attacks",
+    "pgd=2,refine=0",
+    "--patience",
+    "0",
+    "--gates",
+    "0",
+    "--samples",
+    "4",
+)
 
 
 def _one(name: str, **contents: Callable[[], bytes]) -> Callable[[], Mapping[str, Files]]:
@@ -210,6 +222,7 @@ _ONNX = (
     *(changes.with_other_message,) * 3,
     *(changes.with_other_shapes, changes.with_extreme_weights),
 )
+_SCANS = (*_ONNX, *(changes.with_other_scan,) * 2)
 _NPZ = (arrays.with_other_header, arrays.with_other_arrays, arrays.with_other_zip)
 _PARTS_OF_A_RUN = tuple(
     f"{name}.json"
@@ -226,7 +239,7 @@ _ROWS = (
         16, _beside("x.npz"), (".onnx", ".bin"),
     ),
     Loader(
-        "cells", _one("m.onnx", gru=models.recurrent), _ONNX,
+        "cells", _one("m.onnx", gru=models.recurrent, scan=models.scanned), _SCANS,
         (("inspect", "m.onnx"),) * 3 + (("convert", "m.onnx", *_SEQUENCES, *_OUT),),
         6, _along("s.npz"),
     ),

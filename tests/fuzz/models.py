@@ -71,6 +71,38 @@ def recurrent() -> bytes:
     return _model(nodes, weights, shape=(6, 3))
 
 
+def scanned() -> bytes:
+    """A Scan of two states along six elements, and a read-out of where both end."""
+    n, info = helper.make_node, helper.make_tensor_value_info
+    state, kind = (2, 4), TensorProto.FLOAT
+    body = helper.make_graph(
+        [
+            n("MatMul", ["x_t", "w"], ["of_x"], "of_x"),
+            n("Gemm", ["h", "u", "b"], ["of_h"], "of_h"),
+            n("Add", ["of_x", "of_h"], ["both"], "both"),
+            n("Sub", ["both", "c"], ["sum"], "sum"),
+            n("Tanh", ["sum"], ["h_next"], "bend"),
+            n("Sigmoid", ["sum"], ["c_next"], "squash"),
+            n("Identity", ["h_next"], ["y_t"], "shown"),
+        ],
+        "cell",
+        [info("h", kind, state), info("c", kind, state), info("x_t", kind, (2, 3))],
+        [info(name, kind, state) for name in ("h_next", "c_next", "y_t")],
+        _weights(7, b=(4,)),
+    )
+    weights = _weights(6, w=(3, 4), u=(4, 4), w3=(8, 3))
+    start = np.zeros(state, np.float32)
+    weights += [numpy_helper.from_array(start, name) for name in ("h0", "c0")]
+    told = {"num_scan_inputs": 1, "scan_input_axes": [1], "scan_output_axes": [1]}
+    told |= {"scan_input_directions": [0], "scan_output_directions": [0]}
+    nodes = [
+        n("Scan", ["h0", "c0", "x"], ["h_end", "c_end", "all"], "cell", body=body, **told),
+        n("Concat", ["h_end", "c_end"], ["f"], "both", axis=1),
+        n("MatMul", ["f", "w3"], ["y"], "head"),
+    ]
+    return _model(nodes, weights, 2, (6, 3))
+
+
 def joined() -> bytes:
     """A residual sum, a concatenation, pads, shapes that are computed, a softmax."""
     weights = _weights(1, w1=(2, 1, 1, 1), w2=(2, 2, 3, 3), w3=(16, 3), b3=(3,))

@@ -46,9 +46,9 @@ spiking = 4
 energy = 2
 [attack]
 eps = ["8/255"]
-attacks = "pgd=2"
-in_time = "pgd=2"
-ann = "pgd=2"
+attacks = "pgd=2,refine=2"
+ann = "pgd=2,refine=0"
+patience = "1,2"
 samples = 4
 gate_samples = 0
 in_time_gates = 0
@@ -105,11 +105,12 @@ scale = 0.5
 surrogate = "arctan 2"
 [attack]
 eps = ["8/255", 0.1]
-attacks = "apgd-ce=5,square=10"
-in_time = "pgd=2"
+attacks = "apgd-ce=5,square=10,refine=2"
+in_time = "pgd=2,refine=0"
+patience = "0"
 paths = "all"
 in_time_paths = "paper"
-ann = "apgd-ce=5,fgsm"
+ann = "apgd-ce=5,fgsm,refine=0"
 norm = "linf"
 samples = 4
 corruptions = true
@@ -131,7 +132,8 @@ attacked = false
 """
 FINETUNE = ("finetune", "graph.safetensors", "--data", "x.npz", "--epochs", "2", "--batch", "4",
             "--held-out", "0", "--checkpoint", "ck", "--out", "o.safetensors")  # fmt: skip
-ATTACK = ("attack", "net.safetensors", "--data", "x.npz", "--eps", "8/255", "--attacks", "pgd=2",
+ATTACK = ("attack", "net.safetensors", "--data", "x.npz", "--eps", "8/255", "--attacks",
+          "pgd=2,refine=0", "--patience", "0",
           "--gates", "0", "--samples", "4", "--block", "2", "--folder", "blocks", "--quiet")  # fmt: skip
 
 

@@ -69,7 +69,7 @@ def test_blocks_of_another_input_range_are_not_taken(spikemorph: Run, tmp_path: 
     entry = Node(graph.inputs[0], Input((1, 8, 8)))
     save_graph(bare, graph.substitute(entry.name, entry))
     words = ["attack", bare, "--data", "digits:test:20", "--eps", "16/255"]
-    words += ["--attacks", "pgd=3", "--samples", "20", "--gates", "0"]
+    words += ["--attacks", "pgd=3,refine=0", "--patience", "0", "--samples", "20", "--gates", "0"]
     folder = ["--folder", tmp_path / "blocks"]
     dim = ["--input-range", "0,0.2"]
     assert spikemorph(*words, *folder)[0] == 0

@@ -6,18 +6,14 @@ from typing import Any
 
 from torch import Tensor
 
-from spikemorph.graph import InputError
+from spikemorph.graph import Graph, InputError
 from spikemorph.graph.grid import Grid
 from spikemorph.graph.saving import load_graph_file
 from spikemorph.robust.cascade.blocks import REVISION
 from spikemorph.robust.gates.context import Companions
 from spikemorph.robust.paths.by_name import choose_paths
 from spikemorph.robust.paths.exact import RULES, exact_target
-from spikemorph.robust.paths.through_time import (
-    extra_paths,
-    paper_paths,
-    spiking_target,
-)
+from spikemorph.robust.paths.through_time import all_paths, spiking_target
 from spikemorph.robust.target import GradientPath, Target
 
 from ...choices import by_name
@@ -55,8 +51,8 @@ def attack(bench: Bench) -> None:
     where, seed = Where(bench.folder / BLOCKS, watch=_of(bench)), bench.recipe.seed
     timed = replace(
         choice,
-        attacks=choice.in_time,
-        paths=choice.in_time_paths,
+        attacks=choice.in_time or choice.attacks,
+        paths=choice.in_time_paths or choice.paths,
         gate_samples=choice.in_time_gates,
     )
     own = timed if in_time else choice
@@ -139,13 +135,13 @@ def _check(bench: Bench) -> None:
     task = task_for(graph, bench.test).one_class("attack")
     check_attack(choice, task.classes, graph.entry)
     labels_of(bench.test)
-    _check_paths(bench.network.road, choice)
+    _check_paths(bench.network.road, choice, graph)
 
 
-def _check_paths(road: str, choice: AttackChoice) -> None:
-    timed = {**paper_paths(), **extra_paths()}
-    names = list(timed) if road == IN_TIME else [name for name, _ in RULES]
-    wish = choice.in_time_paths if road == IN_TIME else choice.paths
+def _check_paths(road: str, choice: AttackChoice, graph: Graph) -> None:
+    names = list(all_paths(graph)) if road == IN_TIME else [name for name, _ in RULES]
+    timed_wish = choice.in_time_paths or choice.paths
+    wish = timed_wish if road == IN_TIME else choice.paths
     choose_paths(Target(road, _unused, tuple(GradientPath(n, _unused) for n in names)), wish)
 
 

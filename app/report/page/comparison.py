@@ -93,6 +93,8 @@ def comparison(parts: Mapping[str, Plain]) -> list[Block]:
     rows = [_row(networks, *measure) for measure in _MEASURES]
     lists = dict.fromkeys(name for network in networks for name in network["energy"])
     rows += [_energies(networks, name) for name in lists]
+    proved = dict.fromkeys(eps for network in networks for eps in network.get("certified", {}))
+    rows += [_proved(networks, eps) for eps in proved]
     table = Table(
         f"Measured on {_where(part)}; the best of a row is set in bold",
         ("<Measure", *(network["name"] for network in networks)),
@@ -138,6 +140,11 @@ def _row(
 def _energies(networks: list[Plain], name: str) -> tuple[str | Cell, ...] | None:
     found = [network["energy"].get(name) for network in networks]
     return _cells(f"Energy, {name}", found, formats.energy, min)
+
+
+def _proved(networks: list[Plain], eps: str) -> tuple[str | Cell, ...] | None:
+    found = [network.get("certified", {}).get(eps) for network in networks]
+    return _cells(f"Proved right within eps {eps}", found, formats.percent, max)
 
 
 def _cells(

@@ -58,7 +58,18 @@ def test_the_surrogate_of_training_is_kept(spikemorph: Run, tmp_path: Path) -> N
     assert spikemorph(*words)[0] == 0
     module, _ = load_trained(out)
     assert module.surrogate == Arctan(3.0)
-    attacked = ("--data", "digits:test", "--eps", "0.1", "--attacks", "fgsm", "--samples", "5")
+    attacked = (
+        "--data",
+        "digits:test",
+        "--eps",
+        "0.1",
+        "--attacks",
+        "fgsm,refine=0",
+        "--patience",
+        "0",
+        "--samples",
+        "5",
+    )
     found = spikemorph("attack", out, *attacked, "--gates", "5", "--json", tmp_path / "a.json")
     assert found[0] == 0
     said = json.loads((tmp_path / "a.json").read_text())

@@ -21,7 +21,8 @@ from spikemorph.robust.cascade.blocks import Evaluation
 
 Run = Callable[..., tuple[int, str, str]]
 ATTACK = ("attack", "zoo:digits_mlp", "--data", "digits:test", "--eps", "8/255,16/255",
-          "--attacks", "fgsm,pgd=3", "--samples", "30", "--block", "10", "--gates", "0")  # fmt: skip
+          "--attacks", "fgsm,pgd=3,refine=3", "--patience", "1,2",
+          "--samples", "30", "--block", "10", "--gates", "0")  # fmt: skip
 
 
 def test_csv_holds_the_rows_of_the_table(spikemorph: Run, tmp_path: Path) -> None:

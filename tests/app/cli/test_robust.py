@@ -22,7 +22,7 @@ from spikemorph.train.processes import Processes
 from spikemorph.zoo import load_data
 
 Run = Callable[..., tuple[int, str, str]]
-FEW = ("--attacks", "pgd=2,square=5", "--samples", "12", "--gates", "0")
+FEW = ("--attacks", "pgd=2,square=5,refine=0", "--patience", "0", "--samples", "12", "--gates", "0")
 
 
 def timeless(plain: Any) -> Any:
@@ -79,7 +79,18 @@ def test_json_has_the_fixed_keys_and_the_table_its_numbers(
 
 
 def test_gates_are_printed_and_written(spikemorph: Run, files: Path, tmp_path: Path) -> None:
-    words = ("--data", "digits:test", "--eps", "8/255", "--attacks", "pgd=2", "--samples", "4")
+    words = (
+        "--data",
+        "digits:test",
+        "--eps",
+        "8/255",
+        "--attacks",
+        "pgd=2,refine=0",
+        "--patience",
+        "0",
+        "--samples",
+        "4",
+    )
     others = ("--undefended", "zoo:digits_cnn", "--transfer", files / "pruned.safetensors")
     status, shown, _ = spikemorph(
         "attack", files / "exact.safetensors", *words, "--gates", "2", "--paths",
@@ -128,9 +139,9 @@ time = { steps = 2, calibration_steps = 2 }
 measure = { energy = 4 }
 [attack]
 eps = ["64/255", 0.1]
-attacks = "fgsm"
-in_time = "fgsm"
-ann = "fgsm"
+attacks = "fgsm,refine=0"
+ann = "fgsm,refine=0"
+patience = "0"
 paths = "clip"
 samples = 5
 gate_samples = 0
@@ -165,7 +176,8 @@ def test_two_processes_end_with_the_json_of_one(
     program = str(Path(sys.executable).with_name("spikemorph"))
     words = [
         "attack", str(files / "exact.safetensors"), "--data", "digits:test", "--eps", "8/255",
-        "--attacks", "pgd=2,square=5", "--samples", "30", "--gates", "2", "--paths", "clip",
+        "--attacks", "pgd=2,square=5,refine=3", "--patience", "1,2", "--samples", "30",
+        "--gates", "2", "--paths", "clip",
     ]  # fmt: skip
     assert call(*words, "--json", tmp_path / "alone.json") == 0
     shared = [*words, "--folder", str(tmp_path / "blocks"), "--json"]
@@ -206,7 +218,8 @@ def test_who_waits_for_a_process_that_died_says_so(
     monkeypatch.setattr(robustness, "time", SimpleNamespace(sleep=stopped, monotonic=monotonic))
     status, _, err = spikemorph(
         "attack", files / "exact.safetensors", "--data", "digits:test", "--eps", "8/255",
-        "--attacks", "square=2", "--samples", "130", "--gates", "0", "--folder", tmp_path,
+        "--attacks", "square=2,refine=0", "--patience", "0", "--samples", "130", "--gates", "0",
+        "--folder", tmp_path,
     )  # fmt: skip
     assert status == 130
     assert "waiting for blocks 1 of other processes" in " ".join(err.split())
@@ -249,7 +262,13 @@ def test_processes_without_a_folder_are_refused(
 def test_bad_options_of_attack(
     spikemorph: Run, options: tuple[str, str], words: tuple[str, ...]
 ) -> None:
-    given = {"--data": "digits:test:5", "--eps": "8/255", "--attacks": "pgd=2", "--gates": "0"}
+    given = {
+        "--data": "digits:test:5",
+        "--eps": "8/255",
+        "--attacks": "pgd=2,refine=0",
+        "--patience": "0",
+        "--gates": "0",
+    }
     given |= dict([options])
     flat = [word for pair in given.items() for word in pair]
     refused(spikemorph("attack", "zoo:digits_cnn", *flat), *words)
@@ -275,6 +294,8 @@ def test_images_made_for_other_networks_are_members(spikemorph: Run, tmp_path: P
     few = (
         "--attacks",
         "fgsm,refine=1",
+        "--patience",
+        "0",
         "--samples",
         "30",
         "--gates",
@@ -335,7 +356,18 @@ def test_a_normalisation_goes_inside_the_model(
 
 
 def test_bad_networks_of_attack(spikemorph: Run, files: Path, tmp_path: Path) -> None:
-    common = ("--data", "digits:test:5", "--eps", "8/255", "--attacks", "pgd=2", "--gates", "0")
+    common = (
+        "--data",
+        "digits:test:5",
+        "--eps",
+        "8/255",
+        "--attacks",
+        "pgd=2,refine=0",
+        "--patience",
+        "0",
+        "--gates",
+        "0",
+    )
     (tmp_path / "noise.safetensors").write_bytes(b"nothing to read")
     refused(spikemorph("attack", tmp_path / "noise.safetensors", *common), "noise.safetensors")
     refused(spikemorph("attack", "zoo:nothing", *common), "nothing", "digits_cnn")

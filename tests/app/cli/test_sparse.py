@@ -288,7 +288,12 @@ def test_the_demo_ends_with_a_report(
     spikemorph: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(demo.RECIPE["training"], "epochs", 1)  # type: ignore[arg-type]
-    few = {"samples": 20, "attacks": "apgd-ce=3,apgd-dlr=3,square=10", "ann": "apgd-ce=3"}
+    few = {
+        "samples": 20,
+        "attacks": "apgd-ce=3,apgd-dlr=3,square=10,refine=5",
+        "ann": "apgd-ce=3,refine=0",
+        "patience": "0",
+    }
     monkeypatch.setitem(demo.RECIPE, "attack", {**demo.RECIPE["attack"], **few})  # type: ignore[dict-item]
     words = ("demo", "--out", tmp_path / "my demo", "--json", tmp_path / "d.json")
     status, shown, _ = spikemorph(*words)

@@ -185,7 +185,7 @@ def test_a_report_shows_what_was_measured(tmp_path: Path) -> None:
     snn = sm.to_snn(network(), X, input_range=UNIT)
     snn.report(tmp_path / "bare.html")
     snn.evaluate(X, Y)
-    snn.attack(X, Y, eps="8/255", attacks="fgsm", samples=4, gate_samples=0)
+    snn.attack(X, Y, eps="8/255", attacks="fgsm,refine=2", patience="0", samples=4, gate_samples=0)
     snn.report(tmp_path / "full.html")
     bare, full = ((tmp_path / f"{name}.json").read_text() for name in ("bare", "full"))
     assert '"evaluation"' not in bare and '"certificate"' in bare and '"model"' in bare

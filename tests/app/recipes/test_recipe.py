@@ -172,6 +172,7 @@ TYPOS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "epochs": ({"own": {"epochs": 0}}, ("'last'", "epochs is 0")),
     "rate": ({"own": {"rate": float("nan")}}, ("'last'", "rate: is nan")),
     "clip": ({"own": {"clip": -1.0}}, ("'last'", "clip is -1")),
+    "no states": ({"own": {"temporal_sparsity": 1.0}}, ("'last'", "temporal_sparsity=1", "no recurrent")),
     "held out": ({"own": {"held_out": 200}}, ("'last'", "200 of 200")),
     "precision": ({"own": {"precision": "8"}}, ("'last'", "precision='8'", "bf16-mixed")),
     "smoothing": ({"own": {"smoothing": 2.0}}, ("'last'", "smoothing 2", "0 to 1")),

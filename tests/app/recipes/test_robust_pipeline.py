@@ -26,8 +26,9 @@ PLAIN: dict[str, Any] = {
     "convert": {"input_bits": 12},
     "time": {"steps": 2, "calibration_steps": 4},
     "measure": {"energy": 5},
-    "attack": {"eps": ["8/255", "16/255"], "attacks": "pgd=2,square=5", "in_time": "pgd=2",
-               "ann": "pgd=2", "paths": "clip", "in_time_paths": "clip", "samples": 10,
+    "attack": {"eps": ["8/255", "16/255"], "attacks": "pgd=2,square=5,refine=3",
+               "in_time": "pgd=2,refine=3", "ann": "pgd=2,refine=0", "patience": "1,2",
+               "paths": "clip", "in_time_paths": "clip", "samples": 10,
                "gate_samples": 0},
     "network": [
         {"name": "dense", "method": "train", "fresh": True, "road": "quantisation-aware"},

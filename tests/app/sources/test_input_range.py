@@ -71,7 +71,18 @@ def seen_by_all(spikemorph: Run, network: Path, data: Path, folder: Path) -> dic
     """What each command finds; accuracies in per cent, spikes per inference."""
     words, out = ("--data", data), folder / "found.json"
     one = plain(spikemorph, out, "evaluate", network, *words)
-    still = ("--eps", "0", "--attacks", "fgsm", "--samples", N, "--gates", "0")
+    still = (
+        "--eps",
+        "0",
+        "--attacks",
+        "fgsm,refine=0",
+        "--patience",
+        "0",
+        "--samples",
+        N,
+        "--gates",
+        "0",
+    )
     two = plain(spikemorph, out, "attack", network, *words, *still)
     three = plain(spikemorph, out, "compare", network, *words, "--samples", N)
     four = plain(spikemorph, out, "energy", network, *words, "--samples", N)
@@ -118,7 +129,18 @@ def test_evaluate_and_attack_agree_through_time_too(spikemorph: Run, tmp_path: P
     out, found = tmp_path / "found.json", []
     for kind in ("bytes", "floats"):
         words = ("--data", stored(ends, kind, tmp_path))
-        still = ("--eps", "0", "--attacks", "fgsm", "--samples", N, "--gates", "0")
+        still = (
+            "--eps",
+            "0",
+            "--attacks",
+            "fgsm,refine=0",
+            "--patience",
+            "0",
+            "--samples",
+            N,
+            "--gates",
+            "0",
+        )
         one = plain(spikemorph, out, "evaluate", path, *words)
         two = plain(spikemorph, out, "attack", path, *words, *still, "--paths", "pcw-1")
         found += [one["accuracy"], two["clean"]["accuracy"], two["eps"][0]["worst_case"]]
@@ -325,7 +347,16 @@ def test_signals_are_attacked_in_their_own_units(spikemorph: Run, tmp_path: Path
     data, network = signals(tmp_path / "signals.npz"), tmp_path / "network.safetensors"
     words = ("--data", data, "--input-range=-1,1", "--input-bits", "12", "--out", network)
     assert spikemorph("convert", "tones:Tones", "--input-shape", "1,1,24", *words)[0] == 0
-    attack = ("attack", network, "--data", data, "--attacks", "pgd=5,square=20")
+    attack = (
+        "attack",
+        network,
+        "--data",
+        data,
+        "--attacks",
+        "pgd=5,square=20,refine=0",
+        "--patience",
+        "0",
+    )
     shares = plain(spikemorph, tmp_path / "a.json", *attack, "--eps", "0,0.05", "--gates", "0")
     own_units = ("--eps", "0,0.1", "--eps-units", "input", "--gates", "5")
     code, told, _ = spikemorph(*attack, *own_units, "--json", tmp_path / "b.json")

@@ -289,7 +289,8 @@ def test_every_command_reads_outputs_alike(name: str, spikemorph: Run, tmp_path:
     assert status == 0, err
     assert CASES[name][2] in " ".join(out.split())
     status, out, err = spikemorph("attack", net, "--data", data, "--eps", "0.01", "--gates", 0,
-                                  "--attacks", "pgd=2", "--json", told)  # fmt: skip
+                                  "--attacks", "pgd=2,refine=0", "--patience", "0",
+                                  "--json", told)  # fmt: skip
     if name == "binary":
         assert status == 0, err
         assert json.loads(told.read_text())["clean"]["accuracy"] == whole["integer_accuracy"]

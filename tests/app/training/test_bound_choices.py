@@ -3,14 +3,13 @@
 from typing import Any
 
 import pytest
-import torch
 
 from spikemorph.choices.settings import TrainingChoice
-from spikemorph.graph import InputError, UnsupportedError
+from spikemorph.graph import InputError
 from spikemorph.robust.training.bounds import IntervalBounds, SmallBoxes
 from spikemorph.sources.models import load_graph
 from spikemorph.training.settings import Bounds, lesson_of
-from spikemorph.zoo import Samples, load_data
+from spikemorph.zoo import load_data
 
 
 def objective_of(name: str = "ibp", **changed: Any) -> object:
@@ -51,12 +50,3 @@ def test_numbers_reach_the_objective(found: dict[str, Any], meant: Bounds) -> No
 def test_what_does_not_go_together_is_refused(changed: dict[str, Any], complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
         objective_of(**changed)
-
-
-def test_networks_without_bounds_are_refused_before_training() -> None:
-    choice = TrainingChoice(objective="ibp", eps="0.1", smoothing=0.0)
-    rows = load_graph("zoo:mnist_rows_gru")
-    size = (20, *rows.input_shape)
-    black = Samples("black", torch.zeros(size, dtype=torch.uint8), torch.arange(20) % 10)
-    with pytest.raises(UnsupportedError, match="objective ibp does not pass it"):
-        lesson_of(choice, black, rows, 0)

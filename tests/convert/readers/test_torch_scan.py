@@ -36,7 +36,7 @@ def scans(graph: Graph) -> list[Scan]:
     ],
     ids=["legendre", "two minimal GRUs"],
 )
-def test_layers_that_are_trained_at_once_are_read_as_cells(build: Any, shape: Any) -> None:
+def test_what_torch_computes_in_a_loop_or_at_once_is_read_as_cells(build: Any, shape: Any) -> None:
     model = initialised(build, torch.Generator().manual_seed(0)).eval()
     x = drawn(3, *shape)
     graph = read_torch(model, x)

@@ -297,6 +297,15 @@ def test_search_from_where_gradients_end_trips(samples: Samples) -> None:
     assert f"{missed} samples are broken by the latter only" in found.detail
 
 
+def test_what_rounds_break_is_no_merit_of_gradients(samples: Samples) -> None:
+    """Their gradients start where a search had ended."""
+    found = evaluated(HONEST, samples)
+    rounds = replace(found, members=tuple(replace(m, turn=1) for m in found.members))
+    own, none = (GateContext(HONEST, samples, THREAT, worst=(w,)) for w in (found, rounds))
+    assert not bool(own.evaluated_white_box.all())
+    assert bool(none.evaluated_white_box.all())
+
+
 def test_gate_says_how_many_points_are_missing(samples: Samples, honest: tuple[Gate, ...]) -> None:
     """Gates that compare accuracies say by how much; the others say nothing of the kind."""
     compare = {"square", "noise", "refine", "transfer", "time-steps"}

@@ -11,8 +11,10 @@ from spikemorph.layers.activation import ReLU
 from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.shape import Reshape
-from spikemorph.robust import Target
+from spikemorph.robust import Draws, Target, Threat
 from spikemorph.robust.attacks.base import input_gradient
+from spikemorph.robust.attacks.momentum_pgd import MomentumPgd
+from spikemorph.robust.cascade.worst_case import worst_case
 from spikemorph.robust.paths.by_name import STRONG, choose_paths
 from spikemorph.robust.paths.through_time import (
     extra_paths,
@@ -176,6 +178,36 @@ def test_the_surrogate_that_was_trained_with_is_always_a_path(module: SpikingMod
 
 def named(target: Target) -> list[str]:
     return [path.name for path in target.paths]
+
+
+def test_a_path_that_remembers_begins_anew_with_every_run(module: SpikingModule) -> None:
+    target, x = spiking_target("toy", module), images(6)
+    (path,) = (path for path in target.paths if path.begin is not None)
+    assert path.name == "assg" and path.begin is not None
+    run, other = path.begin(), path.begin()
+    first, second = gradient(run, x), gradient(run, x)
+    assert not torch.equal(first, second)
+    for again in (gradient(other, x), gradient(path.logits, x), gradient(path.logits, x)):
+        assert torch.equal(again, first)
+
+
+def test_runs_of_a_path_that_remembers_keep_their_samples_to_the_end(module: SpikingModule) -> None:
+    """Though some are broken long before; the cascade finds what one run over all samples finds."""
+    target, x = choose_paths(spiking_target("toy", module), "assg"), images(12)
+    y, draws, threat = (
+        target.logits(x).argmax(1),
+        Draws.of(0, torch.arange(12)),
+        Threat("linf", 0.02),
+    )
+    attack = MomentumPgd(threat, steps=8)
+    found = worst_case(target, (attack,), x, y, draws)
+    (path,) = target.paths
+    assert path.begin is not None
+    alone = attack(path.begin(), x, y, draws.fork("pgd-margin/assg"))
+    broken = target.logits(alone).argmax(1) != y
+    assert torch.equal(found.worst, ~broken) and 0 < int(broken.sum()) < 12
+    assert torch.equal(found.adversarial[broken], alone[broken])
+    assert found.members[0].queries == 12 * 9
 
 
 def test_paths_are_chosen_by_name(module: SpikingModule) -> None:
