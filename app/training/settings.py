@@ -166,6 +166,11 @@ def _variation(choice: TrainingChoice, model: Model) -> FlipAndShift | None:
 
 def _objective(choice: TrainingChoice, model: Model, task: Task) -> Objective:
     name, eps = by_name.objective(choice.objective), by_name.eps_of(choice.eps)
+    if choice.ramp != TrainingChoice.ramp and name not in by_name.BOUNDS:
+        raise InputError(
+            f"objective {name} has no boxes that grow: leave ramp out, or choose one of "
+            f"{', '.join(by_name.BOUNDS)}"
+        )
     if name == "clean":
         if eps or choice.attack_steps or choice.beta or choice.select:
             raise InputError(

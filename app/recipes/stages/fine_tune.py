@@ -3,12 +3,14 @@
 from dataclasses import asdict
 from typing import Any
 
+from spikemorph.graph import InputError
 from spikemorph.graph.saving import load_graph_file
 from spikemorph.surrogate import SpikingModule
 from spikemorph.surrogate.folded_network import save_deployed
 from spikemorph.surrogate.folding import fold
 from spikemorph.surrogate.trained_file import save_trained
 
+from ...choices import by_name
 from ...measures.inspection import inspect_graph
 from ...training.through_time import settings_of, train_in_time
 from ..origins import Hashes, training_by_content
@@ -35,6 +37,12 @@ def fine_tune(bench: Bench) -> None:
 
 
 def _check(bench: Bench) -> None:
+    objective = bench.recipe.fine_tuning_of(bench.network).objective
+    if objective in by_name.BOUNDS:
+        raise InputError(
+            f"objective {objective}: networks through time have no bounds; choose road "
+            "'quantisation-aware', or another objective"
+        )
     fine_tuning_lesson(bench, bench.model.graph)
     SpikingModule(bench.model.graph, settings_of(bench.recipe.time)[0])
 

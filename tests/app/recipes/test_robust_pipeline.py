@@ -279,6 +279,10 @@ def test_contradictions_are_refused_when_read(
         (changed(time={"percentile": 101}), ("'timed'", "percentile")),
         (changed(fine_tuning={"objective": "x"}), ("'dense'", "x", "trades")),
         (with_network(3, fine_tuning={"eps": "8"}), ("'sparse-timed'", "8/255")),
+        (
+            with_network(3, fine_tuning={"objective": "ibp", "eps": "8/255", "smoothing": 0.0}),
+            ("'sparse-timed'", "objective ibp", "quantisation-aware"),
+        ),
     ],
 )
 def test_what_would_fail_hours_later_is_refused_before_anything_is_made(
