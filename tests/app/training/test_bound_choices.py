@@ -13,10 +13,9 @@ from spikemorph.zoo import load_data
 
 
 def objective_of(name: str = "ibp", **changed: Any) -> object:
-    choice = TrainingChoice(**({"objective": name, "eps": "8/255", "smoothing": 0.0} | changed))
-    return lesson_of(choice, load_data("digits:train:40"), load_graph("zoo:digits_mlp"), 0)[
-        0
-    ].objective
+    told: dict[str, Any] = {"objective": name, "eps": "8/255", "smoothing": 0.0} | changed
+    model, samples = load_graph("zoo:digits_mlp"), load_data("digits:train:40")
+    return lesson_of(TrainingChoice(**told), samples, model, 0)[0].objective
 
 
 @pytest.mark.parametrize(
