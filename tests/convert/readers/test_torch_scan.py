@@ -14,7 +14,7 @@ from spikemorph.graph.nested import nested_nodes
 from spikemorph.layers.scan import Scan
 from spikemorph.train import initialised
 from spikemorph.zoo.memories import MinGru
-from spikemorph.zoo.sequence_models import LegendreNet, RecurrentNet
+from spikemorph.zoo.sequence_models import FramesNet, LegendreNet, RecurrentNet
 
 Step = Any
 SHAPE = (7, 3)
@@ -33,8 +33,9 @@ def scans(graph: Graph) -> list[Scan]:
     [
         (lambda: LegendreNet(6, 9, 5, 4), (11, 1)),
         (lambda: RecurrentNet(nn.Sequential(MinGru(3, 5), MinGru(5, 4)), 4, 2), SHAPE),
+        (lambda: FramesNet(16, (2, 3, 4), 5, 4), (6, 1, 16, 16)),
     ],
-    ids=["legendre", "two minimal GRUs"],
+    ids=["legendre", "two minimal GRUs", "frames"],
 )
 def test_what_torch_computes_in_a_loop_or_at_once_is_read_as_cells(build: Any, shape: Any) -> None:
     model = initialised(build, torch.Generator().manual_seed(0)).eval()
