@@ -17,7 +17,7 @@ from spikemorph.layers.slicing import Narrow
 from .assembly import Assembly
 from .budget import Budget
 
-_NODE = 2**13  # elements that a node of a further copy of a body costs as much as: 8,192 are free
+_NODE = 2**14  # elements that a node of a further copy of a body costs as much as: 4,096 are free
 
 
 @dataclass(frozen=True, eq=False)
