@@ -91,7 +91,11 @@ def test_while_text_is_executed_as_a_dataclass_does(tmp_path: Path) -> None:
     made = "import types\nfrom spikemorph import start\ntext = 'raise KeyboardInterrupt'\n"
     made += "start.import_module = lambda _: types.SimpleNamespace(main=lambda: exec(text))\n"
     (tmp_path / "made.py").write_text(f"{made}raise SystemExit(start.main())\n")
-    assert subprocess.run([sys.executable, "-m", "made"], cwd=tmp_path).returncode == 130
+    done = subprocess.run(
+        [sys.executable, "-m", "made"], cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as in a terminal
+    )  # fmt: skip
+    assert done.returncode == 130
 
 
 def test_where_nobody_listens_it_goes_on() -> None:

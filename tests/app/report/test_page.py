@@ -15,7 +15,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from spikemorph import convert_graph, load_graph
-from spikemorph.choices.settings import AttackChoice
+from spikemorph.choices.settings import AttackChoice, CertifyChoice
 from spikemorph.convert.certificate import curve_steps
 from spikemorph.energy.estimate import estimate_energy
 from spikemorph.graph import Graph, InputError
@@ -24,6 +24,7 @@ from spikemorph.layers.convolution import Convolution
 from spikemorph.layers.linear import Linear
 from spikemorph.layers.masks import mask_hash, with_masks
 from spikemorph.measures.activity import activity
+from spikemorph.measures.certified import certify_robust
 from spikemorph.measures.evaluation import evaluate
 from spikemorph.measures.inspection import inspect_graph
 from spikemorph.measures.robustness import attack_model
@@ -78,6 +79,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "sparsity": complete("sparsity", {"layers": layers, "method": "magnitude"}),
         "comparison": complete("comparison", {"data": test.name, "networks": compared}),
         "robustness": attack_model(open_subject("zoo:digits_mlp"), test, ATTACKS, 0).to_dict(),
+        "certified": certify_robust(
+            model.name,
+            network,
+            found.certificate,
+            test,
+            CertifyChoice(("2/255", "8/255"), samples=12),
+        ).to_dict(),
         "reproduce": provenance("spikemorph demo", {"all": 0}, {}).to_dict(),
     }
     for name, part in parts.items():
