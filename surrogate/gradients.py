@@ -7,7 +7,7 @@ CPAL 2025 (arXiv 2505.15833), appendix A.3.
 
 import math
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -50,6 +50,8 @@ class Surrogate:
                     "finite number above 0"
                 )
 
+    through_reset: ClassVar[bool] = True  # whether gradients pass what a spike takes
+
     def slope(self, u: Tensor) -> Tensor:
         """d o / d v at u = v - V_th, elementwise."""
         raise NotImplementedError
@@ -60,7 +62,7 @@ class Surrogate:
 
     def gradients(self, train: Train, output: Tensor) -> tuple[Tensor, Tensor]:
         """As `Backward` says; see `through_time`."""
-        return through_time(train, self.slopes(train), output)
+        return through_time(train, self.slopes(train), output, through_reset=self.through_reset)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from spikemorph.graph import InputError
 from spikemorph.graph.brief import brief_repr
 
 from .gradients import Backward, PiecewiseLinear, Surrogate, through_time
-from .membranes import Detached, MembranePooled
+from .membranes import MembranePooled
 from .neuron import Train
 
 _SMALL = 1e-12
@@ -131,7 +131,7 @@ class PerSample:
         steep = [
             (rule, rows)
             for rule, rows in self.members
-            if isinstance(rule, Surrogate) and not isinstance(rule, Detached)
+            if isinstance(rule, Surrogate) and rule.through_reset
         ]
         if steep:
             rows = torch.cat([rows for _, rows in steep])
@@ -141,7 +141,7 @@ class PerSample:
                 start += len(own)
             found[:, rows], threshold = through_time(part, torch.cat(slopes, 1), output[:, rows])
         for other, rows in self.members:
-            if not isinstance(other, Surrogate) or isinstance(other, Detached):
+            if not (isinstance(other, Surrogate) and other.through_reset):
                 found[:, rows], more = other.gradients(train.rows(rows), output[:, rows])
                 threshold = threshold + more
         return found, threshold

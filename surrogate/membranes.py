@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .gradients import Backward, Surrogate, through_time
+from .gradients import Backward, Surrogate
 from .neuron import Train
 
 
@@ -18,16 +18,14 @@ class Detached(Surrogate):
     out (Zenke and Vogels, Neural Computation 2021, find the same of training).
     """
 
+    through_reset = False
+
     width: float = 0.5
 
     def slopes(self, train: Train) -> Tensor:
         """Over u of one layer, (step, sample, ...)."""
         width = self.width * train.threshold
         return (train.distances.abs() / -width).exp_() / (2 * width)
-
-    def gradients(self, train: Train, output: Tensor) -> tuple[Tensor, Tensor]:
-        """As `Backward` says."""
-        return through_time(train, self.slopes(train), output, through_reset=False)
 
 
 @dataclass(frozen=True)

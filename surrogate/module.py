@@ -215,9 +215,8 @@ class SpikingModule(GraphModule):
             (currents,), threshold = trains, self.threshold(node.name)
             if isinstance(rule, Replacement):
                 return rule(currents.flatten(0, 1), threshold.to(currents))
-            spikes = spike_trains(currents, threshold, self.dynamics, rule)
+            spikes, membranes = _run(currents, threshold, self.dynamics, rule)
             if looked_through:
-                membranes = self.dynamics.membranes(_whole(currents.detach()), threshold.detach())
                 order[node.name] = ordered(spikes, membranes, chosen).flatten(0, 1)
             return spikes.flatten(0, 1)
 
@@ -236,18 +235,20 @@ class _SpikeTrains(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, currents: Tensor, threshold: Tensor, dynamics: Dynamics, rule: Backward
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         membranes = dynamics.membranes(currents, threshold)
         ctx.save_for_backward(currents, membranes, threshold)
         ctx.dynamics, ctx.rule = dynamics, rule
-        return (membranes >= threshold).to(currents.dtype)
+        ctx.mark_non_differentiable(membranes)
+        ctx.set_materialize_grads(False)
+        return (membranes >= threshold).to(currents.dtype), membranes
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *output: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, output: Tensor, _: None) -> tuple[Tensor | None, ...]:
         currents, membranes, threshold = ctx.saved_tensors
         train = Train(currents, membranes, threshold, ctx.dynamics)
-        return (*ctx.rule.gradients(train, *output), None, None)
+        return (*ctx.rule.gradients(train, output), None, None)
 
 
 def spike_trains(currents: Tensor, threshold: Tensor, dynamics: Dynamics, rule: Backward) -> Tensor:
@@ -255,16 +256,18 @@ def spike_trains(currents: Tensor, threshold: Tensor, dynamics: Dynamics, rule: 
 
     Membranes are summed in single precision at least.
     """
-    wide = _whole(currents)
-    result: Tensor = _SpikeTrains.apply(  # type: ignore[no-untyped-call]
+    return _run(currents, threshold, dynamics, rule)[0]
+
+
+def _run(
+    currents: Tensor, threshold: Tensor, dynamics: Dynamics, rule: Backward
+) -> tuple[Tensor, Tensor]:
+    """Spikes, and the membranes that they came from, which have no gradient."""
+    wide = currents.to(torch.promote_types(currents.dtype, torch.float32))
+    result: tuple[Tensor, Tensor] = _SpikeTrains.apply(  # type: ignore[no-untyped-call]
         wide, threshold.to(wide), dynamics, rule
     )
     return result
-
-
-def _whole(currents: Tensor) -> Tensor:
-    """In single precision at least, in which membranes are summed."""
-    return currents.to(torch.promote_types(currents.dtype, torch.float32))
 
 
 def _require_relus(graph: Graph) -> None:

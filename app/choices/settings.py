@@ -46,7 +46,6 @@ class TrainingChoice:
     average of the weights to end with; `select` keeps the epoch most robust on the held-out samples.
     `clip` is the largest norm that all gradients together may have; 0 clips nothing. `ramp` is the share
     of the run over which the boxes of ibp and sabr grow to eps.
-    `clip` is the largest norm that all gradients together may have; 0 clips nothing.
     `temporal_sparsity` is the price of changes of recurrent states between elements; 0 asks for none.
     """
 

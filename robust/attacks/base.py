@@ -74,7 +74,7 @@ def run_from(
     attack: Attack, model: Logits, x: Tensor, y: Tensor, draws: Draws, start: Tensor | None
 ) -> Tensor:
     """What the attack finds; one that goes on begins at `start`, if that is given."""
-    if start is not None and isinstance(attack, Onward) and goes_on(attack):
+    if start is not None and isinstance(attack, Onward) and attack.onward:
         return attack(model, x, y, draws, start)
     return attack(model, x, y, draws)
 
